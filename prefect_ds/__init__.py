@@ -1,0 +1,15 @@
+"""Prefect 1.x for data science on large data: task results in plain files, loaded instead of computed again."""
+
+import prefect
+
+from prefect_ds.flow_runner import DSFlowRunner
+from prefect_ds.pandas_result_handler import PandasResultHandler
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.task_runner import DSTaskRunner
+from prefect_ds.tasks import task
+
+__all__ = ["DSFlowRunner", "DSTaskRunner", "PandasResultHandler", "PathTemplate", "task"]
+
+# The one thing that importing changes in Prefect: `flow.run` understands `task_runner_cls`. A user's own class stays.
+if prefect.config.engine.flow_runner.default_class == "prefect.engine.flow_runner.FlowRunner":
+    prefect.config.engine.flow_runner.default_class = "prefect_ds.flow_runner.DSFlowRunner"

@@ -1,0 +1,44 @@
+"""The state handler that loads a task's checkpoint in place of running the task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect.engine.state import State
+
+if TYPE_CHECKING:
+    from prefect_ds.task_runner import DSTaskRunner
+
+
+def checkpoint_handler(runner: DSTaskRunner, old_state: State, new_state: State) -> State | None:
+    """Return a Success with the checkpoint as its result where a task is about to run that has one.
+
+    :class:`prefect_ds.DSTaskRunner` brings it along; naming it in ``task_runner_state_handlers`` too changes nothing.
+
+    Parameters
+    ----------
+    runner
+        The runner of the task.
+    old_state, new_state
+        The change of state. Every other change than Pending to Running passes.
+
+    Returns
+    -------
+    State or None
+        ``Success`` in place of ``Running``, or ``None``: the task runs, and the runner writes what it returns.
+
+    Raises
+    ------
+    TypeError
+        The runner is none of ours, so that it knows neither the task's inputs nor how to write its result.
+    TemplateError
+        The path cannot be made from the task's inputs.
+    """
+    if not (old_state.is_pending() and new_state.is_running()):
+        return None
+    if not hasattr(runner, "find_checkpoint"):
+        raise TypeError(
+            f"checkpoint_handler needs DSTaskRunner, this is {type(runner).__name__}: "
+            "run the flow with task_runner_cls=DSTaskRunner"
+        )
+    return runner.find_checkpoint()

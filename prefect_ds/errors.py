@@ -1,0 +1,45 @@
+"""The errors that a caller may want to tell apart.
+
+Each takes its message as the only argument, so that it survives the trip between Dask workers, and each message makes
+sense alone: what a task raises reaches the flow's result as ``repr(error)`` in a failed state.
+"""
+
+
+class PrefectDSError(Exception):
+    """Base of every error that prefect_ds raises on purpose."""
+
+
+class TemplateError(PrefectDSError, ValueError):
+    """A path template is malformed, or a value cannot fill one of its fields."""
+
+
+class FileTypeError(PrefectDSError, ValueError):
+    """The file type is not one that pandas can both write to and read from a path."""
+
+
+class ResultTypeError(PrefectDSError, TypeError):
+    """A task returned something that its result handler does not keep."""
+
+
+class RoundTripError(PrefectDSError, TypeError):
+    """A frame would not come back from its file as it was written."""
+
+
+class CheckpointNotFoundError(PrefectDSError, FileNotFoundError):
+    """Nothing is committed at the path."""
+
+
+class DamagedCheckpointError(PrefectDSError, OSError):
+    """What lies at the path is not what its manifest describes."""
+
+
+class CollisionError(PrefectDSError, RuntimeError):
+    """Two tasks of one run render the same path for different inputs."""
+
+
+class ManifestError(PrefectDSError, ValueError):
+    """A manifest cannot be read: torn, altered, or of a newer format."""
+
+
+class NewerFormatError(ManifestError):
+    """A manifest was written by a newer prefect_ds, which this one must not second-guess."""

@@ -1,0 +1,1 @@
+"""Whole jobs on real data, to run and to copy from; ``pip install "prefect_ds[examples]"`` brings what they need."""

@@ -1,0 +1,485 @@
+"""The few things a checkpoint asks of a file system, on local disks and on object stores.
+
+A local disk has ``link`` and ``rename``, each atomic; an object store has an atomic PUT and nothing else. Both file
+systems answer the same questions here, so that :mod:`prefect_ds.store` states the order of a commit once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal, Protocol
+
+import fsspec
+from fsspec.core import split_protocol
+
+from prefect_ds.path_template import SIDE_FOLDER
+
+
+FOLDER_STAMP = "folder"
+"""Stamp of every folder in an object store, which says nothing of a folder as a whole."""
+
+REPLACED = ".replaced"
+"""Ends the name of a folder that made room for its successor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a file system says of a path without reading it."""
+
+    kind: Literal["file", "folder"]
+    size_bytes: int
+    """Of a file; 0 for a folder."""
+    stamp: str
+    """Changes with the data: size and time of change, or a store's tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Data that is written but not in place yet."""
+
+    path: str
+    """Where it lies: beside its goal on a local disk, in a temporary folder for an object store."""
+    stamp: str | None
+    """The stamp that it will have in place; ``None`` where only the store can tell."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Of a folder that a store cannot rename: name of each file here to its name in place."""
+
+
+class Files(Protocol):
+    """A file system, as far as checkpoints need one. Absent paths raise ``FileNotFoundError``."""
+
+    renames_folders: bool
+    """Whether a folder of any size goes to its place in one step; if not, its files go one by one."""
+
+    def status(self, path: str) -> Status | None:
+        """Return what lies at the path, ``None`` for nothing."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a file's bytes."""
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small file that is not there yet, or raise ``FileExistsError``."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file in one step, whatever is there."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """Return a file open for reading."""
+
+    def writing(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Give a file open for writing, for a path that nobody else writes or reads before the end."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, as it is now; none where there is no folder."""
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the path below the folder and the bytes of each file in it, at any depth, in order."""
+
+    def modified(self, path: str) -> float:
+        """Return when the path last changed, in seconds since the epoch."""
+
+    def staging(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Give a file open for writing and reading, on its way to ``path``; gone at the end unless it was placed."""
+
+    def finish(self, file: IO[bytes]) -> Staged:
+        """Close what was staged and give it its stamp."""
+
+    def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
+        """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
+
+    def place(self, staged: Staged, path: str) -> None:
+        """Put what was staged where nothing is, in one step, or raise ``FileExistsError``."""
+
+    def replace(self, staged: Staged, path: str) -> None:
+        """Put what was staged where something is, in one step; needed bytes reach the disk before it."""
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, or copy it; raise ``FileNotFoundError`` where it is gone."""
+
+    def move(self, source: str, target: str) -> None:
+        """Move a file or folder out of the way."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file or folder; nothing there is fine."""
+
+    def sync(self, *paths: str) -> None:
+        """Let these files and folders survive a power cut."""
+
+
+@functools.lru_cache(maxsize=64)
+def _open_files(protocol: str, options: str) -> Files:
+    if protocol in ("file", "local"):
+        return LocalFiles()
+    # A listing kept by fsspec could hide what another process wrote.
+    return ObjectFiles(
+        fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **json.loads(options))
+    )
+
+
+def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:
+    """Return the file system of a path or URL.
+
+    Parameters
+    ----------
+    url
+        A path, or a URL that fsspec knows.
+    storage_options
+        What fsspec's file system takes: credentials, endpoints.
+    """
+    protocol, _ = split_protocol(url)
+    options = dict(storage_options or {})
+    try:
+        return _open_files(protocol or "file", json.dumps(options, sort_keys=True))
+    except TypeError:  # Options that are no JSON (credential objects): no sharing between handlers then.
+        return ObjectFiles(fsspec.filesystem(protocol, use_listings_cache=False, **options))
+
+
+def parent(path: str) -> str:
+    """Return the folder of a path or URL."""
+    head, _, _ = path.rpartition("/")
+    return head or ("/" if path.startswith("/") else ".")
+
+
+def name(path: str) -> str:
+    """Return the last segment of a path or URL."""
+    return path.rpartition("/")[2]
+
+
+class LocalFiles:
+    """A local or mounted disk."""
+
+    renames_folders = True
+
+    def status(self, path: str) -> Status | None:
+        """Return what lies at the path, ``None`` for nothing."""
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        folder = stat.S_ISDIR(found.st_mode)
+        size = 0 if folder else found.st_size
+        return Status("folder" if folder else "file", size, f"{size:x}-{found.st_mtime_ns:x}")
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a file's bytes."""
+        with open(path, "rb") as file:
+            return file.read()
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small file that is not there yet, or raise ``FileExistsError``."""
+        for last_try in (False, False, True):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                break
+            except FileNotFoundError:  # Another writer cleared the empty folder between the two calls.
+                if last_try:
+                    raise
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file in one step, whatever is there."""
+        written = f"{path}.{uuid.uuid4().hex}"
+        with open(written, "xb") as file:
+            file.write(data)
+        os.replace(written, path)
+
+    def open(self, path: str) -> IO[bytes]:
+        """Return a file open for reading."""
+        return open(path, "rb")
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[IO[bytes]]:
+        """Give the file itself."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb") as file:
+            yield file
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, as it is now; none where there is no folder."""
+        try:
+            return os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the path below the folder and the bytes of each file in it, at any depth, in order."""
+        found = (os.path.join(at, each) for at, _, names in os.walk(folder) for each in names)
+        return {os.path.relpath(each, folder).replace(os.sep, "/"): os.stat(each).st_size for each in sorted(found)}
+
+    def modified(self, path: str) -> float:
+        """Return when the path last changed, in seconds since the epoch."""
+        return os.stat(path).st_mtime
+
+    @contextlib.contextmanager
+    def staging(self, path: str) -> Iterator[IO[bytes]]:
+        """Give a file beside the goal, so that one rename puts it there."""
+        folder = os.path.join(os.path.dirname(path), SIDE_FOLDER, "staging")
+        os.makedirs(folder, exist_ok=True)
+        staged = os.path.join(folder, f"{uuid.uuid4().hex}.staged")
+        file = open(staged, "w+b")  # noqa: SIM115 - closed by finish, or below
+        try:
+            yield file
+        finally:
+            file.close()
+            self.remove(staged)
+
+    def finish(self, file: IO[bytes]) -> Staged:
+        """Close what was staged and give it a time of change that no other attempt has."""
+        file.close()
+        return self.stamped(file.name)
+
+    def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
+        """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
+        for other in set(self.names(folder)) - names.keys():
+            self.remove(f"{folder}/{other}")
+        for here, there in names.items():
+            os.makedirs(os.path.dirname(f"{folder}/{there}"), exist_ok=True)
+            os.rename(f"{folder}/{here}", f"{folder}/{there}")
+        return self.stamped(folder)
+
+    def stamped(self, path: str) -> Staged:
+        """Give a staged file or folder a time of change that no other attempt has."""
+        # Clocks tick in milliseconds on some kernels: the digits below are random, the rest is true.
+        now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000
+        os.utime(path, ns=(now, now))
+        status = self.status(path)
+        assert status is not None
+        return Staged(path, status.stamp)
+
+    def place(self, staged: Staged, path: str) -> None:
+        """Link a file, rename a folder: each fails where something is already."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.isdir(staged.path):
+            try:
+                os.link(staged.path, path)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                # No links on this disk (FAT, some mounts): the rename is as atomic but does not look first.
+                if os.path.lexists(path):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+                os.rename(staged.path, path)
+            return
+        try:
+            os.rename(staged.path, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+            raise
+
+    def replace(self, staged: Staged, path: str) -> None:
+        """Rename over the file that is there; let a folder change places with what is there."""
+        # The good copy must not go before the new bytes are on the disk: a power cut would leave neither.
+        self.sync(staged.path)
+        if not os.path.isdir(staged.path) and not os.path.isdir(path):
+            os.replace(staged.path, path)
+            return
+        if not _exchange(staged.path, path):
+            # In between nothing lies at the path: whoever looks then puts the old copy back, see CheckpointStore.look_up.
+            old = os.path.join(os.path.dirname(staged.path), f"{uuid.uuid4().hex}{REPLACED}")
+            os.rename(path, old)
+            self.place(staged, path)
+            self.remove(old)
+        self.remove(staged.path)
+
+    def link(self, source: str, target: str) -> None:
+        """Link; copy where the disk has no links."""
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(source, target)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename."""
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or folder; nothing there is fine."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError):
+            if not os.path.isdir(path):
+                raise
+            shutil.rmtree(path)
+
+    def sync(self, *paths: str) -> None:
+        """Fsync files, and folders with what is in them."""
+        below = (f"{path}/{each}" for path in paths if os.path.isdir(path) for each in self.sizes(path))
+        for path in [*below, *paths]:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+class ObjectFiles:
+    """An object store, or whatever else fsspec reaches: only PUT, GET, HEAD, LIST and DELETE are taken for granted."""
+
+    renames_folders = False
+
+    def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
+        self.fs = fs
+
+    def status(self, path: str) -> Status | None:
+        """Return what lies at the path, ``None`` for nothing."""
+        try:
+            info = self.fs.info(path)
+        except FileNotFoundError:
+            return None
+        if info["type"] == "directory":
+            return Status("folder", 0, FOLDER_STAMP)
+        size = int(info["size"])
+        tags = [str(info[key]) for key in _TAGS if info.get(key) is not None]
+        return Status("file", size, f"{size:x}-{hashlib.sha256(repr(tags).encode()).hexdigest()[:24]}")
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return an object's bytes."""
+        return bytes(self.fs.cat_file(path))
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write an object that is not there yet, or raise ``FileExistsError``."""
+        self._make_parent(path)
+        self.fs.pipe_file(path, data, mode="create")
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write an object in one step, whatever is there."""
+        self._make_parent(path)
+        self.fs.pipe_file(path, data)
+
+    def open(self, path: str) -> IO[bytes]:
+        """Return an object open for reading."""
+        file: IO[bytes] = self.fs.open(path, "rb")
+        return file
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[IO[bytes]]:
+        """Give a temporary file of this machine, and PUT it unless there is an error."""
+        with tempfile.TemporaryFile(prefix="prefect_ds-") as file:
+            yield file
+            file.seek(0)
+            self._make_parent(path)
+            self.fs.pipe_file(path, file.read())
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names below a prefix, as it is now."""
+        try:
+            return [name(str(found).rstrip("/")) for found in self.fs.ls(folder, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the path below the prefix and the bytes of each object, in order."""
+        root = self.fs._strip_protocol(folder).rstrip("/")
+        found = self.fs.find(folder, detail=True).items()
+        return {str(path).removeprefix(root).lstrip("/"): int(info["size"]) for path, info in sorted(found)}
+
+    def modified(self, path: str) -> float:
+        """Return when the object was written, in seconds since the epoch."""
+        return float(self.fs.modified(path).timestamp())
+
+    @contextlib.contextmanager
+    def staging(self, path: str) -> Iterator[IO[bytes]]:
+        """Give a temporary file of this machine: an object is written by one PUT, of all its bytes."""
+        with tempfile.NamedTemporaryFile(prefix="prefect_ds-") as file:
+            yield file
+
+    def finish(self, file: IO[bytes]) -> Staged:
+        """Let every byte be seen; the stamp is the store's to give."""
+        file.flush()
+        return Staged(file.name, None)
+
+    def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
+        """Leave all as it is: objects get their names where they go."""
+        return Staged(folder, None, names)
+
+    def place(self, staged: Staged, path: str) -> None:
+        """PUT where nothing is."""
+        if staged.names:
+            self._copy_folder(staged, path)
+            return
+        with open(staged.path, "rb") as file:
+            self.create(path, file.read())
+
+    def replace(self, staged: Staged, path: str) -> None:
+        """PUT: atomic on an object store. The objects of a folder go beside those that are there."""
+        if staged.names:
+            self._copy_folder(staged, path)
+            return
+        with open(staged.path, "rb") as file:
+            # Never `with fs.open(...)`: an error inside it publishes half an object.
+            self.fs.pipe_file(path, file.read())
+
+    def link(self, source: str, target: str) -> None:
+        """Copy, inside the store."""
+        self._make_parent(target)
+        self.fs.cp_file(source, target)
+
+    def _copy_folder(self, staged: Staged, path: str) -> None:
+        for here, there in staged.names.items():
+            self.link(f"{staged.path}/{here}", f"{path}/{there}")
+
+    def move(self, source: str, target: str) -> None:
+        """Copy, then delete."""
+        self._make_parent(target)
+        self.fs.mv(source, target, recursive=True)
+
+    def remove(self, path: str) -> None:
+        """Remove an object or prefix; nothing there is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(path, recursive=True)
+
+    def sync(self, *paths: str) -> None:
+        """Do nothing: a PUT that was answered is kept."""
+
+    def _make_parent(self, path: str) -> None:
+        # Memory and SFTP have folders; object stores answer at once without a request.
+        self.fs.makedirs(parent(path), exist_ok=True)
+
+
+_TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "created", "mtime", "modified", "LastModified")
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Let two paths change places in one step; return whether the system and the disk can do that."""
+    if sys.platform not in ("linux", "darwin"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(os.fsencode(one), os.fsencode(other), _RENAME_SWAP)
+    elif hasattr(libc, "renameat2"):
+        failed = libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    else:
+        return False
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), one, None, other)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2

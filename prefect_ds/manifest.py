@@ -1,0 +1,224 @@
+"""The manifest: what a checkpoint is made of, where it came from, and what it is a result of.
+
+``docs/format.md`` describes the JSON. It is an input like any other: :meth:`Manifest.from_json` takes nothing on trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from prefect_ds.errors import ManifestError, NewerFormatError
+
+FORMAT_VERSION = 1
+"""Raised by every change to the JSON that an older reader would misread."""
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A JSON object, as :mod:`json` reads it."""
+
+Match: TypeAlias = Literal["path", "inputs", "code"]
+"""What makes a checkpoint count: that it is there, its inputs too, or its task's code as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a checkpoint, as its writer left it."""
+
+    name: str
+    """Path below the checkpoint's folder, with ``/``; the file's own name where the checkpoint is a single file."""
+    size_bytes: int
+    sha256: str
+    n_rows: int
+    index_min: Any = None
+    """Smallest index value as JSON, where the index is sorted and known."""
+    index_max: Any = None
+    """Largest index value, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a checkpoint is a result of: a task, its inputs, the handler's options and the task's code."""
+
+    task: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Argument name to digest: an upstream checkpoint counts by its content, every other value by a token."""
+    unstable_inputs: tuple[str, ...] = ()
+    """Arguments with no digest that holds in another process (connections, clients): left out of the comparison."""
+    options: str = ""
+    """Digest of the handler's options that shape the file."""
+    code: str = ""
+    """Digest of the task's code; compared where the user asks for ``match="code"``."""
+
+    def difference(self, earlier: Identity, match: Match = "inputs") -> str:
+        """Return in words how this identity differs from that of an earlier checkpoint; empty where it does not.
+
+        Parameters
+        ----------
+        earlier
+            The identity in the checkpoint's manifest.
+        match
+            ``"path"`` compares nothing, ``"inputs"`` all but the code, ``"code"`` everything.
+        """
+        if match == "path":
+            return ""
+        if self.task != earlier.task:
+            return f"it was written by task {earlier.task!r}"
+        differences = []
+        changed = sorted(
+            name for name in self.inputs.keys() & earlier.inputs.keys() if self.inputs[name] != earlier.inputs[name]
+        )
+        if changed:
+            differences.append(f"{_inputs(changed)} changed")
+        known, known_earlier = (
+            set(identity.inputs) | set(identity.unstable_inputs) for identity in (self, earlier)
+        )
+        if known - known_earlier:
+            differences.append(f"{_inputs(sorted(known - known_earlier))} came new")
+        if known_earlier - known:
+            differences.append(f"{_inputs(sorted(known_earlier - known))} went away")
+        # An input that has a digest on one side only cannot be shown to be the same.
+        half_known = (set(self.inputs) & set(earlier.unstable_inputs)) | (
+            set(earlier.inputs) & set(self.unstable_inputs)
+        )
+        if half_known:
+            differences.append(f"{_inputs(sorted(half_known))} cannot be compared")
+        if self.options != earlier.options:
+            differences.append("the handler's options changed")
+        if match == "code" and self.code != earlier.code:
+            differences.append("the task's code changed")
+        return ", ".join(differences)
+
+
+def _inputs(names: list[str]) -> str:
+    return f"input{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who wrote a checkpoint: a task of a run of a flow."""
+
+    flow: str = ""
+    run_id: str = ""
+    task: str = ""
+    """The task's slug, which no other task of the flow has; its name where there is no slug."""
+    map_index: int | None = None
+
+    def __str__(self) -> str:
+        index = "" if self.map_index is None else f"[{self.map_index}]"
+        return f"{self.task}{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checkpoint's parts, schema and origin. Written before the data is put in place, never changed after."""
+
+    path: str
+    """Where the checkpoint was written. For people: a folder that was moved with its side folder still holds."""
+    attempt: str
+    """Names the attempt that wrote it; no other manifest has it."""
+    kind: Literal["file", "folder"]
+    file_type: str
+    parts: tuple[Part, ...]
+    n_columns: int
+    written_at: str
+    """ISO 8601 in UTC."""
+    schema: JSONObject | None = None
+    """What the file type does not hold of the frame (:mod:`prefect_ds.frame_schema`); ``None``: nothing is missing."""
+    template: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    owner: Owner = Owner()
+    identity: Identity | None = None
+    """``None`` where the inputs are not known: written by Prefect itself, or put there by a person."""
+    adopted: bool = False
+    """A person put the data there; the manifest was made when it was found."""
+    compute_s: float | None = None
+    write_s: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    stamp: str | None = None
+    """What a file system says of the data without reading it (size and time of change); ``None``: not yet known."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all parts."""
+        return sum(part.n_rows for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size_bytes for part in self.parts)
+
+    @property
+    def content(self) -> str:
+        """Digest of what a reader gets: the parts' bytes, their order, and the schema."""
+        body = [self.file_type, [part.sha256 for part in self.parts], self.schema]
+        return hashlib.sha256(_dumps(body).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text with its own checksum."""
+        body = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps({"sha256": _checksum(body), "manifest": body}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Return the manifest in ``text``.
+
+        Raises
+        ------
+        NewerFormatError
+            A later prefect_ds wrote it.
+        ManifestError
+            It is torn, altered, or not a manifest.
+        """
+        try:
+            document = json.loads(text)
+            body = document["manifest"]
+            version = body.pop("format_version")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ManifestError(f"not a manifest: {error!r}") from error
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise NewerFormatError(
+                f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
+            )
+        if document.get("sha256") != _checksum({"format_version": version, **body}):
+            raise ManifestError("the manifest is torn or was altered: its checksum does not match")
+        try:
+            return cls._from_body(body)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ManifestError(f"the manifest does not have the form of format {version}: {error!r}") from error
+
+    @classmethod
+    def _from_body(cls, body: JSONObject) -> Manifest:
+        names = {each.name for each in fields(cls)}
+        values = {name: value for name, value in body.items() if name in names}
+        values["parts"] = tuple(_checked(Part(**part)) for part in body["parts"])
+        values["owner"] = Owner(**body["owner"])
+        if body["identity"] is not None:
+            identity = Identity(**body["identity"])
+            values["identity"] = Identity(**{**asdict(identity), "unstable_inputs": tuple(identity.unstable_inputs)})
+        if body["kind"] not in ("file", "folder"):
+            raise ValueError(f"kind {body['kind']!r}")
+        return cls(**values)
+
+
+def _checked(part: Part) -> Part:
+    """Return the part if a reader that trusts it stays inside the checkpoint's folder."""
+    segments = part.name.split("/")
+    if any(segment in ("", ".", "..") for segment in segments) or "\\" in part.name or "\0" in part.name:
+        raise ValueError(f"part name {part.name!r}")
+    for number in (part.size_bytes, part.n_rows):
+        if not isinstance(number, int) or number < 0:
+            raise ValueError(f"part {part.name!r} has a count of {number!r}")
+    if not isinstance(part.sha256, str):
+        raise ValueError(f"part {part.name!r} has no checksum")
+    return part
+
+
+def _dumps(body: object) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def _checksum(body: JSONObject) -> str:
+    return hashlib.sha256(_dumps(body).encode()).hexdigest()

@@ -1,0 +1,106 @@
+"""A task's pandas DataFrame, kept as one plain file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from prefect_ds import cache
+from prefect_ds.formats import FrameFormat, frame_format
+from prefect_ds.manifest import Manifest, Match, Owner
+from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.store import describe_file
+
+
+class PandasResultHandler(ResultHandler):
+    """Keeps the pandas DataFrame that a task returns in a file that any tool can open.
+
+    Parameters
+    ----------
+    path
+        Template of the file's path, such as ``"data/download_{id}.csv"``: a path or a URL that fsspec knows. The
+        task's arguments, Prefect's context (``{today}``, ``{map_index}``) and the flow's parameters fill the fields.
+        A relative path counts from the folder in which the handler is made. ``None``: the task's ``target``.
+    file_type
+        csv, json, parquet, feather, orc, excel, hdf, html, xml, stata or pickle, in any case.
+    read_kwargs, write_kwargs
+        Given to pandas' reader and writer, and win over what the handler would choose. Where they change the data
+        (``usecols``, ``float_format``), the task's result is what the file gives, on the first run as on every other.
+    storage_options, match, durability
+        See :class:`prefect_ds.result_handler.ResultHandler`.
+
+    Raises
+    ------
+    FileTypeError
+        pandas cannot both write and read such files, or a package that it needs is not installed.
+    TemplateError
+        The template is malformed.
+
+    Examples
+    --------
+    >>> import pandas as pd, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> handler = PandasResultHandler(f"{folder}/download_{{id}}.csv", "csv")
+    >>> written = handler.write(pd.DataFrame({"id": [7]}), id=7)
+    >>> handler.read(written.location).value
+       id
+    0   7
+    """
+
+    kind = "file"
+
+    def __init__(
+        self,
+        path: str | PurePath | None,
+        file_type: str,
+        read_kwargs: Mapping[str, Any] | None = None,
+        write_kwargs: Mapping[str, Any] | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        match: Match = "inputs",
+        durability: Durability = "process",
+    ) -> None:
+        super().__init__(
+            path,
+            read_kwargs=read_kwargs,
+            write_kwargs=write_kwargs,
+            storage_options=storage_options,
+            match=match,
+            durability=durability,
+        )
+        self.file_type = file_type.lower()
+        self._format(self.location or "")
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether the value is a DataFrame."""
+        return isinstance(value, pd.DataFrame)
+
+    def _format(self, path: str) -> FrameFormat:
+        return frame_format(self.file_type, path, self.read_kwargs, self.write_kwargs)
+
+    @contextlib.contextmanager
+    def _stage(self, value: Any, path: str, owner: Owner) -> Iterator[Draft]:
+        store = self.store
+        with store.staging(path) as file:
+            encoded = self._format(path).encode(value, file)
+            file.seek(0)
+            part = describe_file(path, file.read(), len(encoded.frame))
+            staged = store.files.finish(file)
+            yield Draft((part,), encoded.frame.shape[1], encoded.schema, encoded.frame, encoded.note, staged)
+
+    def _load(self, path: str, manifest: Manifest) -> pd.DataFrame:
+        data = self.store.read_bytes(path, manifest.parts[0])
+        return self._format(path).decode(data, manifest.schema)
+
+    def _describe_foreign(self, path: str) -> Draft:
+        data = self.store.files.read_bytes(path)
+        frame = self._format(path).decode(data, None)
+        part = describe_file(path, data, len(frame))
+        return Draft((part,), frame.shape[1], None, frame)
+
+    def _remember(self, content: str, value: pd.DataFrame) -> None:
+        cache.put(content, value)

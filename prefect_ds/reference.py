@@ -1,0 +1,133 @@
+"""A reference stands for a committed checkpoint and travels in its place: small, whatever the data."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_ds.manifest import Manifest
+    from prefect_ds.result_handler import ResultHandler
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CheckpointReference:
+    """What and where a checkpoint is; :meth:`load` reads it."""
+
+    handler: ResultHandler
+    path: str
+    content: str
+    """Digest of the data: what is loaded is what was referred to, or an error."""
+    n_rows: int
+    n_columns: int
+    size_bytes: int
+    written_at: str
+    owner: str
+    """The task that asked for it in this run."""
+    asked: str
+    """Digest of the inputs that it was asked for with."""
+    is_loaded: bool
+    """It was there already, and the task did not run."""
+    compute_s: float | None
+    """Seconds that computing it took, when it was computed."""
+    write_s: float | None
+
+    @classmethod
+    def to(cls, manifest: Manifest, handler: ResultHandler, **context: Any) -> CheckpointReference:
+        """Return the reference to the checkpoint that a manifest describes."""
+        return cls(
+            handler=handler,
+            content=manifest.content,
+            n_rows=manifest.n_rows,
+            n_columns=manifest.n_columns,
+            size_bytes=manifest.size_bytes,
+            written_at=manifest.written_at,
+            compute_s=manifest.compute_s,
+            write_s=manifest.write_s,
+            **context,
+        )
+
+    def load(self) -> Any:
+        """Return the data.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            It was removed, or replaced by other data, since.
+        DamagedCheckpointError
+            Its bytes are not those that were written; they were set aside.
+        """
+        return self.handler.load(self.path, self.content)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CheckpointReference):
+            return NotImplemented
+        return (self.path, self.content) == (other.path, other.content)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.content))
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # An upstream that was computed again with the same outcome leaves what depends on it valid.
+        return ("prefect_ds-checkpoint", self.content)
+
+    def __str__(self) -> str:
+        return (
+            f"{count(self.n_rows, 'row')}, {count(self.n_columns, 'column')}, {size(self.size_bytes)} "
+            f"at {self.path}, written {self.written_at}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint: {self}>"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "rows": f"{self.n_rows:,}",
+            "columns": f"{self.n_columns:,}",
+            "size": size(self.size_bytes),
+            "path": self.path,
+            "written": self.written_at,
+        }
+        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in rows.items())
+        return f"<table><caption>Checkpoint</caption>{cells}</table>"
+
+
+def replace_references(value: Any, by: Callable[[CheckpointReference], Any]) -> Any:
+    """Return ``value`` with each reference in it replaced; lists, tuples, sets and dicts are looked into.
+
+    A value without references comes back itself.
+    """
+    if isinstance(value, CheckpointReference):
+        return by(value)
+    if not has_references(value):
+        return value
+    if type(value) is dict:
+        return {replace_references(key, by): replace_references(each, by) for key, each in value.items()}
+    return type(value)(replace_references(each, by) for each in value)
+
+
+def has_references(value: Any) -> bool:
+    """Return whether a value is a reference or a plain collection with one in it."""
+    if isinstance(value, CheckpointReference):
+        return True
+    if type(value) is dict:
+        return any(has_references(each) for each in (*value, *value.values()))
+    return type(value) in (list, tuple, set) and any(has_references(each) for each in value)
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes for people, in powers of 1,024."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            break
+        size_bytes /= 1024
+    else:
+        unit = "TiB"
+    return f"{size_bytes:,.0f} {unit}" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"

@@ -1,0 +1,164 @@
+"""How a task's result stands in a state: by reference, loaded when somebody looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+from prefect.engine.result import Result
+from prefect.engine.state import Mapped, State
+
+from prefect_ds.reference import CheckpointReference, has_references, replace_references
+
+
+class LazyResult(Result):
+    """A result that is, or has in it, references to checkpoints; ``value`` loads them.
+
+    Prefect 1.x looks at ``value`` wherever it needs the data, so this is where reading waits until then.
+
+    Parameters
+    ----------
+    raw
+        The value with its references.
+    location
+        Path of the checkpoint, where the value is one.
+    keep
+        Whether to hold on to what was loaded: a task may look twice, a caller may walk over more than fits in memory.
+    """
+
+    def __init__(self, raw: Any, location: str | None = None, *, keep: bool = True) -> None:
+        self.raw = raw
+        self.keep = keep
+        self._loaded: list[Any] = []
+        super().__init__(value=raw, location=location)
+
+    @property
+    def value(self) -> Any:
+        """The value, with each reference loaded."""
+        if self._loaded:
+            return self._loaded[0]
+        value = replace_references(self.raw, CheckpointReference.load)
+        if self.keep:
+            self._loaded = [value]
+        return value
+
+    @value.setter
+    def value(self, raw: Any) -> None:
+        self.raw = raw
+        self._loaded = []
+
+    def loaded(self, value: Any) -> LazyResult:
+        """Return this result with its value given: what was just written need not be read."""
+        self._loaded = [value]
+        return self
+
+    def copy(self) -> LazyResult:
+        """Return a copy that shares no loaded value with this result."""
+        copied: LazyResult = super().copy()
+        copied._loaded = list(self._loaded)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Data go by their file, not through a pickle.
+        return {**self.__dict__, "_loaded": []}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.raw!r}>"
+
+
+class LazySequence(Sequence[Any]):
+    """The results of a mapped task: each is loaded when it is asked for, and not held."""
+
+    def __init__(self, raws: Sequence[Any]) -> None:
+        self.raws = raws
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> LazySequence: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one loaded result, or a part of the sequence."""
+        if isinstance(index, slice):
+            return LazySequence(self.raws[index])
+        return replace_references(self.raws[index], CheckpointReference.load)
+
+    def __len__(self) -> int:
+        return len(self.raws)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return repr(list(self.raws))
+
+
+class LazySequenceResult(LazyResult):
+    """The result of a mapped task for the caller of a flow: ``value`` is a :class:`LazySequence`."""
+
+    @property
+    def value(self) -> LazySequence:
+        """The results of the children, each loaded on access."""
+        return LazySequence(self.raw)
+
+    @value.setter
+    def value(self, raw: Any) -> None:
+        self.raw = raw
+
+
+class PurgedResult(Result):
+    """Stands in a state for a result that was let go during the run: nothing downstream needed it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(value=None)
+
+    def __repr__(self) -> str:
+        return "<PurgedResult>"
+
+
+def purged(state: State) -> State:
+    """Return the state of a success without its value; references stay, as they hold no data."""
+    if not state.is_successful() or isinstance(raw_value(state), CheckpointReference):
+        return state
+    return _with(state, PurgedResult())
+
+
+def raw_value(state: State) -> Any:
+    """Return a state's value with its references, as nothing was loaded; ``None`` where there is none."""
+    result = state._result
+    return result.raw if isinstance(result, LazyResult) else getattr(result, "value", None)
+
+
+def lazy(state: State, *, keep: bool = True) -> State:
+    """Return the state with its references loaded when they are looked at.
+
+    The state itself stays as it is: Dask gives the same one to several tasks of a worker.
+    """
+    raw = raw_value(state)
+    if isinstance(state, Mapped) and state.map_states:
+        children = [child if child is None else lazy(child, keep=keep) for child in state.map_states]
+        raws = [None if child is None else raw_value(child) for child in children]
+        if not has_references(raws):
+            return state
+        result = LazyResult(raws) if keep else LazySequenceResult(raws)
+        return _with(state, result, map_states=children)
+    if not has_references(raw):
+        return state
+    return _with(state, LazyResult(raw, state._result.location, keep=keep))
+
+
+def by_reference(state: State) -> State:
+    """Return the state with its checkpointed values as references, for its way to other tasks and to the client."""
+    if isinstance(state, Mapped) and state.map_states:
+        children = [child if child is None else by_reference(child) for child in state.map_states]
+        raws = [None if child is None else raw_value(child) for child in children]
+        return _with(state, Result(value=raws) if isinstance(state._result, LazyResult) else state._result, map_states=children)
+    if not isinstance(state._result, LazyResult):
+        return state
+    return _with(state, Result(value=state._result.raw, location=state._result.location))
+
+
+def _with(state: State, result: Result, **attributes: Any) -> State:
+    # Not copy.copy: Prefect's `__getstate__` looks at the value, and would load it.
+    new: State = object.__new__(type(state))
+    new.__dict__.update(state.__dict__, _result=result, **attributes)
+    return new

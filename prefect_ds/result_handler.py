@@ -1,0 +1,433 @@
+"""What all result handlers share: a path template, a store, and the ways in which Prefect calls a ``Result``."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import datetime
+import errno
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+from fsspec.core import split_protocol
+from prefect.engine.result import Result
+
+from prefect_ds import cache
+from prefect_ds.errors import CheckpointNotFoundError, TemplateError
+from prefect_ds.files import Staged, open_files
+from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.reference import CheckpointReference
+from prefect_ds.store import CheckpointStore, Found
+
+Durability = Literal["process", "power"]
+"""What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
+
+_RETRY_DELAYS_S = (0.1, 0.5, 2.0)
+# Trying again does not help against these; against what else a disk or a network says, it may.
+_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a handler says of data that it has staged, or found."""
+
+    parts: tuple[Part, ...]
+    n_columns: int
+    schema: JSONObject | None
+    value: Any
+    """What downstream tasks get: the task's result, or what the file gives where the user's options change it."""
+    note: str = ""
+    staged: Staged | None = None
+    """``None`` for data that were there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result that was committed."""
+
+    reference: CheckpointReference
+    value: Any
+    note: str
+
+
+class ResultHandler(Result, abc.ABC):
+    """Base of the handlers: keeps a task's result at a templated path.
+
+    Parameters
+    ----------
+    path
+        Template of the path, see :class:`prefect_ds.PathTemplate`: a path, relative to the folder in which the handler
+        is made, or a URL that fsspec knows. ``None``: the task's ``target``.
+    read_kwargs, write_kwargs
+        Given to the reader and the writer; they win over what the handler would choose.
+    storage_options
+        Given to fsspec's file system: credentials, endpoints.
+    match
+        What makes a checkpoint count: ``"inputs"``, that the task's inputs and the handler's options are those it was
+        written for; ``"code"``, the task's code as well; ``"path"``, that it is there. A file that a person put at the
+        path counts always.
+    durability
+        ``"process"``: a finished checkpoint outlives any process, a power cut may cost it (never the one before it, nor
+        the truth); ``"power"``: it outlives a power cut, for some 20 ms of waiting for the disk.
+    """
+
+    file_type: str
+    kind: ClassVar[Literal["file", "folder"]]
+
+    def __init__(
+        self,
+        path: str | PurePath | None,
+        *,
+        read_kwargs: Mapping[str, Any] | None = None,
+        write_kwargs: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        match: Match = "inputs",
+        durability: Durability = "process",
+    ) -> None:
+        if match not in get_args(Match):
+            raise ValueError(f"match={match!r}: it is one of {', '.join(map(repr, get_args(Match)))}")
+        if durability not in get_args(Durability):
+            raise ValueError(f"durability={durability!r}: it is one of {', '.join(map(repr, get_args(Durability)))}")
+        self.read_kwargs = dict(read_kwargs or {})
+        self.write_kwargs = dict(write_kwargs or {})
+        self.storage_options = dict(storage_options or {})
+        self.match: Match = match
+        self.durability: Durability = durability
+        # Workers may stand in other folders: what a relative path means is settled here.
+        self.base_folder = os.getcwd()
+        if path is not None:
+            PathTemplate(path)  # A malformed template is an error here, not in the middle of a run.
+        super().__init__(location=None if path is None else os.fspath(path))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.location!r}, {self.file_type!r}>"
+
+    @property
+    def template(self) -> PathTemplate | None:
+        """The template of the path; ``None`` where a function of the user's makes the path."""
+        return None if self.location is None else PathTemplate(self._absolute(self.location))
+
+    @property
+    def store(self) -> CheckpointStore:
+        """The store that the path lies in."""
+        return CheckpointStore(open_files(self.location or "", self.storage_options))
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What shapes the file, for the identity of a checkpoint."""
+        return (type(self).__name__, self.file_type, self.read_kwargs, self.write_kwargs)
+
+    def render(self, values: Mapping[str, Any], *, task: str = "") -> str:
+        """Return the path for these task inputs, parameters and context.
+
+        Parameters
+        ----------
+        values
+            Name to value. Only those that the template names are looked at.
+        task
+            Named in errors.
+
+        Raises
+        ------
+        TemplateError
+            A field has no value, or one that cannot name a file.
+        """
+        if self.template is not None:
+            return self.template.render(values, task=task)
+        if self._formatter is not None:
+            return self._absolute(self._formatter(**values))
+        raise TemplateError(f"task {task!r} has a {type(self).__name__} without a path: give it one, or the task a target")
+
+    def look_up(self, path: str) -> Found:
+        """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
+        found = _with_retries(lambda: self.store.look_up(path))
+        if found.kind != "foreign":
+            return found
+        try:
+            draft = self._describe_foreign(path)
+        except Exception as error:
+            # Whatever a parser raises: the file is not what the handler keeps, so it cannot be the task's result.
+            return Found("damaged", reason=f"it has no manifest and cannot be read as {self.file_type} ({error})")
+        manifest = self.store.adopt(path, self._manifest(path, draft, Owner(), None, {}, None, None))
+        return Found("committed", manifest, found.reason)
+
+    def keep(
+        self,
+        value: Any,
+        path: str,
+        *,
+        owner: Owner | None = None,
+        identity: Identity | None = None,
+        fields: Mapping[str, str] | None = None,
+        compute_s: float | None = None,
+    ) -> Kept:
+        """Commit a task's result at ``path``, trying again where the file system falters.
+
+        Parameters
+        ----------
+        value
+            What the task returned.
+        path
+            The rendered path.
+        owner, identity, fields, compute_s
+            For the manifest: who writes, what it is a result of, the template's fields, and seconds of computing.
+
+        Raises
+        ------
+        ResultTypeError
+            The handler does not keep values of this type.
+        RoundTripError
+            The file would not give the value back as it is.
+        CollisionError
+            Another task of the run wrote this path for other inputs.
+        """
+        owner = owner or Owner()
+        return _with_retries(lambda: self._keep_once(value, path, owner, identity, dict(fields or {}), compute_s))
+
+    def _keep_once(
+        self,
+        value: Any,
+        path: str,
+        owner: Owner,
+        identity: Identity | None,
+        fields: Mapping[str, str],
+        compute_s: float | None,
+    ) -> Kept:
+        started = time.perf_counter()
+        with self._stage(value, path, owner) as draft:
+            write_s = time.perf_counter() - started
+            ours = self._manifest(path, draft, owner, identity, fields, compute_s, write_s)
+            assert draft.staged is not None
+            manifest = self.store.commit(path, draft.staged, ours, durable=self.durability == "power")
+        reference = self.refer(path, manifest, owner=owner, identity=identity, is_loaded=False)
+        if manifest.attempt != ours.attempt:
+            # A task that is not deterministic may have given two results: the one that is kept is the one handed on.
+            return Kept(reference, reference.load(), "another run was first with the same inputs; its result stands")
+        self._remember(manifest.content, draft.value)
+        return Kept(reference, draft.value, draft.note)
+
+    def refer(
+        self, path: str, manifest: Manifest, *, owner: Owner, identity: Identity | None, is_loaded: bool
+    ) -> CheckpointReference:
+        """Return the reference to a committed checkpoint."""
+        # Inputs without a digest cannot be shown to be equal to another's.
+        asked = (identity, owner if identity is None or identity.unstable_inputs else None)
+        return CheckpointReference.to(
+            manifest,
+            self,
+            path=path,
+            owner=str(owner),
+            asked=hashlib.sha256(repr(asked).encode()).hexdigest(),
+            is_loaded=is_loaded,
+        )
+
+    def load(self, path: str, content: str | None = None) -> Any:
+        """Return the data committed at ``path``.
+
+        Parameters
+        ----------
+        path
+            The rendered path.
+        content
+            Digest of what is expected there; ``None``: whatever is there.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is committed there, or other data are.
+        DamagedCheckpointError
+            The bytes are not those that were written; they were set aside.
+        """
+        if content is not None:
+            kept = cache.get(content)
+            if kept is not None:
+                return kept
+        found = self.look_up(path)
+        if found.manifest is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}; run the task again")
+        manifest = found.manifest
+        if content is not None and manifest.content != content:
+            raise CheckpointNotFoundError(
+                f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
+                f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
+            )
+        value = _with_retries(lambda: self._load(path, manifest))
+        self._remember(manifest.content, value)
+        return value
+
+    def verify(self, path: str) -> list[str]:
+        """Read every byte of the checkpoint at ``path`` and return what is amiss, in words; empty where it is sound.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        path = self._absolute(path)
+        problems = self.store.verify(path)
+        if not problems:
+            found = self.look_up(path)
+            assert found.manifest is not None
+            try:
+                self._load(path, found.manifest)
+            except Exception as error:  # Whatever a parser raises is what is amiss.
+                problems.append(f"cannot be read as {self.file_type}: {error}")
+        return problems
+
+    def manifest(self, path: str) -> Manifest:
+        """Return the manifest of the checkpoint at ``path``: its rows, bytes, inputs, origin.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        found = self.look_up(self._absolute(path))
+        if found.manifest is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+        return found.manifest
+
+    def adopt(self, path: str) -> Manifest:
+        """Let what lies at ``path`` count as the checkpoint, whatever its manifest says: an edit made on purpose.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        path = self._absolute(path)
+        if self.store.files.status(path) is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: there is nothing to adopt")
+        draft = self._describe_foreign(path)
+        return self.store.adopt(path, self._manifest(path, draft, Owner(), None, {}, None, None))
+
+    # What follows is how Prefect 1.x calls a Result.
+
+    def format(self, **kwargs: Any) -> ResultHandler:
+        """Prefect's ``Result.format``: a copy whose location is the path for these values."""
+        formatted = self.copy()
+        formatted.location = self.render(kwargs, task=str(kwargs.get("task_full_name") or ""))
+        return formatted
+
+    def exists(self, location: str, **kwargs: Any) -> bool:
+        """Prefect's ``Result.exists``: whether a whole checkpoint, of whatever inputs, is at the rendered location."""
+        path = PathTemplate(self._absolute(location)).render(kwargs)
+        # Prefect goes on to read `location.format(...)`, where values stand unencoded.
+        with contextlib.suppress(Exception):
+            self._encoded = {location.format(**kwargs): path}
+        return self.look_up(path).manifest is not None
+
+    def read(self, location: str) -> ResultHandler:
+        """Prefect's ``Result.read``: a copy with the data at a rendered location as its value."""
+        read = self.copy()
+        read.location = getattr(self, "_encoded", {}).get(location) or self._absolute(location)
+        read.value = self.load(read.location)
+        return read
+
+    def write(self, value_: Any, **kwargs: Any) -> ResultHandler:
+        """Prefect's ``Result.write``: commit a value, and return a copy with it and its path.
+
+        Prefect mixes inputs and context here, so the checkpoint is kept without the identity of its inputs.
+        """
+        written = self.format(**kwargs)
+        assert written.location is not None
+        owner = Owner(
+            flow=str(kwargs.get("flow_name") or ""),
+            task=str(kwargs.get("task_slug") or kwargs.get("task_name") or ""),
+            map_index=kwargs.get("map_index"),
+        )
+        written.value = self.keep(value_, written.location, owner=owner).value
+        return written
+
+    @abc.abstractmethod
+    def accepts(self, value: Any) -> bool:
+        """Return whether the handler keeps values of this type."""
+
+    @abc.abstractmethod
+    def _stage(self, value: Any, path: str, owner: Owner) -> contextlib.AbstractContextManager[Draft]:
+        """Write the value beside its goal, prove it, and describe it; gone at the end unless it was committed."""
+
+    @abc.abstractmethod
+    def _load(self, path: str, manifest: Manifest) -> Any:
+        """Return the data that the manifest describes, checked."""
+
+    @abc.abstractmethod
+    def _describe_foreign(self, path: str) -> Draft:
+        """Read what a person put at ``path`` and describe it."""
+
+    def _remember(self, content: str, value: Any) -> None:
+        """Spare the next task of this process the read, if the value is data in memory."""
+
+    def _manifest(
+        self,
+        path: str,
+        draft: Draft,
+        owner: Owner,
+        identity: Identity | None,
+        fields: Mapping[str, str],
+        compute_s: float | None,
+        write_s: float | None,
+    ) -> Manifest:
+        return Manifest(
+            path=path,
+            attempt=uuid.uuid4().hex,
+            kind=self.kind,
+            file_type=self.file_type,
+            parts=draft.parts,
+            n_columns=draft.n_columns,
+            written_at=datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="seconds"),
+            schema=draft.schema,
+            template=self.location or "",
+            fields=fields,
+            owner=owner,
+            identity=identity,
+            compute_s=compute_s,
+            write_s=write_s,
+            versions=_versions(),
+        )
+
+    def _absolute(self, path: str | PurePath) -> str:
+        path = os.fspath(path)
+        protocol, bare = split_protocol(path)
+        if protocol not in (None, "file", "local"):
+            return path
+        return os.path.normpath(os.path.join(self.base_folder, os.path.expanduser(bare))).replace(os.sep, "/")
+
+
+def _with_retries(action: Callable[[], T]) -> T:
+    """Return what the action returns, trying again where the file system falters: Prefect's retries come too late.
+
+    They would compute the task again; and an error in a state handler is not retried by Prefect at all.
+    """
+    for delay_s in _RETRY_DELAYS_S:
+        try:
+            return action()
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except OSError as error:
+            if error.errno is None or error.errno in _LASTING:
+                raise
+            time.sleep(delay_s)
+    return action()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("prefect_ds", "prefect", "pandas", "pyarrow", "dask"):
+        # A worker may have the package on its path without an installation.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

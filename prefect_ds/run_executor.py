@@ -1,0 +1,204 @@
+"""What stands between the flow runner and the user's executor for the length of a run.
+
+It hands every call on, and on the way keeps Prefect's config out of what is submitted, tells of progress, brings the logs of
+a remote cluster to the user, and lets go of results that nobody needs any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import prefect
+from prefect.core import Flow, Task
+from prefect.engine.flow_runner import run_task
+from prefect.engine.state import State
+from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+from prefect.executors.dask import PrefectCallback
+
+from prefect_ds.progress import Progress
+from prefect_ds.report import outcome_of
+from prefect_ds.result import purged
+from prefect_ds.task_runner import CONFIG, PROGRESS
+
+
+@dataclass(slots=True, eq=False)
+class Submitted:
+    """What the flow runner holds in place of what the user's executor gave it."""
+
+    future: Any
+
+
+class RunExecutor(Executor):
+    """The user's executor, during one run of a flow under our runners.
+
+    Parameters
+    ----------
+    executor
+        The user's.
+    flow
+        The flow that is run.
+    keep
+        The tasks whose results stay to the end, where others are let go; ``None``: all stay.
+    progress
+        Told of what is submitted and done; ``None``: nobody is.
+    """
+
+    def __init__(
+        self, executor: Executor, flow: Flow, *, keep: Iterable[Task] | None = None, progress: Progress | None = None
+    ) -> None:
+        super().__init__()
+        self.executor = executor
+        self.flow = flow
+        self._progress = progress
+        self._topic = f"prefect_ds-{uuid.uuid4().hex}"
+        self._config = pickle.dumps(prefect.context.config)
+        self._last_use = {} if keep is None else _last_uses(flow, set(keep))
+        self._order = {task: position for position, task in enumerate(flow.sorted_tasks())}
+        self._held: dict[Task, list[Submitted]] = {}
+        # What follows is for a LocalDaskExecutor, which remembers every result until it ends.
+        self._tasks: dict[str, Task] = {}
+        self._ahead: Counter[Task] = Counter()
+        self._released: dict[Task, list[str]] = {}
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[None]:
+        """Start the user's executor, and listen to what it does."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.executor.start())
+            if self._progress is not None:
+                stack.enter_context(self._progress.shown())
+            if isinstance(self.executor, DaskExecutor):
+                stack.enter_context(self._listening(self.executor.client))
+            if isinstance(self.executor, LocalDaskExecutor):
+                self.executor.callback = _Callback(self._computed)
+            yield
+
+    def submit(self, fn: Callable[..., Any], *args: Any, extra_context: Any = None, **kwargs: Any) -> Submitted:
+        """Hand a call on to the user's executor."""
+        is_run = fn is run_task and not kwargs.get("is_mapped_parent")
+        if fn is run_task:
+            self._release_before(kwargs["task"])
+            kwargs["context"] = self._lean(kwargs["context"])
+        if is_run and self._progress is not None:
+            self._progress.submitted(self.flow.slugs[kwargs["task"]])
+        args, kwargs = _map((args, kwargs), lambda submitted: submitted.future)
+        submitted = Submitted(self.executor.submit(fn, *args, extra_context=extra_context, **kwargs))
+        if is_run:
+            task = kwargs["task"]
+            if task in self._last_use:
+                self._held.setdefault(task, []).append(submitted)
+            if isinstance(self.executor, LocalExecutor):
+                self._done(task, submitted.future)
+            elif isinstance(self.executor, LocalDaskExecutor):
+                self._tasks[submitted.future.key] = task
+                self._ahead[task] += 1
+        return submitted
+
+    def wait(self, futures: Any) -> Any:
+        """Have the user's executor resolve what it was given to submit."""
+        if type(futures) is dict and any(isinstance(key, Task) for key in futures):
+            # The flow runner collects the tasks' final states: all is submitted.
+            self._release_before(None)
+        return self.executor.wait(_map(futures, lambda submitted: submitted.future))
+
+    def _lean(self, context: dict[str, Any]) -> dict[str, Any]:
+        """Return a task's context without the config, whose merging is most of what a small task costs."""
+        lean = {key: value for key, value in context.items() if key != "config"}
+        if not isinstance(self.executor, LocalExecutor):
+            # The worker unpickles and merges it once, see DSTaskRunner.
+            lean[CONFIG] = self._config
+        if self._progress is not None and isinstance(self.executor, DaskExecutor):
+            lean[PROGRESS] = self._topic
+        return lean
+
+    def _done(self, task: Task, state: State) -> None:
+        if self._progress is not None and state.is_finished():
+            self._progress.done(self.flow.slugs[task], outcome_of(state))
+
+    def _computed(self, key: str, state: State) -> None:
+        task = self._tasks.get(key)
+        if task is None:
+            return
+        self._done(task, state)
+        self._ahead[task] -= 1
+        for upstream in self.flow.upstream_tasks(task) & self._released.keys():
+            if not any(self._ahead[use] for use in self.flow.downstream_tasks(upstream)):
+                remembered = self.executor.callback.cache
+                remembered.update({each: purged(remembered[each]) for each in self._released.pop(upstream)})
+
+    @contextlib.contextmanager
+    def _listening(self, client: Any) -> Iterator[None]:
+        progress = self._progress
+        if progress is not None:
+            client.subscribe_topic(self._topic, lambda event: progress.done(event[1]["task"], event[1]["outcome"]))
+        forwards = _is_remote(client)
+        if forwards:
+            client.forward_logging("prefect")
+        try:
+            yield
+        finally:
+            if forwards:
+                client.unforward_logging("prefect")
+            if progress is not None:
+                progress.settle()
+                client.unsubscribe_topic(self._topic)
+
+    def _release_before(self, task: Task | None) -> None:
+        """Let go of results whose every use is submitted before ``task`` is; Dask keeps them until these have run."""
+        position = len(self._order) if task is None else self._order[task]
+        for held in [each for each in self._held if self._last_use[each] < position]:
+            submitted = self._held.pop(held)
+            if isinstance(self.executor, LocalDaskExecutor):
+                self._released[held] = [each.future.key for each in submitted]
+            for each in submitted:
+                each.future = self.executor.submit(purged, each.future)
+
+
+class _Callback(PrefectCallback):
+    """Prefect's memory of what a LocalDaskExecutor computed, which also tells of it."""
+
+    def __init__(self, computed: Callable[[str, State], None]) -> None:
+        super().__init__()
+        self._computed = computed
+
+    def _posttask(self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        super()._posttask(key, value, dsk, state, worker_id)
+        self._computed(key, value)
+
+
+def _is_remote(client: Any) -> bool:
+    """Return whether the cluster's workers print to another terminal than ours."""
+    if client.scheduler.address.startswith("inproc"):
+        return False
+    parents = client.run(os.getppid).values()
+    return os.getpid() not in parents
+
+
+def _last_uses(flow: Flow, keep: set[Task]) -> dict[Task, int]:
+    """Return for each task whose result may be let go the position of the last task that takes it."""
+    order = {task: position for position, task in enumerate(flow.sorted_tasks())}
+    uses = {task: flow.downstream_tasks(task) for task in flow.tasks - keep}
+    return {
+        # A task that may be retried takes its inputs once more, in a later round.
+        task: max(order[use] for use in using)
+        for task, using in uses.items()
+        if using and not any(use.max_retries for use in using)
+    }
+
+
+def _map(value: Any, by: Callable[[Submitted], Any]) -> Any:
+    """Return nested dicts, lists and tuples with what was submitted replaced."""
+    if isinstance(value, Submitted):
+        return by(value)
+    if type(value) is dict:
+        return {key: _map(each, by) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_map(each, by) for each in value)
+    return value

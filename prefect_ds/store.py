@@ -1,0 +1,408 @@
+"""The commit protocol: how a checkpoint comes to lie at its path whole, and how a reader knows that it does.
+
+A manifest is filed under the *stamp* of the data it describes (size and time of change), in a folder of its checkpoint's
+name. So the data choose their manifest: a writer files its manifest first, then puts the data in place in one atomic
+step, and that step is the commit. There is no pointer to keep in step with the data, no lock, and a writer that comes
+late can spoil nothing: whatever is in place finds the manifest that was filed for it. A stamp only finds the manifest;
+checksums prove the bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import IO, Any, Literal
+
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    CollisionError,
+    DamagedCheckpointError,
+    ManifestError,
+    NewerFormatError,
+)
+from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Staged, Status, name, open_files, parent
+from prefect_ds.manifest import Manifest, Part
+from prefect_ds.path_template import SIDE_FOLDER
+
+logger = logging.getLogger("prefect.prefect_ds.store")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies at a path."""
+
+    kind: Literal["committed", "foreign", "missing", "damaged"]
+    manifest: Manifest | None = None
+    """Of a committed checkpoint."""
+    reason: str = ""
+    """In words, for anything but a committed checkpoint."""
+
+
+class CheckpointStore:
+    """The checkpoints of one file system.
+
+    Parameters
+    ----------
+    files
+        The file system they lie on.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    @classmethod
+    def open(cls, url: str, storage_options: Mapping[str, Any] | None = None) -> CheckpointStore:
+        """Return the store of the file system that a path or URL names."""
+        return cls(open_files(url, storage_options))
+
+    def look_up(self, path: str) -> Found:
+        """Say what lies at ``path``; reads no data unless the data were touched since they were written.
+
+        Raises
+        ------
+        NewerFormatError
+            A later prefect_ds wrote the checkpoint.
+        """
+        status = self.files.status(path)
+        if status is None:
+            filed = self.files.names(self._folder(path))
+            if filed and self._put_back(path, filed):
+                return self.look_up(path)
+            if filed:
+                return Found("missing", reason="its data were gone, only the manifest was left")
+            return Found("missing", reason="there was nothing yet")
+        try:
+            manifest = self._manifest(self._filed(path, status.stamp))
+            if status.stamp != FOLDER_STAMP or self._has_parts(path, manifest):
+                return Found("committed", manifest)
+            problem = "parts of it are gone, or of another size"
+        except NewerFormatError:
+            raise
+        except FileNotFoundError:
+            problem = ""
+        except ManifestError as error:
+            problem = f"{error}"
+        manifests = [manifest for _, manifest in self._manifests(path)]
+        if not manifests and not problem:
+            return Found("foreign", reason="it had no manifest")
+        parts = self.read_parts(path, status)
+        for manifest in manifests:
+            if _same_bytes(manifest.parts, parts):
+                # Copied, touched, or its writer died just after it put the data in place: filed anew, nothing replaced.
+                manifest = replace(manifest, stamp=status.stamp)
+                self._file(path, manifest)
+                return Found("committed", manifest)
+        if manifests and all(manifest.adopted for manifest in manifests):
+            return Found("foreign", reason="it was put there by hand, and changed since")
+        return Found("damaged", reason=problem or "its bytes were not those that were written")
+
+    def read_parts(self, path: str, status: Status) -> tuple[Part, ...]:
+        """Return what lies at ``path`` as parts, by reading every byte of it. Rows are not counted."""
+        if status.kind == "file":
+            return (_part(name(path), self.files.read_bytes(path)),)
+        # Every file counts, also those that readers of parquet leave out: `_SUCCESS`, `.part-0.crc`.
+        return tuple(_part(each, self.files.read_bytes(f"{path}/{each}")) for each in self.files.sizes(path))
+
+    def read_bytes(self, path: str, part: Part) -> bytes:
+        """Return the bytes of a file that holds one part, after comparing them with its checksum.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            The file is gone.
+        DamagedCheckpointError
+            Its bytes are others than its manifest says. They were set aside.
+        """
+        try:
+            data = self.files.read_bytes(path)
+        except FileNotFoundError as error:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: the file is gone; run the task again") from error
+        found = _part(part.name, data)
+        if (found.size_bytes, found.sha256) != (part.size_bytes, part.sha256):
+            what = f"{found.size_bytes} bytes with another checksum, the manifest says {part.size_bytes} bytes"
+            aside = self.set_aside(path, what)
+            raise DamagedCheckpointError(
+                f"the checkpoint at {path!r} is damaged: {what}; it was set aside as {aside!r}, "
+                "and the next run computes it again"
+            )
+        return data
+
+    def staging(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Give a file open for writing and reading, on its way to ``path``; gone at the end unless committed."""
+        return self.files.staging(path)
+
+    @contextlib.contextmanager
+    def staging_folder(self, path: str, key: str | None) -> Iterator[str]:
+        """Give the path of a folder for parts on their way to ``path``; gone at the end unless it was placed.
+
+        Parameters
+        ----------
+        path
+            Where the parts go.
+        key
+            Names what is computed. After an error, or a kill, the folder stays, for :meth:`unfinished` to find.
+            ``None``: what cannot be named cannot be found again, and does not stay.
+        """
+        folder = f"{self._staging(path)}/{key or 'parts'}-{uuid.uuid4().hex}.staged"
+        try:
+            yield folder
+        except BaseException:
+            if key is None:
+                self.files.remove(folder)
+            raise
+        self.files.remove(folder)
+
+    def unfinished(self, path: str, key: str) -> list[str]:
+        """Return the folders that earlier writes of the same key to the folder of ``path`` left."""
+        staging = self._staging(path)
+        return [f"{staging}/{each}" for each in sorted(self.files.names(staging)) if each.startswith(f"{key}-")]
+
+    def commit(self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False) -> Manifest:
+        """Put what was staged in place, whole, and return the manifest that holds then.
+
+        Parameters
+        ----------
+        path
+            Where the checkpoint goes.
+        staged
+            The data, written and closed.
+        manifest
+            Describes exactly these data.
+        durable
+            Have it on the disk before this returns, so that it outlives a power cut. Without, a cut may cost the
+            work, never the truth, and never an earlier checkpoint.
+
+        Returns
+        -------
+        Manifest
+            Another writer's, where one with the same identity was first: its data stand, and are to be handed on.
+
+        Raises
+        ------
+        CollisionError
+            Another task of the same run wrote this path for other inputs. Neither result stays in place.
+        """
+        manifest = replace(manifest, stamp=staged.stamp)
+        filed = self._file(path, manifest)
+        if durable and staged.stamp is not None:
+            self.files.sync(staged.path, filed, parent(filed))
+        # Filed first, looked second: of two writers at least one sees the other's manifest.
+        self._refuse_collision(path, manifest)
+        while True:
+            found = self.look_up(path)
+            if found.manifest is not None and _same_result(found.manifest, manifest):
+                self.files.remove(filed)
+                return found.manifest
+            if found.kind in ("damaged", "foreign"):
+                self.set_aside(path, found.reason)
+            try:
+                if found.manifest is not None:
+                    self.files.replace(staged, path)
+                else:
+                    self.files.place(staged, path)
+                break
+            except FileExistsError:
+                continue  # Someone was first: look again at what lies there now.
+            except FileNotFoundError:
+                if found.manifest is None or self.files.status(path) is not None:
+                    raise
+        if staged.stamp is None:
+            manifest = self._file_placed(path, manifest)
+            self.files.remove(filed)
+        if found.manifest is not None:
+            self._drop(path, found.manifest, manifest)
+        if durable and staged.stamp is not None:
+            self.files.sync(parent(path))
+        return manifest
+
+    def adopt(self, path: str, manifest: Manifest) -> Manifest:
+        """File a manifest for data that a person put at ``path``, so that they count as a checkpoint from now on."""
+        status = self.files.status(path)
+        if status is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: there is nothing to adopt")
+        manifest = replace(manifest, stamp=status.stamp, adopted=True, identity=None)
+        self._file(path, manifest)
+        return manifest
+
+    def set_aside(self, path: str, why: str) -> str:
+        """Move what lies at ``path`` out of the way, say so in one line, and return where it went."""
+        # Not ours, or no longer what we wrote: never deleted. The suffix keeps readers of folders away from it.
+        aside = f"{parent(path)}/{SIDE_FOLDER}/set-aside/{name(path)[:200]}.{uuid.uuid4().hex[:12]}.set-aside"
+        try:
+            self.files.move(path, aside)
+        except FileNotFoundError:
+            return aside  # Another reader saw the damage too, and was first.
+        logger.warning("%s: %s; set aside as %s", path, why, aside)
+        return aside
+
+    def verify(self, path: str) -> list[str]:
+        """Read every byte of a checkpoint and return what is amiss, in words; empty where it is sound.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is committed at ``path``.
+        """
+        found = self.look_up(path)
+        if found.kind == "damaged":
+            return [found.reason]
+        if found.manifest is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+        status = self.files.status(path)
+        parts = {} if status is None else {part.name: part for part in self.read_parts(path, status)}
+        problems = [f"{extra}: is not in the manifest" for extra in sorted(parts.keys() - _names(found.manifest))]
+        for part in found.manifest.parts:
+            there = parts.get(part.name)
+            if there is None:
+                problems.append(f"{part.name}: is gone")
+            elif there.size_bytes != part.size_bytes:
+                problems.append(f"{part.name}: has {there.size_bytes} bytes, was written with {part.size_bytes}")
+            elif there.sha256 != part.sha256:
+                problems.append(f"{part.name}: its checksum is another")
+        return problems
+
+    def clean(self, folder: str, *, older_than_s: float = 86_400.0, dry_run: bool = False) -> list[str]:
+        """Remove what killed and replaced writes left beside the checkpoints of a folder; return the paths.
+
+        Parameters
+        ----------
+        folder
+            The folder in which checkpoints lie.
+        older_than_s
+            Younger leftovers stay: a writer may still be at work on them.
+        dry_run
+            Only return what would go.
+        """
+        side, newest = f"{folder}/{SIDE_FOLDER}", time.time() - older_than_s
+        for checkpoint in self.files.names(f"{side}/manifests"):
+            self.look_up(f"{folder}/{checkpoint}")  # A copy that lies in staging after a crash goes back to its place.
+        leftovers = [f"{side}/staging/{each}" for each in self.files.names(f"{side}/staging")]
+        for checkpoint in self.files.names(f"{side}/manifests"):
+            status = self.files.status(f"{folder}/{checkpoint}")
+            filed = [f"{side}/manifests/{checkpoint}/{each}" for each in self.files.names(f"{side}/manifests/{checkpoint}")]
+            in_place = None if status is None else self._filed(f"{folder}/{checkpoint}", status.stamp)
+            # Where no manifest answers to the data, any of them may still prove the data by their bytes.
+            if status is None or in_place in filed:
+                leftovers += [each for each in filed if each != in_place]
+        removed = [each for each in leftovers if self.files.modified(each) < newest]
+        if not dry_run:
+            for each in removed:
+                self.files.remove(each)
+        return removed
+
+    def _refuse_collision(self, path: str, manifest: Manifest) -> None:
+        for filed, other in self._manifests(path):
+            if not _collide(manifest, other):
+                continue
+            # Neither result may pass for the other's: what is in place goes, and no manifest of the two stays in force.
+            status = self.files.status(path)
+            if status is not None and filed == self._filed(path, status.stamp):
+                self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run")
+            why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
+            raise CollisionError(
+                f"tasks {str(other.owner)!r} and {str(manifest.owner)!r} of one run both write {path!r}, for different "
+                f"inputs{f' ({why})' if why else ''}: give the template a field that tells them apart"
+            )
+
+    def _put_back(self, path: str, filed: list[str]) -> bool:
+        """Put back a folder whose writer died between its two renames; return whether there was one."""
+        staging = self._staging(path)
+        for each in self.files.names(staging):
+            status = self.files.status(f"{staging}/{each}") if each.endswith(REPLACED) else None
+            if status is not None and f"{status.stamp}.json" in filed:
+                # Its writer lives, and was faster: then this is its successor's place.
+                with contextlib.suppress(FileExistsError, FileNotFoundError):
+                    self.files.place(Staged(f"{staging}/{each}", status.stamp), path)
+                return True
+        return False
+
+    def _has_parts(self, path: str, manifest: Manifest) -> bool:
+        sizes = self.files.sizes(path)
+        return all(sizes.get(part.name) == part.size_bytes for part in manifest.parts)
+
+    def _drop(self, path: str, replaced: Manifest, manifest: Manifest) -> None:
+        """Remove what a successor leaves of a checkpoint: its manifest, and its parts where they lie beside the new ones."""
+        if replaced.stamp != manifest.stamp:
+            self.files.remove(self._filed(path, replaced.stamp))
+        elif manifest.kind == "folder":
+            for gone in sorted(_names(replaced) - _names(manifest)):
+                self.files.remove(f"{path}/{gone}")
+
+    def _file_placed(self, path: str, manifest: Manifest) -> Manifest:
+        """File a manifest under the stamp that a store gave its object, or that all its folders have."""
+        if manifest.kind == "folder":
+            manifest = replace(manifest, stamp=FOLDER_STAMP)
+            # This is the commit: parts of two generations may lie at the path, and the manifest says which count.
+            self.files.put(self._filed(path, FOLDER_STAMP), manifest.to_json().encode())
+            return manifest
+        status = self.files.status(path)
+        if status is None or status.size_bytes != manifest.size_bytes:
+            raise DamagedCheckpointError(f"{path!r} was replaced while it was written; run the task again")
+        manifest = replace(manifest, stamp=status.stamp)
+        self._file(path, manifest)
+        return manifest
+
+    def _file(self, path: str, manifest: Manifest) -> str:
+        filed = self._filed(path, manifest.stamp or manifest.attempt)
+        # A manifest with this stamp describes these bytes already: another reader found them unfiled too.
+        with contextlib.suppress(FileExistsError):
+            self.files.create(filed, manifest.to_json().encode())
+        return filed
+
+    def _staging(self, path: str) -> str:
+        return f"{parent(path)}/{SIDE_FOLDER}/staging"
+
+    def _folder(self, path: str) -> str:
+        return f"{parent(path)}/{SIDE_FOLDER}/manifests/{name(path)}"
+
+    def _filed(self, path: str, stamp: str | None) -> str:
+        return f"{self._folder(path)}/{stamp}.json"
+
+    def _manifest(self, filed: str) -> Manifest:
+        return Manifest.from_json(self.files.read_bytes(filed))
+
+    def _manifests(self, path: str) -> Iterator[tuple[str, Manifest]]:
+        """Yield every readable manifest that was ever filed for ``path`` and not cleared, with its file."""
+        folder = self._folder(path)
+        for each in sorted(self.files.names(folder)):
+            filed = f"{folder}/{each}"
+            try:
+                yield filed, self._manifest(filed)
+            except NewerFormatError:
+                raise
+            except (FileNotFoundError, ManifestError):
+                continue  # Cleared by its writer since the listing; or torn by a kill, and so never in force.
+
+
+def describe_file(path: str, data: bytes, n_rows: int) -> Part:
+    """Return the part that a file of these bytes is."""
+    return replace(_part(name(path), data), n_rows=n_rows)
+
+
+def _part(part_name: str, data: bytes) -> Part:
+    return Part(part_name, len(data), hashlib.sha256(data).hexdigest(), 0)
+
+
+def _names(manifest: Manifest) -> set[str]:
+    return {part.name for part in manifest.parts}
+
+
+def _same_bytes(parts: tuple[Part, ...], others: tuple[Part, ...]) -> bool:
+    return {(part.name, part.sha256) for part in parts} == {(part.name, part.sha256) for part in others}
+
+
+def _same_result(there: Manifest, ours: Manifest) -> bool:
+    return there.attempt == ours.attempt or (there.identity is not None and there.identity == ours.identity)
+
+
+def _collide(ours: Manifest, other: Manifest) -> bool:
+    if not ours.owner.run_id or ours.owner.run_id != other.owner.run_id or ours.owner == other.owner:
+        return False
+    # Inputs that have no digest cannot be shown to be equal.
+    equal = ours.identity is not None and ours.identity == other.identity and not ours.identity.unstable_inputs
+    return not equal

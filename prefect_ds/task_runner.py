@@ -1,0 +1,322 @@
+"""The task runner that fills path templates, loads checkpoints and writes them."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import prefect
+from distributed import get_worker
+from prefect.core import Edge, Task
+from prefect.engine.result import Result
+from prefect.engine.runner import ENDRUN, call_state_handlers
+from prefect.engine.signals import PrefectStateSignal
+from prefect.engine.state import Failed, State, Success
+from prefect.engine.task_runner import TaskRunner
+from prefect.tasks.core.collections import Dict, List, Set, Tuple
+from prefect.tasks.core.operators import GetItem
+from prefect.utilities.collections import merge_dicts
+from prefect.utilities.executors import tail_recursive
+
+from prefect_ds import cache
+from prefect_ds.checkpoint_handler import checkpoint_handler
+from prefect_ds.errors import TemplateError
+from prefect_ds.identity import identify
+from prefect_ds.manifest import Identity, Owner
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.reference import CheckpointReference, count, has_references, size
+from prefect_ds.report import COMPUTE_S, outcome_of
+from prefect_ds.result import LazyResult, by_reference, lazy, raw_value
+from prefect_ds.result_handler import ResultHandler
+
+BY_REFERENCE = "prefect_ds_by_reference"
+"""Set in Prefect's context by :class:`prefect_ds.DSFlowRunner`: checkpointed results travel as references."""
+
+CONFIG = "prefect_ds_config"
+"""In the context of a submitted task: the client's config, pickled, in place of the config itself."""
+
+PROGRESS = "prefect_ds_progress"
+"""In the context of a submitted task: the topic of Dask events that tell the client of finished tasks."""
+
+
+class DSTaskRunner(TaskRunner):
+    """Prefect's ``TaskRunner`` for tasks whose ``result`` is one of our handlers; it runs every other task as Prefect does.
+
+    Parameters
+    ----------
+    task, state_handlers, flow_result
+        As for Prefect's ``TaskRunner``. :func:`~prefect_ds.checkpoint_handler.checkpoint_handler` always takes part, and
+        before all others, so that they see a loaded checkpoint as one change, from Pending to Success.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        state_handlers: Iterable[Callable[..., State | None]] | None = None,
+        flow_result: Result | None = None,
+    ) -> None:
+        others = [handler for handler in state_handlers or () if handler is not checkpoint_handler]
+        super().__init__(task=task, state_handlers=others, flow_result=flow_result)
+        self._inputs: dict[str, Result] = {}
+        self._reason = ""
+
+    @property
+    def handler(self) -> ResultHandler | None:
+        """The handler that keeps the task's result; ``None`` where Prefect does, or nobody."""
+        is_kept = isinstance(self.result, ResultHandler) and self.task.checkpoint is not False
+        return self.result if is_kept else None
+
+    @tail_recursive
+    def run(
+        self,
+        state: State | None = None,
+        upstream_states: dict[Edge, State] | None = None,
+        context: dict[str, Any] | None = None,
+        is_mapped_parent: bool = False,
+    ) -> State:
+        """Prefect's ``TaskRunner.run``; under our flow runner a checkpointed result leaves as a reference."""
+        context = dict(context or prefect.context.to_dict())
+        # Prefect merges the config into its context three times a task, which is most of what a small task costs. Under
+        # our flow runner it comes pickled, and is merged once a process; under Prefect's, `run_task` has merged it.
+        context.pop("config", None)
+        if CONFIG in context:
+            prefect.context.update(config=_merged_config(context.pop(CONFIG)))
+        config = prefect.context.config
+        context.setdefault("checkpointing", config.flows.checkpointing)
+        cache.resize(int(config.get("prefect_ds", {}).get("cache_bytes", cache.DEFAULT_BYTES)))
+        final = TaskRunner.run.__wrapped__(
+            self,
+            state=state,
+            upstream_states=upstream_states,
+            context=context,
+            is_mapped_parent=is_mapped_parent,
+        )
+        if PROGRESS in context and not is_mapped_parent and final.is_finished():
+            event = {"task": context.get("task_slug", self.task.name), "outcome": outcome_of(final)}
+            get_worker().log_event(context[PROGRESS], event)
+        return by_reference(final) if context.get(BY_REFERENCE) else final
+
+    def call_runner_target_handlers(self, old_state: State, new_state: State) -> State:
+        """Prefect's step that calls the task's own state handlers, after the checkpoint handler."""
+        new_state = checkpoint_handler(self, old_state, new_state) or new_state
+        return super().call_runner_target_handlers(old_state, new_state)
+
+    def load_results(
+        self, state: State, upstream_states: dict[Edge, State]
+    ) -> tuple[State, dict[Edge, State]]:
+        """Prefect's step before inputs are taken from upstream states: here they get states that load when looked at."""
+        return state, {edge: lazy(upstream) for edge, upstream in upstream_states.items()}
+
+    def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
+        """Prefect's ``set_task_run_name``, which reads only the inputs that the name has in it."""
+        name = self.task.task_run_name
+        if isinstance(name, str):
+            prefect.context.update(task_run_name=name.format_map(_Names(task_inputs)))
+        else:
+            super().set_task_run_name(task_inputs)
+
+    @call_state_handlers
+    def check_task_ready_to_map(self, state: State, upstream_states: dict[Edge, State]) -> State:
+        """Prefect's step for the parent of mapped children; a template that cannot tell them apart ends it here."""
+        try:
+            check_template(self.task, upstream_states)
+        except TemplateError as error:
+            raise ENDRUN(Failed(str(error), result=error)) from error
+        return cast(State, TaskRunner.check_task_ready_to_map.__wrapped__(self, state, upstream_states=upstream_states))
+
+    def check_target(self, state: State, inputs: dict[str, Result]) -> State:
+        """Prefect's look for a ``target``; for our handlers the checkpoint handler looks, after the trigger."""
+        if self.handler is not None:
+            return state
+        return super().check_target(state, inputs=inputs)
+
+    def set_task_to_running(self, state: State, inputs: dict[str, Result]) -> State:
+        """Prefect's change from Pending to Running, at which the checkpoint handler looks for the checkpoint."""
+        self._inputs = inputs
+        return super().set_task_to_running(state, inputs=inputs)
+
+    @call_state_handlers
+    def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
+        """Prefect's step that runs the task; then its result is written, by our handler and once."""
+        inputs = self._task_arguments(inputs) if state.is_running() else inputs
+        run = functools.partial(TaskRunner.get_task_run_state.__wrapped__, self, state, inputs=inputs)
+        started = time.perf_counter()
+        if not isinstance(self.result, ResultHandler):
+            new_state = run()
+        else:
+            with prefect.context(checkpointing=False):
+                new_state = run()
+        compute_s = time.perf_counter() - started
+        new_state.context[COMPUTE_S] = compute_s
+        # Skipped, Cached and Looped are no results to keep; a loop's last turn is.
+        if type(new_state) is Success and self.handler is not None:
+            # In this step, not in a state handler: an error here is retried as the task's own are.
+            return self._keep(self.handler, new_state, compute_s)
+        if has_references(raw_value(new_state)):
+            return lazy(new_state)
+        return new_state
+
+    def find_checkpoint(self) -> State | None:
+        """Return a Success with the task's checkpoint, ``None`` where there is none that counts."""
+        handler = self.handler
+        # A loop looks before its first turn only: what later turns would find is not the loop's result.
+        if handler is None or prefect.context.get("task_loop_count") is not None:
+            return None
+        path = self._path(handler)
+        found = handler.look_up(path)
+        if found.manifest is None:
+            self._reason = found.reason
+            if found.kind == "damaged":
+                handler.store.set_aside(path, found.reason)
+                self.logger.warning("Task %r: the checkpoint at %s is damaged (%s); running", self._name, path, found.reason)
+            return None
+        identity = self._identity(handler)
+        difference = identity.difference(found.manifest.identity, handler.match) if found.manifest.identity else ""
+        if difference:
+            self._reason = f"the checkpoint was stale: {difference}"
+            self.logger.info("Task %r: the checkpoint at %s is stale: %s; running", self._name, path, difference)
+            return None
+        reference = handler.refer(path, found.manifest, owner=self._owner, identity=identity, is_loaded=True)
+        message = f"Loaded from the checkpoint: {reference}"
+        if found.manifest.adopted:
+            message += " (by hand)"
+        self.logger.info("Task %r: %s", self._name, message)
+        return Success(message=message, result=LazyResult(reference, path))
+
+    def _keep(self, handler: ResultHandler, state: State, compute_s: float) -> State:
+        value = state.result
+        if value is None or isinstance(value, PrefectStateSignal):
+            return self._not_kept(state, "it returned nothing")
+        if self.task.result is None and not handler.accepts(value):
+            # The flow's own result is a default for all tasks, also for those that return something else.
+            return self._not_kept(state, f"it returned {type(value).__name__}, which the flow's result does not keep")
+        path = self._path(handler)
+        template = handler.template
+        kept = handler.keep(
+            value,
+            path,
+            owner=self._owner,
+            identity=self._identity(handler),
+            fields={} if template is None else template.render_fields(self._names, task=self._name),
+            compute_s=compute_s,
+        )
+        reference = kept.reference
+        message = (
+            f"{state.message} Ran because {self._reason or 'there was no checkpoint'}; wrote "
+            f"{count(reference.n_rows, 'row')}, {count(reference.n_columns, 'column')}, {size(reference.size_bytes)} "
+            f"to {path}{f' ({kept.note})' if kept.note else ''}"
+        )
+        self.logger.info("Task %r: %s", self._name, message)
+        result = LazyResult(reference, path).loaded(kept.value)
+        return Success(message=message, result=result, context=state.context)
+
+    def _not_kept(self, state: State, why: str) -> State:
+        state.message = f"{state.message} No checkpoint was written: {why}"
+        self.logger.info("Task %r: no checkpoint was written: %s", self._name, why)
+        return state
+
+    @property
+    def _name(self) -> str:
+        return str(prefect.context.get("task_full_name", self.task.name))
+
+    @property
+    def _names(self) -> Mapping[str, Any]:
+        return _Names(self._inputs)
+
+    @property
+    def _owner(self) -> Owner:
+        context = prefect.context
+        return Owner(
+            flow=context.get("flow_name", ""),
+            # A schedule runs a flow again and again under one id.
+            run_id=f"{context.get('flow_run_id', '')} {context.get('scheduled_start_time', '')}".strip(),
+            task=context.get("task_slug") or self.task.name,
+            map_index=context.get("map_index"),
+        )
+
+    def _path(self, handler: ResultHandler) -> str:
+        return handler.render(self._names, task=self._name)
+
+    def _identity(self, handler: ResultHandler) -> Identity:
+        inputs = {name: raw_input(result) for name, result in self._inputs.items()}
+        return identify(self.task.name, inputs, handler.options, self.task.run)
+
+    def _task_arguments(self, inputs: dict[str, Result]) -> dict[str, Result]:
+        """Return the inputs as the task takes them: loaded, unless it only passes them on."""
+        only_passes_on = isinstance(self.task, List | Tuple | Set | Dict) or (
+            isinstance(self.task, GetItem)
+            and not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
+        )
+        if only_passes_on:
+            return {name: Result(raw_input(result)) for name, result in inputs.items()}
+        for result in inputs.values():
+            _ = result.value  # Loads it here, so that the time of computing does not have reading in it.
+        return inputs
+
+
+class _Names(Mapping[str, Any]):
+    """What a template may name: flow parameters, Prefect's context, the task's inputs, later ones winning.
+
+    Nothing is looked at before it is asked for: an input may be a frame in a file.
+    """
+
+    def __init__(self, inputs: Mapping[str, Result]) -> None:
+        self._inputs = inputs
+        self._context = prefect.context
+        self._parameters = prefect.context.get("parameters", {})
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._inputs:
+            return self._inputs[name].value
+        if name in self._context:
+            return self._context[name]
+        return self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._parameters, **self._context, **self._inputs})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@functools.lru_cache(maxsize=8)
+def _merged_config(client_config: bytes) -> Any:
+    """Return the client's config merged over this process's own, as Prefect does for each task."""
+    return merge_dicts(prefect.config, pickle.loads(client_config))
+
+
+def raw_input(result: Result) -> Any:
+    """Return a task's input with its references, as nothing was loaded."""
+    return result.raw if isinstance(result, LazyResult) else result.value
+
+
+def check_template(task: Task, edges: Iterable[Edge]) -> None:
+    """Refuse a mapped task whose path template could never tell its children apart.
+
+    Parameters
+    ----------
+    task
+        Any task; one that is not mapped, or has no handler of ours, passes.
+    edges
+        The edges to it.
+
+    Raises
+    ------
+    TemplateError
+        No field of the template differs between children.
+    """
+    handler, mapped = task.result, [edge.key for edge in edges if edge.mapped and edge.key]
+    if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
+        return
+    location = task.target or handler.location
+    if not isinstance(location, str):
+        return  # A function makes the path; whether children meet there shows when they write.
+    if PathTemplate(location).names & {*mapped, "map_index", "task_full_name", "task_run_name"}:
+        return
+    raise TemplateError(
+        f"task {task.name!r} is mapped over {', '.join(map(repr, mapped))}, but its template {location!r} gives every "
+        f"child the same path: put {' or '.join('{%s}' % name for name in mapped)} or {{map_index}} into it"
+    )
