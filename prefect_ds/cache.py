@@ -35,11 +35,12 @@ def resize(limit_bytes: int) -> None:
 
 def put(content: str, frame: pd.DataFrame) -> None:
     """Keep a frame under the digest of its content, if it fits and nobody could change it from outside."""
-    size = _size_bytes(frame)
+    arrays = [*(column.array for _, column in frame.items()), frame.index.array]
+    size_bytes = sum(array.nbytes for array in arrays)
     # Cells of an object column (lists, dicts) are shared even between deep copies.
-    if 0 < size <= _kept.n // 2 and not any(dtype == object for dtype in [*frame.dtypes, frame.index.dtype]):
+    if size_bytes <= _kept.n // 2 and not any(pd.api.types.is_object_dtype(array.dtype) for array in arrays):
         with _lock:
-            _kept[content] = (size, frame.copy(deep=False))
+            _kept[content] = (size_bytes, frame.copy(deep=True))
 
 
 def get(content: str) -> pd.DataFrame | None:
@@ -47,7 +48,3 @@ def get(content: str) -> pd.DataFrame | None:
     with _lock:
         found = _kept.get(content)
     return None if found is None else found[1].copy(deep=True)
-
-
-def _size_bytes(frame: pd.DataFrame) -> int:
-    return int(frame.memory_usage(index=True).sum())

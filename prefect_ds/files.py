@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import fsspec
 from fsspec.core import split_protocol
@@ -77,10 +77,10 @@ class Files(Protocol):
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, whatever is there."""
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
 
-    def writing(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def writing(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Give a file open for writing, for a path that nobody else writes or reads before the end."""
 
     def names(self, folder: str) -> list[str]:
@@ -92,10 +92,10 @@ class Files(Protocol):
     def modified(self, path: str) -> float:
         """Return when the path last changed, in seconds since the epoch."""
 
-    def staging(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def staging(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Give a file open for writing and reading, on its way to ``path``; gone at the end unless it was placed."""
 
-    def finish(self, file: IO[bytes]) -> Staged:
+    def finish(self, file: BinaryIO) -> Staged:
         """Close what was staged and give it its stamp."""
 
     def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
@@ -194,17 +194,18 @@ class LocalFiles:
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, whatever is there."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         written = f"{path}.{uuid.uuid4().hex}"
         with open(written, "xb") as file:
             file.write(data)
         os.replace(written, path)
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
         return open(path, "rb")
 
     @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[IO[bytes]]:
+    def writing(self, path: str) -> Iterator[BinaryIO]:
         """Give the file itself."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "xb") as file:
@@ -227,7 +228,7 @@ class LocalFiles:
         return os.stat(path).st_mtime
 
     @contextlib.contextmanager
-    def staging(self, path: str) -> Iterator[IO[bytes]]:
+    def staging(self, path: str) -> Iterator[BinaryIO]:
         """Give a file beside the goal, so that one rename puts it there."""
         folder = os.path.join(os.path.dirname(path), SIDE_FOLDER, "staging")
         os.makedirs(folder, exist_ok=True)
@@ -239,13 +240,14 @@ class LocalFiles:
             file.close()
             self.remove(staged)
 
-    def finish(self, file: IO[bytes]) -> Staged:
+    def finish(self, file: BinaryIO) -> Staged:
         """Close what was staged and give it a time of change that no other attempt has."""
         file.close()
         return self.stamped(file.name)
 
     def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
         """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
+        os.makedirs(folder, exist_ok=True)
         for other in set(self.names(folder)) - names.keys():
             self.remove(f"{folder}/{other}")
         for here, there in names.items():
@@ -302,6 +304,7 @@ class LocalFiles:
 
     def link(self, source: str, target: str) -> None:
         """Link; copy where the disk has no links."""
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
             os.link(source, target)
         except FileNotFoundError:
@@ -370,13 +373,13 @@ class ObjectFiles:
         self._make_parent(path)
         self.fs.pipe_file(path, data)
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str) -> BinaryIO:
         """Return an object open for reading."""
-        file: IO[bytes] = self.fs.open(path, "rb")
+        file: BinaryIO = self.fs.open(path, "rb")
         return file
 
     @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[IO[bytes]]:
+    def writing(self, path: str) -> Iterator[BinaryIO]:
         """Give a temporary file of this machine, and PUT it unless there is an error."""
         with tempfile.TemporaryFile(prefix="prefect_ds-") as file:
             yield file
@@ -398,16 +401,19 @@ class ObjectFiles:
         return {str(path).removeprefix(root).lstrip("/"): int(info["size"]) for path, info in sorted(found)}
 
     def modified(self, path: str) -> float:
-        """Return when the object was written, in seconds since the epoch."""
-        return float(self.fs.modified(path).timestamp())
+        """Return when the object, or the last one of a prefix, was written, in seconds since the epoch."""
+        times = [self.fs.modified(each).timestamp() for each in self.fs.find(path)]
+        if not times:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return float(max(times))
 
     @contextlib.contextmanager
-    def staging(self, path: str) -> Iterator[IO[bytes]]:
+    def staging(self, path: str) -> Iterator[BinaryIO]:
         """Give a temporary file of this machine: an object is written by one PUT, of all its bytes."""
         with tempfile.NamedTemporaryFile(prefix="prefect_ds-") as file:
-            yield file
+            yield cast(BinaryIO, file)
 
-    def finish(self, file: IO[bytes]) -> Staged:
+    def finish(self, file: BinaryIO) -> Staged:
         """Let every byte be seen; the stamp is the store's to give."""
         file.flush()
         return Staged(file.name, None)

@@ -25,7 +25,7 @@ class DSFlowRunner(FlowRunner):
     :class:`prefect_ds.DSTaskRunner` it behaves exactly as Prefect's.
     """
 
-    def run(
+    def run(  # type: ignore[override] # what Prefect's takes by position it is given by name
         self,
         state: State | None = None,
         *,
@@ -46,22 +46,22 @@ class DSFlowRunner(FlowRunner):
             Show per task how many results were loaded, computed and failed, and how many are left, while the flow runs.
             ``None``: if stderr is a terminal and tqdm is installed.
         keep_results
-            Let go, during the run, of every result without a checkpoint that nothing downstream needs any more, except
-            those of these tasks and of terminal tasks; their states hold a :class:`prefect_ds.result.PurgedResult` then.
-            ``None``: keep all.
+            Let go, during the run, of every result without a checkpoint that nothing downstream needs any more, but for
+            those of these tasks and of terminal tasks; :class:`prefect_ds.result.PurgedResult` stands in their states.
+            ``None``: keep all. Works with any task runner.
 
         Raises
         ------
         TypeError
-            ``progress`` or ``keep_results`` is given without :class:`prefect_ds.DSTaskRunner`.
+            ``progress`` is given without :class:`prefect_ds.DSTaskRunner`.
         """
         if task_runner_cls is not None:
             self.task_runner_cls = task_runner_cls
-        if not self._is_ours and (progress is not None or keep_results is not None):
-            raise TypeError("progress= and keep_results= need task_runner_cls=DSTaskRunner")
+        if progress is not None and not self._is_ours:
+            raise TypeError("progress= needs task_runner_cls=DSTaskRunner")
+        self._keep = None if keep_results is None else self.flow.terminal_tasks() | set(keep_results)
         if self._is_ours:
             self._progress = wanted(progress)
-            self._keep = None if keep_results is None else self.flow.terminal_tasks() | set(keep_results)
             kwargs["context"] = {**(kwargs.get("context") or {}), BY_REFERENCE: True}
             # What an earlier round gave to its caller comes back when Prefect retries.
             task_states = kwargs.get("task_states") or {}
@@ -77,9 +77,9 @@ class DSFlowRunner(FlowRunner):
 
     def get_flow_run_state(self, state: State, *, executor: Executor, **kwargs: Any) -> State:
         """Prefect's step that runs the tasks."""
-        if self._is_ours:
-            progress = Progress() if self._progress else None
-            executor = RunExecutor(executor, self.flow, keep=self._keep, progress=progress)
+        if self._is_ours or self._keep is not None:
+            progress = Progress() if self._is_ours and self._progress else None
+            executor = RunExecutor(executor, self.flow, is_ours=self._is_ours, keep=self._keep, progress=progress)
         return super().get_flow_run_state(state, executor=executor, **kwargs)
 
     def determine_final_state(
@@ -94,10 +94,12 @@ class DSFlowRunner(FlowRunner):
             return super().determine_final_state(state, key_states, return_states, terminal_states)
         references = list(_references([*return_states.values(), *key_states, *terminal_states]))
         return_states = {task: lazy(each, keep=False) for task, each in return_states.items()}
+        # A flow's `terminal_state_handler` looks at them.
+        key_states = {lazy(each, keep=False) for each in key_states}
         final = super().determine_final_state(state, key_states, return_states, terminal_states)
         if not final.is_finished():
             return final
-        report = RunReport.of(return_states, self.flow.sorted_tasks())
+        report = RunReport.of(return_states, self.flow.slugs)
         self.logger.info("Checkpoints of flow %r:\n%s", self.flow.name, report)
         collision = _collision(references)
         if collision:
@@ -125,7 +127,7 @@ def _collision(references: Iterable[CheckpointReference]) -> str:
         other = first.setdefault(each.path, each)
         if other.owner != each.owner and other.asked != each.asked:
             return (
-                f"Tasks {other.owner!r} and {each.owner!r} of this run share the checkpoint {each.path!r}, for different "
-                "inputs: give the template a field that tells them apart"
+                f"Tasks {other.owner!r} and {each.owner!r} of this run share the checkpoint {each.path!r}, for "
+                "different inputs: give the template a field that tells them apart"
             )
     return ""

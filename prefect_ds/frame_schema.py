@@ -1,13 +1,14 @@
 """A frame as a flat table that a plain file can hold, and the schema that turns the table back into the frame.
 
 The table has unique string labels and no index of its own: index levels stand as its first columns. A cell is either
-*native*, as the file type holds it, or readable text: ISO dates, decimal numbers, JSON for nested objects. Tables are
+*native*, as the file type holds it, or readable text: ISO dates, decimal numbers, JSON for nested objects. Frames are
 rebuilt by position, so a file type is free to alter labels.
 """
 
 import base64
 import datetime
 import decimal
+import itertools
 import json
 import re
 import uuid
@@ -35,7 +36,7 @@ _UTC_SUFFIX: Final = "+00:00"
 
 
 class UnkeepableError(ValueError):
-    """A frame has no table form, or a table does not fit its schema; the message says why, without naming the column."""
+    """A frame has no table form, or a table does not fit its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class CellRules:
     """Whether labels must be identifiers of at most 32 characters."""
 
 
-# ---------------------------------------------------------------------------------------------------------------- frames
+# -------------------------------------------------------------------------------------------------------------- frames
 
 
 def to_table(
@@ -174,15 +175,24 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
 
 def _frame_of(arrays: Iterable[Array], index: pd.Index) -> pd.DataFrame:
     # By series, because pandas would guess another dtype for an array of objects.
-    series = {i: pd.Series(array, index=index, dtype=array.dtype, copy=False) for i, array in enumerate(arrays)}
+    series = {
+        i: pd.Series(array if _is_writable(array) else array.copy(), index=index, dtype=array.dtype, copy=False)
+        for i, array in enumerate(arrays)
+    }
     return pd.DataFrame(series, index=index, copy=False)
+
+
+def _is_writable(array: Array) -> bool:
+    """Return whether a frame around the array can be changed in place: what pandas and pyarrow hand out often cannot."""
+    below = [getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_left", "_right")]
+    return all(each.flags.writeable for each in (array, *below) if isinstance(each, np.ndarray))
 
 
 def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
     """Return in a few words how two frames differ, or ``None`` where they are the same in every respect.
 
-    Stricter than `pandas.testing.assert_frame_equal`: exact floats, the sign of zero, and the types and reprs of objects
-    count as well.
+    Stricter than `pandas.testing.assert_frame_equal`: exact floats, the sign of zero, attrs, and the types and reprs of
+    objects count as well.
     """
     if type(left) is not type(right):
         return f"a {type(left).__name__} comes back as a {type(right).__name__}"
@@ -190,7 +200,10 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
         return f"{left.shape[0]} rows and {left.shape[1]} columns come back as {right.shape[0]} and {right.shape[1]}"
     if left.attrs != right.attrs:
         return "its attrs change"
-    for labels, other, what in ((left.columns, right.columns, "the column labels"), (left.index, right.index, "the index")):
+    for labels, other, what in (
+        (left.columns, right.columns, "the column labels"),
+        (left.index, right.index, "the index"),
+    ):
         if (change := _index_difference(labels, other)) is not None:
             return f"{what}: {change}"
     for i, label in enumerate(left.columns):
@@ -224,6 +237,11 @@ def _array_difference(left: Array, right: Array) -> str | None:
         categories = _array_difference(array_of(left.categories), array_of(right.categories))
         if categories is not None or left.dtype.ordered != right.dtype.ordered:
             return "other categories come back"
+        return None if np.array_equal(left.codes, right.codes) else "other values come back"
+    if isinstance(left.dtype, np.dtype) and not is_object(left.dtype):
+        return _number_difference(np.asarray(left), np.asarray(right))
+    if isinstance(left.dtype, pd.StringDtype):
+        return None if left.equals(right) else "other values come back"
     try:
         ours, theirs = (pd.Series(values, dtype=left.dtype, copy=False) for values in (left, right))
         pd.testing.assert_series_equal(ours, theirs, check_exact=True)
@@ -231,16 +249,27 @@ def _array_difference(left: Array, right: Array) -> str | None:
         return "other values come back"
     if is_object(left.dtype):
         # repr tells 1 from True, -0.0 from 0.0, a list from a tuple, at any depth.
-        if any(type(a) is not type(b) or repr(a) != repr(b) for a, b in zip(left, right, strict=True)):
-            return "other objects come back"
-    if isinstance(left.dtype, np.dtype) and left.dtype.kind == "f":
-        signs = np.signbit(left) & ~np.isnan(left), np.signbit(right) & ~np.isnan(right)
-        if not np.array_equal(*signs):
-            return "a zero loses its sign"
+        same = (type(a) is type(b) and repr(a) == repr(b) for a, b in zip(left, right, strict=True))
+        return None if all(same) else "other objects come back"
     return None
 
 
-# ---------------------------------------------------------------------------------------------------- labels and indexes
+def _number_difference(left: np.ndarray, right: np.ndarray) -> str | None:
+    """Compare two arrays of one dtype of numbers or times."""
+    if left.dtype.kind not in "fc":
+        ours, theirs = (values.view("i8") if values.dtype.kind in "mM" else values for values in (left, right))
+        return None if np.array_equal(ours, theirs) else "other values come back"
+    if left.dtype.kind == "c":
+        left, right = (np.stack([values.real, values.imag]) for values in (left, right))
+    if not np.array_equal(left, right, equal_nan=True):
+        return "other values come back"
+    is_number = ~np.isnan(left)
+    if not np.array_equal(np.signbit(left) & is_number, np.signbit(right) & is_number):
+        return "a zero loses its sign"
+    return None
+
+
+# -------------------------------------------------------------------------------------------------- labels and indexes
 
 
 def _labels(labels: Iterable[Hashable], rules: CellRules, taken: Iterable[str]) -> list[str]:
@@ -345,7 +374,7 @@ def _checked_json(value: Any, what: str) -> Any:
     return copy
 
 
-# ----------------------------------------------------------------------------------------------------------------- dtypes
+# -------------------------------------------------------------------------------------------------------------- dtypes
 
 
 def _dtype_to_json(dtype: Any) -> Any:
@@ -372,7 +401,7 @@ def _dtype_from_json(spec: Any) -> Any:
     return pd.ArrowDtype(pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec["ipc"]))).field(0).type)
 
 
-# ---------------------------------------------------------------------------------------------------------------- columns
+# ------------------------------------------------------------------------------------------------------------- columns
 
 
 def _encode(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
@@ -434,10 +463,11 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
         del listed["cells"]
     if rules.is_native(values):
         return values, spec
-    texts, _ = _encode_text(array_of(categories), missing=None)
-    [token] = _tokens(texts, ["nan"], rules.missing) if (values.codes < 0).any() else [rules.missing]
-    spec |= {"text": True, "missing": token}
-    return _text_array(take(np.array([*texts, token], dtype=object), values.codes)), spec
+    codec = _codec(array_of(categories))
+    texts = _encode_present(array_of(categories), codec)
+    [token] = _tokens(texts, ["nan"], rules.missing) if (values.codes < 0).any() else [None]
+    codes = np.where(values.codes < 0, len(texts), values.codes)
+    return _text_array(_with_tokens(texts, [token]).take(codes)), {**spec, "text": True, "missing": token}
 
 
 def _decode_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
@@ -450,32 +480,38 @@ def _decode_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
             used = found.remove_unused_categories().categories
             categories = used.astype(_dtype_from_json(listed["dtype"])).sort_values()
         return found.set_categories(categories, ordered=spec["ordered"])
-    codes, texts = pd.factorize(pd.Series(cells, dtype=object).where(lambda cell: cell != spec["missing"], None))
-    listed = listed if "cells" in listed else {**listed, "cells": list(texts)}
+    encoded = pa.array(cells, from_pandas=True) if isinstance(cells, pd.Categorical) else strings(cells)
+    encoded = encoded.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    texts = encoded.dictionary.to_numpy(zero_copy_only=False)
+    is_category = texts != spec["missing"]
+    listed = listed if "cells" in listed else {**listed, "cells": list(texts[is_category])}
     categories = pd.Index(_decode_from_json(listed), copy=False)
     positions = pd.Index(listed["cells"], dtype=object).get_indexer(pd.Index(texts, dtype=object))
-    if (positions < 0).any():
-        raise UnkeepableError(f"the file holds {texts[positions < 0][0]!r}, which is no category")
+    if (unknown := is_category & (positions < 0)).any():
+        raise UnkeepableError(f"the file holds {texts[unknown][0]!r}, which is no category")
     if "cells" not in spec["categories"]:
         order = categories.argsort()
         categories, positions = categories.take(order), np.argsort(order)[positions]
-    codes = np.where(codes < 0, -1, np.append(positions, -1)[codes])
-    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories, ordered=spec["ordered"]))
+    return pd.Categorical.from_codes(
+        np.append(positions, -1)[codes], dtype=pd.CategoricalDtype(categories, ordered=spec["ordered"])
+    )
 
 
 def _encode_to_json(values: Array) -> JSONObject:
     """Return an array as JSON: its texts and what restores them."""
     cells, spec = _encode(values, _TEXT_ONLY)
-    return {**spec, "cells": [None if missing else cell for cell, missing in zip(cells, pd.isna(cells), strict=True)]}
+    return {**spec, "cells": strings(cells).to_pylist()}
 
 
 def _decode_from_json(spec: Mapping[str, Any]) -> Array:
     return _decode(np.array(spec["cells"], dtype=object), spec)
 
 
-# ------------------------------------------------------------------------------------------------------------------- text
+# ---------------------------------------------------------------------------------------------------------------- text
 
 _MISSING: Final[dict[str, Any]] = {"none": None, "nan": np.nan, "NaT": pd.NaT, "NA": pd.NA}
+_STRING: Final = pa.large_string()
 _MISSING_TOKENS: Final = ("<NA>", "NaN", "None", "NULL", "missing")
 
 _TEXT_ONLY: Final = CellRules(is_native=lambda values: False, missing=None)
@@ -486,65 +522,77 @@ def _encode_text(values: Array, missing: str | None) -> tuple[Array, JSONObject]
     absent = pd.isna(values)
     present: Array = values if not absent.any() else values[~absent]
     codec = _codec(present)
-    try:
-        texts = _CODECS[codec].encode(present)
-    except (TypeError, ValueError, pa.ArrowException) as error:
-        raise UnkeepableError(f"its values have no text form: {error}") from error
+    texts = _encode_present(present, codec)
     spec: JSONObject = {"dtype": _dtype_to_json(values.dtype), "text": codec}
     if not absent.any():
         return _text_array(texts), spec
     kinds = _missing_kinds(np.asarray(values), absent) if is_object(values.dtype) else ["nan"]
     tokens = _tokens(texts, kinds, missing)
-    cells = np.empty(len(values), dtype=object)
-    cells[~absent] = texts
-    cells[absent] = tokens[0]
-    for kind, token in zip(kinds[1:], tokens[1:], strict=True):
-        cells[[_missing_kind(value) == kind if gone else False for value, gone in zip(values, absent, strict=True)]] = (
-            token
-        )
-    return _text_array(cells), {**spec, "missing": [list(pair) for pair in zip(tokens, kinds, strict=True)]}
+    places = np.cumsum(~absent) - 1
+    places[absent] = len(texts)
+    if len(kinds) > 1:
+        places[absent] += [kinds.index(_missing_kind(value)) for value in values[absent]]
+    cells = _text_array(_with_tokens(texts, tokens).take(places))
+    return cells, {**spec, "missing": [list(pair) for pair in zip(tokens, kinds, strict=True)]}
 
 
 def _decode_text(cells: Array, spec: Mapping[str, Any]) -> Array:
-    texts = _objects(cells)
     dtype = _dtype_from_json(spec["dtype"])
-    absent = np.zeros(len(texts), dtype=bool)
-    gaps = []
-    for token, kind in spec.get("missing", []):
-        gap = pd.isna(texts) if token is None else texts == token
-        absent |= gap
-        gaps.append((gap, kind))
     try:
-        present = _CODECS[spec["text"]].decode(texts[~absent], dtype)
+        texts = strings(cells)
+        gaps = [(_is_token(texts, token), kind) for token, kind in spec.get("missing", [])]
+        absent = np.logical_or.reduce([gap for gap, _ in gaps]) if gaps else np.zeros(len(texts), dtype=bool)
+        present = texts.filter(~absent) if absent.any() else texts
+        if present.null_count:
+            raise ValueError("it is empty")
+        values = _CODECS[spec["text"]].decode(present, dtype)
     except (TypeError, ValueError, pa.ArrowException, decimal.InvalidOperation) as error:
         raise UnkeepableError(f"a cell does not hold what the schema says: {error}") from error
     if not absent.any():
-        return present
-    values = take(present, np.where(absent, -1, np.cumsum(~absent) - 1), allow_fill=True)
+        return values
+    values = take(values, np.where(absent, -1, np.cumsum(~absent) - 1), allow_fill=True)
     if is_object(dtype):
         for gap, kind in gaps:
             values[gap] = _MISSING[kind]
     return values
 
 
-def _objects(cells: Array) -> np.ndarray:
-    """Return text cells as an object array of str, and None where there are none."""
-    if isinstance(cells, pa.ChunkedArray):
-        return cast(np.ndarray, cells.to_numpy(zero_copy_only=False))
-    return np.asarray(cells, dtype=object)
+def _encode_present(values: Array, codec: str) -> pa.Array:
+    """Return the texts of an array without missing values."""
+    try:
+        return strings(_CODECS[codec].encode(values))
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise UnkeepableError(f"its values have no text form: {error}") from error
 
 
-def _text_array(texts: Any) -> ExtensionArray:
-    return cast(ExtensionArray, pd.array(texts, dtype=pd.StringDtype(na_value=np.nan)))
+def strings(values: Any) -> pa.Array:
+    """Return an array or a list of str as an Arrow array, with nulls where cells are missing."""
+    strings = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
+    if isinstance(strings, pa.ChunkedArray):
+        strings = strings.combine_chunks()
+    return strings.cast(_STRING)
 
 
-def _tokens(texts: Any, kinds: list[str], missing: str | None) -> list[str | None]:
+def _text_array(texts: pa.Array) -> ExtensionArray:
+    return cast(ExtensionArray, cast(Any, pd.StringDtype(na_value=np.nan)).__from_arrow__(texts))
+
+
+def _tokens(texts: pa.Array, kinds: list[str], missing: str | None) -> list[str | None]:
     """Return a text for each kind of missing value that no other cell has."""
-    used = set(texts)
-    candidates = (token for token in (*_MISSING_TOKENS, *(f"<NA {i}>" for i in range(len(used) + 4))))
-    free: list[str | None] = [missing] if missing is None or missing not in used else []
-    free += [token for token in candidates if token not in used][: len(kinds)]
-    return free[: len(kinds)]
+    more = (token for i in itertools.count() for token in (_MISSING_TOKENS if i == 0 else (f"<NA {i}>",)))
+    candidates = itertools.chain([missing], (token for token in more if token != missing))
+    free = (token for token in candidates if token is None or not _is_token(texts, token).any())
+    return list(itertools.islice(free, len(kinds)))
+
+
+def _is_token(texts: pa.Array, token: str | None) -> np.ndarray:
+    """Return where texts are the token of a missing value."""
+    found = texts.is_null() if token is None else pc.equal(texts, token).fill_null(False)
+    return cast(np.ndarray, found.to_numpy(zero_copy_only=False))
+
+
+def _with_tokens(texts: pa.Array, tokens: list[str | None]) -> pa.Array:
+    return pa.concat_arrays([texts, pa.array(tokens, _STRING)])
 
 
 def _missing_kind(value: Any) -> str:
@@ -563,9 +611,9 @@ class _Codec:
     """How values become text and come back; missing values are left out before."""
 
     encode: Callable[[Array], Any]
-    """Array without missing values to a sequence of str."""
-    decode: Callable[[np.ndarray, Any], Array]
-    """Object array of str, and the dtype, to an array of that dtype."""
+    """Array without missing values to an array or list of str."""
+    decode: Callable[[pa.Array, Any], Array]
+    """Arrow array of str, and the dtype, to an array of that dtype."""
 
 
 def _codec(values: Array) -> str:
@@ -589,42 +637,58 @@ def _codec(values: Array) -> str:
     raise UnkeepableError(f"values of dtype {dtype} have no text form")
 
 
-def number_texts(values: Array) -> Any:
-    """Return numbers as the shortest decimal texts that give them back, in an object array."""
+def number_texts(values: Array) -> pa.Array:
+    """Return numbers as the shortest decimal texts that give them back, "nan" among them."""
     array = pa.array(
         values.to_numpy(values.dtype.numpy_dtype) if isinstance(values.dtype, _MASKED) else np.asarray(values)
     )
-    texts = array.cast(pa.string())
+    texts = array.cast(_STRING)
     if pa.types.is_floating(array.type):
         # Arrow writes 1.0 as "1", which other tools would take for an integer.
         whole = pc.match_substring_regex(texts, r"^-?\d+$")
-        texts = pc.if_else(whole, pc.binary_join_element_wise(texts, "0", "."), texts)
-    return texts.to_numpy(zero_copy_only=False)
+        texts = pc.if_else(whole, joined(texts, ".0"), texts)
+    return texts
 
 
-def _text_to_number(texts: np.ndarray, dtype: Any) -> Array:
+def _text_to_number(texts: pa.Array, dtype: Any) -> Array:
     plain = dtype.numpy_dtype if isinstance(dtype, _MASKED) else dtype
-    numbers = pa.array(texts, pa.string()).cast(pa.from_numpy_dtype(plain)).to_numpy(zero_copy_only=False)
-    return _array(numbers, dtype=dtype)
+    return _array(texts.cast(pa.from_numpy_dtype(plain)).to_numpy(zero_copy_only=False), dtype=dtype)
+
+
+def joined(*parts: Any) -> pa.Array:
+    """Return the concatenation of texts, row by row; a plain str stands for a column of it."""
+    return pc.binary_join_element_wise(
+        *(pa.scalar(part, _STRING) if isinstance(part, str) else part for part in (*parts, ""))
+    )
 
 
 def _datetime_to_text(values: Any) -> Any:
-    instants = values.tz_convert(None) if isinstance(values.dtype, pd.DatetimeTZDtype) else values
-    ticks = np.asarray(instants)
-    texts = np.datetime_as_string(ticks.astype(f"M8[{_coarsest_unit(ticks)}]"))
-    return texts.astype(object) + (_UTC_SUFFIX if isinstance(values.dtype, pd.DatetimeTZDtype) else "")
+    has_zone = isinstance(values.dtype, pd.DatetimeTZDtype)
+    ticks = np.asarray(values.tz_convert(None) if has_zone else values)
+    ticks = ticks.astype(f"M8[{_coarsest_unit(ticks)}]")
+    if ((ticks >= _FIRST_DAY) & (ticks <= _LAST_DAY)).all():
+        texts = pc.replace_substring(pa.array(ticks).cast(_STRING), " ", "T", max_replacements=1)
+    else:
+        texts = strings(np.datetime_as_string(ticks))
+    return joined(texts, _UTC_SUFFIX) if has_zone else texts
 
 
-def _text_to_datetime(texts: np.ndarray, dtype: Any) -> Array:
-    if not isinstance(dtype, pd.DatetimeTZDtype):
-        return _array(texts.astype(str).astype(dtype), dtype=dtype)
-    plain = (
-        np.char.removesuffix(texts.astype(str), _UTC_SUFFIX)
-        if hasattr(np.char, "removesuffix")
-        else np.array([text.removesuffix(_UTC_SUFFIX) for text in texts], dtype=str)
-    )
-    instants = pd.DatetimeIndex(plain.astype(f"M8[{dtype.unit}]"))
-    return instants.tz_localize("UTC").tz_convert(dtype.tz).array
+def _text_to_datetime(texts: pa.Array, dtype: Any) -> Array:
+    has_zone = isinstance(dtype, pd.DatetimeTZDtype)
+    if has_zone:
+        texts = pc.replace_substring(texts, _UTC_SUFFIX, "")
+    unit = dtype.unit if has_zone else np.datetime_data(dtype)[0]
+    try:
+        ticks = texts.cast(pa.timestamp(unit)).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # Arrow knows years of four digits only
+        ticks = np.array(texts.to_pylist(), dtype=f"M8[{unit}]")
+    if not has_zone:
+        return _array(ticks, dtype=dtype)
+    return pd.DatetimeIndex(ticks).tz_localize("UTC").tz_convert(dtype.tz).array
+
+
+_FIRST_DAY: Final = np.datetime64("0001-01-01")
+_LAST_DAY: Final = np.datetime64("9999-12-30")
 
 
 def _coarsest_unit(ticks: np.ndarray) -> str:
@@ -636,65 +700,48 @@ def _coarsest_unit(ticks: np.ndarray) -> str:
 def _timedelta_to_text(values: Any) -> Any:
     ticks = np.asarray(values)
     unit = _coarsest_unit(ticks)
-    return ticks.astype(f"m8[{unit}]").astype("int64").astype(str).astype(object) + f" {unit}"
+    return joined(number_texts(ticks.astype(f"m8[{unit}]").astype("int64")), f" {unit}")
 
 
-def _text_to_timedelta(texts: np.ndarray, dtype: Any) -> Array:
+def _text_to_timedelta(texts: pa.Array, dtype: Any) -> Array:
     if len(texts) == 0:
         return _array([], dtype=dtype)
-    count, unit = np.array([text.split(" ") for text in texts]).T
-    if len(units := set(unit)) != 1:
-        raise ValueError(f"the units {sorted(units)} are mixed")
-    return _array(count.astype("int64").astype(f"m8[{unit[0]}]").astype(dtype), dtype=dtype)
+    unit = texts[0].as_py().partition(" ")[2]
+    count = pc.replace_substring(texts, f" {unit}", "").cast(pa.int64()).to_numpy()
+    return _array(count.astype(f"m8[{unit}]").astype(dtype), dtype=dtype)
 
 
 def _interval_to_text(values: Any) -> Any:
-    left, right = (_encode_text(array_of(side), missing=None)[0] for side in (values.left, values.right))
+    left, right = (_encode_present(array_of(side), _codec(array_of(side))) for side in (values.left, values.right))
     opening, closing = (
         ("[" if values.closed in ("left", "both") else "("),
         ("]" if values.closed in ("right", "both") else ")"),
     )
-    return opening + np.asarray(left, dtype=object) + ", " + np.asarray(right, dtype=object) + closing
+    return joined(opening, left, ", ", right, closing)
 
 
-def _text_to_interval(texts: np.ndarray, dtype: Any) -> Array:
-    sides = np.array([text[1:-1].split(", ") for text in texts], dtype=object).reshape(-1, 2).T
+def _text_to_interval(texts: pa.Array, dtype: Any) -> Array:
+    sides = np.array([text[1:-1].split(", ") for text in texts.to_pylist()], dtype=object).reshape(-1, 2).T
     codec = _CODECS[_codec(_array([], dtype=dtype.subtype))]
-    left, right = (pd.Index(codec.decode(side, dtype.subtype)) for side in sides)
+    left, right = (pd.Index(codec.decode(strings(side), dtype.subtype)) for side in sides)
     return pd.arrays.IntervalArray.from_arrays(left, right, closed=dtype.closed, dtype=dtype)
 
 
-def _arrow_to_text(values: Any) -> Any:
-    return pa.chunked_array(values.__arrow_array__()).cast(pa.string()).to_numpy(zero_copy_only=False)
-
-
-def _text_to_arrow(texts: np.ndarray, dtype: Any) -> Array:
-    return dtype.__from_arrow__(pa.array(texts, pa.string()).cast(dtype.pyarrow_dtype))
-
-
 def _nested_to_text(values: Any) -> Any:
-    texts = (json.dumps(value, ensure_ascii=False) for value in pa.chunked_array(values.__arrow_array__()).to_pylist())
-    return np.fromiter(texts, dtype=object, count=len(values))
+    return [json.dumps(value, ensure_ascii=False) for value in pa.chunked_array(values.__arrow_array__()).to_pylist()]
 
 
-def _text_to_nested(texts: np.ndarray, dtype: Any) -> Array:
-    return dtype.__from_arrow__(pa.array(map(json.loads, texts), dtype.pyarrow_dtype))
-
-
-def _text_to_period(texts: np.ndarray, dtype: Any) -> Array:
-    return pd.PeriodIndex(list(texts), dtype=dtype).array
+def _text_to_nested(texts: pa.Array, dtype: Any) -> Array:
+    return dtype.__from_arrow__(pa.array(map(json.loads, texts.to_pylist()), dtype.pyarrow_dtype))
 
 
 def _per_cell(encode: Callable[[Any], str], decode: Callable[[str], Any]) -> _Codec:
     """Return the codec of an object column whose cells are encoded one by one."""
 
-    def encode_all(values: Array) -> Any:
-        return np.fromiter(map(encode, values), dtype=object, count=len(values))
+    def decode_all(texts: pa.Array, dtype: Any) -> Array:
+        return _array(np.fromiter(map(decode, texts.to_pylist()), dtype=object, count=len(texts)), dtype=object)
 
-    def decode_all(texts: np.ndarray, dtype: Any) -> Array:
-        return _array(np.fromiter(map(decode, texts), dtype=object, count=len(texts)), dtype=object)
-
-    return _Codec(encode_all, decode_all)
+    return _Codec(lambda values: list(map(encode, values)), decode_all)
 
 
 _MASKED: Final = (
@@ -703,17 +750,22 @@ _MASKED: Final = (
 )  # fmt: skip
 
 _CODECS: Final[dict[str, _Codec]] = {
-    "string": _Codec(lambda values: np.asarray(values, dtype=object), lambda texts, dtype: _array(texts, dtype=dtype)),
+    "string": _Codec(lambda values: values, lambda texts, dtype: dtype.__from_arrow__(texts)),
     "number": _Codec(number_texts, _text_to_number),
     "complex": _Codec(
-        lambda values: np.asarray(values).astype(str).astype(object),
-        lambda texts, dtype: _array(np.array([complex(text) for text in texts], dtype=dtype), dtype=dtype),
+        lambda values: np.asarray(values).astype(str),
+        lambda texts, dtype: _array(np.array(list(map(complex, texts.to_pylist())), dtype=dtype), dtype=dtype),
     ),
     "datetime": _Codec(_datetime_to_text, _text_to_datetime),
     "timedelta": _Codec(_timedelta_to_text, _text_to_timedelta),
-    "period": _Codec(lambda values: np.asarray(values.astype(str), dtype=object), _text_to_period),
+    "period": _Codec(
+        lambda values: values.astype(str), lambda texts, dtype: pd.PeriodIndex(texts.to_pylist(), dtype=dtype).array
+    ),
     "interval": _Codec(_interval_to_text, _text_to_interval),
-    "arrow": _Codec(_arrow_to_text, _text_to_arrow),
+    "arrow": _Codec(
+        lambda values: pa.chunked_array(values.__arrow_array__()),
+        lambda texts, dtype: dtype.__from_arrow__(texts.cast(dtype.pyarrow_dtype)),
+    ),
     "nested arrow": _Codec(_nested_to_text, _text_to_nested),
     "str": _per_cell(str, str),
     "bytes": _per_cell(bytes.hex, bytes.fromhex),

@@ -5,6 +5,8 @@ A wrong miss costs time, a wrong hit is a wrong result: what has no digest that 
 
 from __future__ import annotations
 
+import dis
+import functools
 import hashlib
 import types
 from collections.abc import Callable, Mapping
@@ -70,10 +72,12 @@ def code_digest(function: Callable[..., Any]) -> str:
     return hashlib.sha256(repr((_code(code), digest(surroundings))).encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=256)
 def _code(code: types.CodeType) -> tuple[object, ...]:
-    # A docstring is a constant that changes nothing.
     constants = [_code(each) if isinstance(each, types.CodeType) else _constant(each) for each in code.co_consts]
-    return (code.co_code, constants, code.co_names)
+    # A docstring is a constant too, the first, and changes nothing unless the code loads it.
+    loaded = {each.arg for each in dis.get_instructions(code) if each.opcode in dis.hasconst}
+    return (code.co_code, constants[0 if 0 in loaded else 1 :], code.co_names)
 
 
 def _constant(constant: object) -> str:

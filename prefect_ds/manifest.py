@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
@@ -36,6 +36,8 @@ class Part:
     """Smallest index value as JSON, where the index is sorted and known."""
     index_max: Any = None
     """Largest index value, likewise."""
+    footer_sha256: str | None = None
+    """Of a part that readers open without reading all of it: the checksum of what they read first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,7 @@ class Identity:
         )
         if changed:
             differences.append(f"{_inputs(changed)} changed")
-        known, known_earlier = (
-            set(identity.inputs) | set(identity.unstable_inputs) for identity in (self, earlier)
-        )
+        known, known_earlier = (set(identity.inputs) | set(identity.unstable_inputs) for identity in (self, earlier))
         if known - known_earlier:
             differences.append(f"{_inputs(sorted(known - known_earlier))} came new")
         if known_earlier - known:
@@ -153,13 +153,15 @@ class Manifest:
     @property
     def content(self) -> str:
         """Digest of what a reader gets: the parts' bytes, their order, and the schema."""
-        body = [self.file_type, [part.sha256 for part in self.parts], self.schema]
-        return hashlib.sha256(_dumps(body).encode()).hexdigest()
+        return content_digest(self.file_type, self.parts, self.schema)
 
     def to_json(self) -> str:
         """Return the manifest as JSON text with its own checksum."""
-        body = {"format_version": FORMAT_VERSION, **asdict(self)}
-        return json.dumps({"sha256": _checksum(body), "manifest": body}, indent=1)
+        body: JSONObject = {"format_version": FORMAT_VERSION, **_shallow(self), "owner": _shallow(self.owner)}
+        body["parts"] = [_shallow(part) for part in self.parts]
+        body["identity"] = None if self.identity is None else _shallow(self.identity)
+        text = _dumps(body)
+        return f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","manifest":{text}}}'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -178,12 +180,12 @@ class Manifest:
             version = body.pop("format_version")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ManifestError(f"not a manifest: {error!r}") from error
+        if document.get("sha256") != _checksum({"format_version": version, **body}):
+            raise ManifestError("the manifest is torn or was altered: its checksum does not match")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise NewerFormatError(
                 f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
             )
-        if document.get("sha256") != _checksum({"format_version": version, **body}):
-            raise ManifestError("the manifest is torn or was altered: its checksum does not match")
         try:
             return cls._from_body(body)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -203,6 +205,11 @@ class Manifest:
         return cls(**values)
 
 
+def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | None) -> str:
+    """Return the digest of what a reader gets, see :attr:`Manifest.content`."""
+    return hashlib.sha256(_dumps([file_type, [part.sha256 for part in parts], schema]).encode()).hexdigest()
+
+
 def _checked(part: Part) -> Part:
     """Return the part if a reader that trusts it stays inside the checkpoint's folder."""
     segments = part.name.split("/")
@@ -214,6 +221,11 @@ def _checked(part: Part) -> Part:
     if not isinstance(part.sha256, str):
         raise ValueError(f"part {part.name!r} has no checksum")
     return part
+
+
+def _shallow(value: Any) -> JSONObject:
+    # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten thousand parts.
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _dumps(body: object) -> str:

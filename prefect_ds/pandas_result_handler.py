@@ -11,7 +11,7 @@ import pandas as pd
 
 from prefect_ds import cache
 from prefect_ds.formats import FrameFormat, frame_format
-from prefect_ds.manifest import Manifest, Match, Owner
+from prefect_ds.manifest import Identity, Manifest, Match, Owner
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.store import describe_file
 
@@ -83,7 +83,7 @@ class PandasResultHandler(ResultHandler):
         return frame_format(self.file_type, path, self.read_kwargs, self.write_kwargs)
 
     @contextlib.contextmanager
-    def _stage(self, value: Any, path: str, owner: Owner) -> Iterator[Draft]:
+    def _stage(self, value: Any, path: str, owner: Owner, identity: Identity | None) -> Iterator[Draft]:
         store = self.store
         with store.staging(path) as file:
             encoded = self._format(path).encode(value, file)

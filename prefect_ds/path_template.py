@@ -382,6 +382,8 @@ def _text(value: object, field: Field, fail: Callable[[str], TemplateError]) -> 
         if plain is not None:
             if not field.spec or field.conversion:
                 plain = {"r": repr, "a": ascii}.get(field.conversion, _canonical)(plain)
+            if _is_instance(plain, "pandas", "Period"):  # before pandas 3.1, `format` leaves the spec out
+                return str(plain.strftime(field.spec))  # type: ignore[attr-defined]
             return format(plain, field.spec)
     except Exception as error:  # the __format__ of any type
         problem = f"a {type(value).__name__} can't be written this way ({type(error).__name__}: {error})"

@@ -1,4 +1,4 @@
-"""Bars on the terminal while a flow runs: per task, how many results were loaded, computed and failed, and how many are left."""
+"""Bars on the terminal while a flow runs: per task, how many results were loaded, computed, failed, and are left."""
 
 from __future__ import annotations
 

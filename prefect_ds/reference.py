@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,6 @@ class CheckpointReference:
         """Return the reference to the checkpoint that a manifest describes."""
         return cls(
             handler=handler,
-            content=manifest.content,
             n_rows=manifest.n_rows,
             n_columns=manifest.n_columns,
             size_bytes=manifest.size_bytes,
@@ -110,11 +110,18 @@ def replace_references(value: Any, by: Callable[[CheckpointReference], Any]) -> 
 
 def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
-    if isinstance(value, CheckpointReference):
-        return True
-    if type(value) is dict:
-        return any(has_references(each) for each in (*value, *value.values()))
-    return type(value) in (list, tuple, set) and any(has_references(each) for each in value)
+    seen: set[int] = set()  # A collection may hold itself, or one part of it many times.
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, CheckpointReference):
+            return True
+        if type(each) in (dict, list, tuple, set) and id(each) not in seen:
+            seen.add(id(each))
+            waiting.extend(each)
+            if type(each) is dict:
+                waiting.extend(each.values())
+    return False
 
 
 def count(number: int, noun: str) -> str:
@@ -124,10 +131,7 @@ def count(number: int, noun: str) -> str:
 
 def size(size_bytes: float) -> str:
     """Return a number of bytes for people, in powers of 1,024."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            break
-        size_bytes /= 1024
-    else:
-        unit = "TiB"
-    return f"{size_bytes:,.0f} {unit}" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"
+    if size_bytes < 1024:
+        return count(int(size_bytes), "byte")
+    power = min(int(math.log2(size_bytes) // 10), 5)
+    return f"{size_bytes / 1024**power:,.1f} {'KMGTP'[power - 1]}iB"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from prefect.core import Parameter, Task
-from prefect.engine.state import Mapped, State
+from prefect.engine.state import Mapped, State, TriggerFailed
 from tabulate import tabulate
 
 from prefect_ds.reference import CheckpointReference, size
@@ -47,8 +47,12 @@ class TaskReport:
     """Of the checkpoints, loaded or written."""
     compute_s: float
     """Seconds of running the task's code in this run, over all workers."""
+    write_s: float
+    """Seconds of writing the checkpoints of this run, over all workers."""
     saved_s: float
-    """Seconds that computing the loaded results took when they were computed."""
+    """Seconds that computing and writing the loaded results took when they were computed."""
+    error: str
+    """What the first failed run of the task says, those that only failed since their upstream did left out."""
 
     @classmethod
     def of(cls, task: Task, state: State) -> TaskReport:
@@ -64,13 +68,15 @@ class TaskReport:
             n_other=outcomes["other"],
             size_bytes=sum(each.size_bytes for each in references),
             compute_s=sum(each.context.get(COMPUTE_S, 0.0) for each in states),
-            saved_s=sum(each.compute_s or 0.0 for each in references if each.is_loaded),
+            write_s=sum(each.write_s or 0.0 for each in references if not each.is_loaded),
+            saved_s=sum((each.compute_s or 0.0) + (each.write_s or 0.0) for each in references if each.is_loaded),
+            error=next((str(each.message) for each in states if _has_failed_itself(each)), ""),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The tasks of a run, in the order in which they depend on one another."""
+    """The tasks of a run."""
 
     tasks: tuple[TaskReport, ...]
 
@@ -83,7 +89,7 @@ class RunReport:
         states
             Each task's final state: ``flow.run(...).result``.
         order
-            The tasks in the order wanted: ``flow.sorted_tasks()``; ``None``: as ``states`` has them.
+            The tasks in the order wanted; ``None``: as ``states`` has them. ``flow.slugs`` has them as they were made.
         """
         tasks = [task for task in order or states if task in states]
         # Parameters, and the constants and lists that Prefect puts between tasks, are none of the user's steps.
@@ -107,9 +113,15 @@ class RunReport:
                 each.n_other,
                 size(each.size_bytes),
                 f"{each.compute_s:.2f}",
+                f"{each.write_s:.2f}",
                 f"{each.saved_s:.2f}",
             )
             for each in self.tasks
         ]
-        headers = ("task", "loaded", "ran", "failed", "other", "checkpoints", "compute s", "saved s")
-        return str(tabulate(rows, headers, disable_numparse=True, colalign=("left", *["right"] * 7)))
+        headers = ("task", "loaded", "ran", "failed", "other", "checkpoints", "compute s", "write s", "saved s")
+        table = tabulate(rows, headers, disable_numparse=True, colalign=("left", *["right"] * 8))
+        return "\n".join([table, *(f"{each.task} failed: {each.error}" for each in self.tasks if each.error)])
+
+
+def _has_failed_itself(state: State) -> bool:
+    return state.is_failed() and not isinstance(state, TriggerFailed)

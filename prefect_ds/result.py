@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -54,7 +55,7 @@ class LazyResult(Result):
 
     def copy(self) -> LazyResult:
         """Return a copy that shares no loaded value with this result."""
-        copied: LazyResult = super().copy()
+        copied = copy.copy(self)
         copied._loaded = list(self._loaded)
         return copied
 
@@ -151,7 +152,9 @@ def by_reference(state: State) -> State:
     if isinstance(state, Mapped) and state.map_states:
         children = [child if child is None else by_reference(child) for child in state.map_states]
         raws = [None if child is None else raw_value(child) for child in children]
-        return _with(state, Result(value=raws) if isinstance(state._result, LazyResult) else state._result, map_states=children)
+        return _with(
+            state, Result(value=raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
+        )
     if not isinstance(state._result, LazyResult):
         return state
     return _with(state, Result(value=state._result.raw, location=state._result.location))

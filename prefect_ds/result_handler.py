@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import datetime
 import errno
 import functools
@@ -11,6 +12,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ from prefect.engine.result import Result
 from prefect_ds import cache
 from prefect_ds.errors import CheckpointNotFoundError, TemplateError
 from prefect_ds.files import Staged, open_files
+from prefect_ds.identity import digest
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference
@@ -35,6 +38,9 @@ Durability = Literal["process", "power"]
 _RETRY_DELAYS_S = (0.1, 0.5, 2.0)
 # Trying again does not help against these; against what else a disk or a network says, it may.
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR}
+
+# Prefect asks `exists` with a template and its values, then `read` with what `str.format` makes of them, on one thread.
+_found = threading.local()
 
 T = TypeVar("T")
 
@@ -148,7 +154,9 @@ class ResultHandler(Result, abc.ABC):
             return self.template.render(values, task=task)
         if self._formatter is not None:
             return self._absolute(self._formatter(**values))
-        raise TemplateError(f"task {task!r} has a {type(self).__name__} without a path: give it one, or the task a target")
+        raise TemplateError(
+            f"task {task!r} has a {type(self).__name__} without a path: give it one, or the task a target"
+        )
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
@@ -157,8 +165,7 @@ class ResultHandler(Result, abc.ABC):
             return found
         try:
             draft = self._describe_foreign(path)
-        except Exception as error:
-            # Whatever a parser raises: the file is not what the handler keeps, so it cannot be the task's result.
+        except Exception as error:  # noqa: BLE001 - whatever a parser raises: no result of the task's can lie there
             return Found("damaged", reason=f"it has no manifest and cannot be read as {self.file_type} ({error})")
         manifest = self.store.adopt(path, self._manifest(path, draft, Owner(), None, {}, None, None))
         return Found("committed", manifest, found.reason)
@@ -206,7 +213,7 @@ class ResultHandler(Result, abc.ABC):
         compute_s: float | None,
     ) -> Kept:
         started = time.perf_counter()
-        with self._stage(value, path, owner) as draft:
+        with self._stage(value, path, owner, identity) as draft:
             write_s = time.perf_counter() - started
             ours = self._manifest(path, draft, owner, identity, fields, compute_s, write_s)
             assert draft.staged is not None
@@ -215,7 +222,7 @@ class ResultHandler(Result, abc.ABC):
         if manifest.attempt != ours.attempt:
             # A task that is not deterministic may have given two results: the one that is kept is the one handed on.
             return Kept(reference, reference.load(), "another run was first with the same inputs; its result stands")
-        self._remember(manifest.content, draft.value)
+        self._remember(self._content(manifest), draft.value)
         return Kept(reference, draft.value, draft.note)
 
     def refer(
@@ -228,6 +235,7 @@ class ResultHandler(Result, abc.ABC):
             manifest,
             self,
             path=path,
+            content=self._content(manifest),
             owner=str(owner),
             asked=hashlib.sha256(repr(asked).encode()).hexdigest(),
             is_loaded=is_loaded,
@@ -258,13 +266,13 @@ class ResultHandler(Result, abc.ABC):
         if found.manifest is None:
             raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}; run the task again")
         manifest = found.manifest
-        if content is not None and manifest.content != content:
+        if content is not None and self._content(manifest) != content:
             raise CheckpointNotFoundError(
                 f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
                 f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
             )
         value = _with_retries(lambda: self._load(path, manifest))
-        self._remember(manifest.content, value)
+        self._remember(self._content(manifest), value)
         return value
 
     def verify(self, path: str) -> list[str]:
@@ -282,7 +290,7 @@ class ResultHandler(Result, abc.ABC):
             assert found.manifest is not None
             try:
                 self._load(path, found.manifest)
-            except Exception as error:  # Whatever a parser raises is what is amiss.
+            except Exception as error:  # noqa: BLE001 - whatever a parser raises is what is amiss
                 problems.append(f"cannot be read as {self.file_type}: {error}")
         return problems
 
@@ -317,7 +325,7 @@ class ResultHandler(Result, abc.ABC):
 
     def format(self, **kwargs: Any) -> ResultHandler:
         """Prefect's ``Result.format``: a copy whose location is the path for these values."""
-        formatted = self.copy()
+        formatted = copy.copy(self)
         formatted.location = self.render(kwargs, task=str(kwargs.get("task_full_name") or ""))
         return formatted
 
@@ -326,13 +334,14 @@ class ResultHandler(Result, abc.ABC):
         path = PathTemplate(self._absolute(location)).render(kwargs)
         # Prefect goes on to read `location.format(...)`, where values stand unencoded.
         with contextlib.suppress(Exception):
-            self._encoded = {location.format(**kwargs): path}
+            _found.path = (location.format(**kwargs), path)
         return self.look_up(path).manifest is not None
 
     def read(self, location: str) -> ResultHandler:
         """Prefect's ``Result.read``: a copy with the data at a rendered location as its value."""
-        read = self.copy()
-        read.location = getattr(self, "_encoded", {}).get(location) or self._absolute(location)
+        read = copy.copy(self)
+        asked, path = getattr(_found, "path", ("", ""))
+        read.location = path if asked == location else self._absolute(location)
         read.value = self.load(read.location)
         return read
 
@@ -356,7 +365,9 @@ class ResultHandler(Result, abc.ABC):
         """Return whether the handler keeps values of this type."""
 
     @abc.abstractmethod
-    def _stage(self, value: Any, path: str, owner: Owner) -> contextlib.AbstractContextManager[Draft]:
+    def _stage(
+        self, value: Any, path: str, owner: Owner, identity: Identity | None
+    ) -> contextlib.AbstractContextManager[Draft]:
         """Write the value beside its goal, prove it, and describe it; gone at the end unless it was committed."""
 
     @abc.abstractmethod
@@ -366,6 +377,12 @@ class ResultHandler(Result, abc.ABC):
     @abc.abstractmethod
     def _describe_foreign(self, path: str) -> Draft:
         """Read what a person put at ``path`` and describe it."""
+
+    def _content(self, manifest: Manifest) -> str:
+        """Return a digest of what a reader gets through this handler: the data, and the options that shape the reading."""
+        if not self.read_kwargs and not self.write_kwargs:
+            return manifest.content
+        return hashlib.sha256(f"{manifest.content} {digest(self.options)}".encode()).hexdigest()
 
     def _remember(self, content: str, value: Any) -> None:
         """Spare the next task of this process the read, if the value is data in memory."""

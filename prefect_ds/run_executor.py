@@ -1,19 +1,20 @@
 """What stands between the flow runner and the user's executor for the length of a run.
 
-It hands every call on, and on the way keeps Prefect's config out of what is submitted, tells of progress, brings the logs of
-a remote cluster to the user, and lets go of results that nobody needs any more.
+It hands every call on, and on the way keeps Prefect's config out of what is submitted, tells of progress, brings the
+logs of a remote cluster to the user, and lets go of results that nobody needs any more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import prefect
 from prefect.core import Flow, Task
@@ -44,6 +45,8 @@ class RunExecutor(Executor):
         The user's.
     flow
         The flow that is run.
+    is_ours
+        Whether :class:`prefect_ds.DSTaskRunner` runs the tasks.
     keep
         The tasks whose results stay to the end, where others are let go; ``None``: all stay.
     progress
@@ -51,11 +54,18 @@ class RunExecutor(Executor):
     """
 
     def __init__(
-        self, executor: Executor, flow: Flow, *, keep: Iterable[Task] | None = None, progress: Progress | None = None
+        self,
+        executor: Executor,
+        flow: Flow,
+        *,
+        is_ours: bool = True,
+        keep: Iterable[Task] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.executor = executor
         self.flow = flow
+        self._is_ours = is_ours
         self._progress = progress
         self._topic = f"prefect_ds-{uuid.uuid4().hex}"
         self._config = pickle.dumps(prefect.context.config)
@@ -85,7 +95,7 @@ class RunExecutor(Executor):
         is_run = fn is run_task and not kwargs.get("is_mapped_parent")
         if fn is run_task:
             self._release_before(kwargs["task"])
-            kwargs["context"] = self._lean(kwargs["context"])
+            kwargs["context"] = self._lean(kwargs["context"]) if self._is_ours else kwargs["context"]
         if is_run and self._progress is not None:
             self._progress.submitted(self.flow.slugs[kwargs["task"]])
         args, kwargs = _map((args, kwargs), lambda submitted: submitted.future)
@@ -130,7 +140,7 @@ class RunExecutor(Executor):
         self._ahead[task] -= 1
         for upstream in self.flow.upstream_tasks(task) & self._released.keys():
             if not any(self._ahead[use] for use in self.flow.downstream_tasks(upstream)):
-                remembered = self.executor.callback.cache
+                remembered = cast(LocalDaskExecutor, self.executor).callback.cache
                 remembered.update({each: purged(remembered[each]) for each in self._released.pop(upstream)})
 
     @contextlib.contextmanager
@@ -140,7 +150,8 @@ class RunExecutor(Executor):
             client.subscribe_topic(self._topic, lambda event: progress.done(event[1]["task"], event[1]["outcome"]))
         forwards = _is_remote(client)
         if forwards:
-            client.forward_logging("prefect")
+            # What comes is handled without another look at the logger's level.
+            client.forward_logging("prefect", level=logging.getLogger("prefect").getEffectiveLevel())
         try:
             yield
         finally:
@@ -165,11 +176,11 @@ class _Callback(PrefectCallback):
     """Prefect's memory of what a LocalDaskExecutor computed, which also tells of it."""
 
     def __init__(self, computed: Callable[[str, State], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._computed = computed
 
     def _posttask(self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-        super()._posttask(key, value, dsk, state, worker_id)
+        super()._posttask(key, value, dsk, state, worker_id)  # type: ignore[no-untyped-call]
         self._computed(key, value)
 
 

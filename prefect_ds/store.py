@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import IO, Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from prefect_ds.errors import (
     CheckpointNotFoundError,
@@ -132,7 +132,7 @@ class CheckpointStore:
             )
         return data
 
-    def staging(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def staging(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Give a file open for writing and reading, on its way to ``path``; gone at the end unless committed."""
         return self.files.staging(path)
 
@@ -280,11 +280,14 @@ class CheckpointStore:
         """
         side, newest = f"{folder}/{SIDE_FOLDER}", time.time() - older_than_s
         for checkpoint in self.files.names(f"{side}/manifests"):
-            self.look_up(f"{folder}/{checkpoint}")  # A copy that lies in staging after a crash goes back to its place.
+            if self.files.status(f"{folder}/{checkpoint}") is None:
+                self.look_up(f"{folder}/{checkpoint}")  # A copy that a crash left in staging goes back to its place.
         leftovers = [f"{side}/staging/{each}" for each in self.files.names(f"{side}/staging")]
         for checkpoint in self.files.names(f"{side}/manifests"):
             status = self.files.status(f"{folder}/{checkpoint}")
-            filed = [f"{side}/manifests/{checkpoint}/{each}" for each in self.files.names(f"{side}/manifests/{checkpoint}")]
+            filed = [
+                f"{side}/manifests/{checkpoint}/{each}" for each in self.files.names(f"{side}/manifests/{checkpoint}")
+            ]
             in_place = None if status is None else self._filed(f"{folder}/{checkpoint}", status.stamp)
             # Where no manifest answers to the data, any of them may still prove the data by their bytes.
             if status is None or in_place in filed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import inspect
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +18,7 @@ from prefect.engine.runner import ENDRUN, call_state_handlers
 from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import Failed, State, Success
 from prefect.engine.task_runner import TaskRunner
+from prefect.tasks.control_flow.conditional import Merge
 from prefect.tasks.core.collections import Dict, List, Set, Tuple
 from prefect.tasks.core.operators import GetItem
 from prefect.utilities.collections import merge_dicts
@@ -41,14 +44,20 @@ CONFIG = "prefect_ds_config"
 PROGRESS = "prefect_ds_progress"
 """In the context of a submitted task: the topic of Dask events that tell the client of finished tasks."""
 
+# Prefect's steps without the call of the state handlers: a step of ours that calls them calls the handlers itself.
+_run = inspect.unwrap(TaskRunner.run)
+_check_task_ready_to_map = inspect.unwrap(TaskRunner.check_task_ready_to_map)
+_get_task_run_state = inspect.unwrap(TaskRunner.get_task_run_state)
+_check_for_retry = inspect.unwrap(TaskRunner.check_for_retry)
+
 
 class DSTaskRunner(TaskRunner):
-    """Prefect's ``TaskRunner`` for tasks whose ``result`` is one of our handlers; it runs every other task as Prefect does.
+    """Prefect's ``TaskRunner`` for tasks whose ``result`` is one of our handlers; others it runs as Prefect does.
 
     Parameters
     ----------
     task, state_handlers, flow_result
-        As for Prefect's ``TaskRunner``. :func:`~prefect_ds.checkpoint_handler.checkpoint_handler` always takes part, and
+        As for Prefect's ``TaskRunner``. :func:`~prefect_ds.checkpoint_handler.checkpoint_handler` always takes part,
         before all others, so that they see a loaded checkpoint as one change, from Pending to Success.
     """
 
@@ -60,14 +69,22 @@ class DSTaskRunner(TaskRunner):
     ) -> None:
         others = [handler for handler in state_handlers or () if handler is not checkpoint_handler]
         super().__init__(task=task, state_handlers=others, flow_result=flow_result)
+        if isinstance(self.result, ResultHandler):
+            # Prefect writes a task's target into it, and tasks may share a handler.
+            self.result = copy.copy(self.result)
         self._inputs: dict[str, Result] = {}
         self._reason = ""
+        self._by_reference = False
+        self._progress: str | None = None
 
     @property
     def handler(self) -> ResultHandler | None:
         """The handler that keeps the task's result; ``None`` where Prefect does, or nobody."""
-        is_kept = isinstance(self.result, ResultHandler) and self.task.checkpoint is not False
-        return self.result if is_kept else None
+        result = self.result
+        is_kept = (
+            isinstance(result, ResultHandler) and self.task.checkpoint is not False and not _is_prefects(self.task)
+        )
+        return result if is_kept else None
 
     @tail_recursive
     def run(
@@ -86,28 +103,30 @@ class DSTaskRunner(TaskRunner):
             prefect.context.update(config=_merged_config(context.pop(CONFIG)))
         config = prefect.context.config
         context.setdefault("checkpointing", config.flows.checkpointing)
+        # They are this run's, not that of a flow which the task itself runs. A loop comes by here once a turn.
+        self._by_reference = self._by_reference or bool(context.get(BY_REFERENCE))
+        self._progress = self._progress or context.get(PROGRESS)
+        context.update({BY_REFERENCE: False, PROGRESS: None})
         cache.resize(int(config.get("prefect_ds", {}).get("cache_bytes", cache.DEFAULT_BYTES)))
-        final = TaskRunner.run.__wrapped__(
+        final: State = _run(
             self,
             state=state,
             upstream_states=upstream_states,
             context=context,
             is_mapped_parent=is_mapped_parent,
         )
-        if PROGRESS in context and not is_mapped_parent and final.is_finished():
+        if self._progress and not is_mapped_parent and final.is_finished():
             event = {"task": context.get("task_slug", self.task.name), "outcome": outcome_of(final)}
-            get_worker().log_event(context[PROGRESS], event)
-        return by_reference(final) if context.get(BY_REFERENCE) else final
+            get_worker().log_event(self._progress, event)
+        return by_reference(final) if self._by_reference else final
 
     def call_runner_target_handlers(self, old_state: State, new_state: State) -> State:
         """Prefect's step that calls the task's own state handlers, after the checkpoint handler."""
         new_state = checkpoint_handler(self, old_state, new_state) or new_state
         return super().call_runner_target_handlers(old_state, new_state)
 
-    def load_results(
-        self, state: State, upstream_states: dict[Edge, State]
-    ) -> tuple[State, dict[Edge, State]]:
-        """Prefect's step before inputs are taken from upstream states: here they get states that load when looked at."""
+    def load_results(self, state: State, upstream_states: dict[Edge, State]) -> tuple[State, dict[Edge, State]]:
+        """Prefect's step before inputs are taken from upstream states, which load when looked at from here on."""
         return state, {edge: lazy(upstream) for edge, upstream in upstream_states.items()}
 
     def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
@@ -125,7 +144,9 @@ class DSTaskRunner(TaskRunner):
             check_template(self.task, upstream_states)
         except TemplateError as error:
             raise ENDRUN(Failed(str(error), result=error)) from error
-        return cast(State, TaskRunner.check_task_ready_to_map.__wrapped__(self, state, upstream_states=upstream_states))
+        # Counting what is mapped over, and handing it to the client for a retry, reads nothing.
+        unread = {edge: by_reference(upstream) for edge, upstream in upstream_states.items()}
+        return cast(State, _check_task_ready_to_map(self, state, upstream_states=unread))
 
     def check_target(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's look for a ``target``; for our handlers the checkpoint handler looks, after the trigger."""
@@ -142,10 +163,10 @@ class DSTaskRunner(TaskRunner):
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
         inputs = self._task_arguments(inputs) if state.is_running() else inputs
-        run = functools.partial(TaskRunner.get_task_run_state.__wrapped__, self, state, inputs=inputs)
+        run = functools.partial(_get_task_run_state, self, state, inputs=inputs)
         started = time.perf_counter()
         if not isinstance(self.result, ResultHandler):
-            new_state = run()
+            new_state: State = run()
         else:
             with prefect.context(checkpointing=False):
                 new_state = run()
@@ -159,6 +180,14 @@ class DSTaskRunner(TaskRunner):
             return lazy(new_state)
         return new_state
 
+    @call_state_handlers
+    def check_for_retry(self, state: State, inputs: dict[str, Result]) -> State:
+        """Prefect's step before a retry; what a loop has reached so far is not written as if it were its result."""
+        if not isinstance(self.result, ResultHandler):
+            return cast(State, _check_for_retry(self, state, inputs=inputs))
+        with prefect.context(checkpointing=False):
+            return cast(State, _check_for_retry(self, state, inputs=inputs))
+
     def find_checkpoint(self) -> State | None:
         """Return a Success with the task's checkpoint, ``None`` where there is none that counts."""
         handler = self.handler
@@ -171,7 +200,7 @@ class DSTaskRunner(TaskRunner):
             self._reason = found.reason
             if found.kind == "damaged":
                 handler.store.set_aside(path, found.reason)
-                self.logger.warning("Task %r: the checkpoint at %s is damaged (%s); running", self._name, path, found.reason)
+                self.logger.warning("Task %r: no sound checkpoint at %s: %s; running", self._name, path, found.reason)
             return None
         identity = self._identity(handler)
         difference = identity.difference(found.manifest.identity, handler.match) if found.manifest.identity else ""
@@ -205,7 +234,7 @@ class DSTaskRunner(TaskRunner):
         )
         reference = kept.reference
         message = (
-            f"{state.message} Ran because {self._reason or 'there was no checkpoint'}; wrote "
+            f"{state.message or 'Task run succeeded.'} Ran because {self._reason or 'there was no checkpoint'}; wrote "
             f"{count(reference.n_rows, 'row')}, {count(reference.n_columns, 'column')}, {size(reference.size_bytes)} "
             f"to {path}{f' ({kept.note})' if kept.note else ''}"
         )
@@ -214,7 +243,7 @@ class DSTaskRunner(TaskRunner):
         return Success(message=message, result=result, context=state.context)
 
     def _not_kept(self, state: State, why: str) -> State:
-        state.message = f"{state.message} No checkpoint was written: {why}"
+        state.message = f"{state.message or 'Task run succeeded.'} No checkpoint was written: {why}"
         self.logger.info("Task %r: no checkpoint was written: %s", self._name, why)
         return state
 
@@ -246,15 +275,19 @@ class DSTaskRunner(TaskRunner):
 
     def _task_arguments(self, inputs: dict[str, Result]) -> dict[str, Result]:
         """Return the inputs as the task takes them: loaded, unless it only passes them on."""
-        only_passes_on = isinstance(self.task, List | Tuple | Set | Dict) or (
-            isinstance(self.task, GetItem)
-            and not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
+        only_passes_on = isinstance(self.task, List | Tuple | Set | Dict | Merge) or (
+            isinstance(self.task, GetItem) and not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
         )
         if only_passes_on:
             return {name: Result(raw_input(result)) for name, result in inputs.items()}
         for result in inputs.values():
             _ = result.value  # Loads it here, so that the time of computing does not have reading in it.
         return inputs
+
+
+def _is_prefects(task: Task) -> bool:
+    """Return whether Prefect put the task between the user's: it has the flow's result, or that of what it takes an item of."""
+    return task.auto_generated or isinstance(task, GetItem | List | Tuple | Set | Dict)
 
 
 class _Names(Mapping[str, Any]):
@@ -318,5 +351,5 @@ def check_template(task: Task, edges: Iterable[Edge]) -> None:
         return
     raise TemplateError(
         f"task {task.name!r} is mapped over {', '.join(map(repr, mapped))}, but its template {location!r} gives every "
-        f"child the same path: put {' or '.join('{%s}' % name for name in mapped)} or {{map_index}} into it"
+        f"child the same path: put {{{'} or {'.join(mapped)}}} or {{map_index}} into it"
     )

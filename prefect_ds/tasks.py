@@ -13,8 +13,12 @@ from prefect.tasks.core.function import FunctionTask
 @overload
 def task(fn: Callable[..., Any], /) -> FunctionTask: ...
 @overload
-def task(*, result_handler: Result | None = None, **task_init_kwargs: Any) -> Callable[[Callable[..., Any]], FunctionTask]: ...
-def task(fn: Callable[..., Any] | None = None, /, *, result_handler: Result | None = None, **task_init_kwargs: Any) -> Any:
+def task(
+    *, result_handler: Result | None = None, **task_init_kwargs: Any
+) -> Callable[[Callable[..., Any]], FunctionTask]: ...
+def task(
+    fn: Callable[..., Any] | None = None, /, *, result_handler: Result | None = None, **task_init_kwargs: Any
+) -> Any:
     """Make a task of a function, as Prefect's ``task`` does.
 
     Parameters

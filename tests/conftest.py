@@ -85,9 +85,13 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cluster")
     scheduler_file = folder / "scheduler.json"
     at_scheduler = ["--scheduler-file", str(scheduler_file), "--no-dashboard"]
+    # They end by themselves too, should this process be killed before it can end them.
     commands = [
-        ["scheduler", "--port", "0", "--host", "127.0.0.1", *at_scheduler],
-        *[["worker", "--nworkers", "1", "--nthreads", "2", "--name", name, *at_scheduler] for name in ("one", "two")],
+        ["scheduler", "--port", "0", "--host", "127.0.0.1", "--idle-timeout", "30 minutes", *at_scheduler],
+        *[
+            ["worker", "--nworkers", "1", "--nthreads", "2", "--death-timeout", "60", "--name", name, *at_scheduler]
+            for name in ("one", "two")
+        ],
     ]
     processes: list[subprocess.Popen[bytes]] = []
     try:

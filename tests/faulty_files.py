@@ -9,7 +9,8 @@ from typing import IO, Any
 from prefect_ds.files import Files
 
 PRIMITIVES = (
-    "status", "read_bytes", "create", "names", "modified", "finish", "place", "replace", "move", "remove", "sync",
+    "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place", "replace",
+    "link", "move", "remove", "sync",
 )  # fmt: skip
 
 

@@ -85,7 +85,9 @@ def largest(frame: pd.DataFrame) -> float:
 ALL_RAN = ["clean 1", "clean 2", "clean 3", "download 1", "download 2", "download 3", "total"]
 
 
-def pipeline(folder: object, notes: Notes, *, ids: Sequence[int] = (1, 2, 3), crash_at: int | None = None, rate: float = 2.0) -> Flow:
+def pipeline(
+    folder: object, notes: Notes, *, ids: Sequence[int] = (1, 2, 3), crash_at: int | None = None, rate: float = 2.0
+) -> Flow:
     """Two mapped stages, a reduce and a task without a checkpoint, as a data scientist writes them.
 
     The tasks' own arguments are bound here, so that only ``id``, ``frame`` and ``rate`` count as inputs.
@@ -126,7 +128,9 @@ def poison(path: str | Path) -> None:
 
 def data_files(folder: str | Path) -> list[str]:
     """Names of the files that the user sees in a folder."""
-    return sorted(each.name for each in Path(folder).iterdir() if each.is_file() and each.suffix not in (".notes", ".log"))
+    return sorted(
+        each.name for each in Path(folder).iterdir() if each.is_file() and each.suffix not in (".notes", ".log")
+    )
 
 
 class Counting(PandasResultHandler):
@@ -136,13 +140,13 @@ class Counting(PandasResultHandler):
         self.notes = notes
         super().__init__(path, file_type, **options)
 
-    def _stage(self, value, path, owner):
+    def _stage(self, value, path, *others):
         self.notes(f"write {os.path.basename(path)}")
-        return super()._stage(value, path, owner)
+        return super()._stage(value, path, *others)
 
-    def _load(self, path, manifest):
+    def _load(self, path, *others):
         self.notes(f"read {os.path.basename(path)}")
-        return super()._load(path, manifest)
+        return super()._load(path, *others)
 
 
 def result_of(state: State, flow: Flow, name: str) -> Any:

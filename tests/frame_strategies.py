@@ -85,6 +85,7 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     "category of ints": lambda: _column(pd.Categorical([3, 1, None], categories=[3, 2, 1])),
     "category of dates": lambda: _column(pd.Categorical(pd.to_datetime(DAYS))),
     "category like NA": lambda: _column(pd.Categorical(["", "NaN", None])),
+    "category of empty text": lambda: _column(pd.Categorical(["", "a"])),
     # objects
     "bytes": lambda: _objects(b"\x00\xff", b"", None),
     "Decimal": lambda: _objects(decimal.Decimal("1.10"), decimal.Decimal("-2.5"), None),
@@ -110,7 +111,7 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     "decimal[pyarrow]": lambda: _column([decimal.Decimal("1.25"), None], pd.ArrowDtype(pa.decimal128(7, 2))),
     "list[pyarrow]": lambda: _column([[1, 2], None], pd.ArrowDtype(pa.list_(pa.int64()))),
     # shapes
-    "0 rows": lambda: pd.DataFrame({"i": np.array([], "int32"), "s": pd.Series([], dtype="str"), "d": np.array([], "M8[s]")}),
+    "0 rows": lambda: pd.DataFrame({"i": np.array([], "i4"), "s": pd.Series(dtype="str"), "d": np.array([], "M8[s]")}),
     "0 columns": lambda: pd.DataFrame(index=range(3)),
     "0 rows and columns": lambda: pd.DataFrame(),
     "index, 0 columns": lambda: pd.DataFrame(index=["a", "b"]),
@@ -135,7 +136,9 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     "CategoricalIndex": lambda: _indexed(pd.CategoricalIndex(["b", "a"], categories=["b", "c", "a"])),
     "IntervalIndex": lambda: _indexed(pd.interval_range(0, 2)),
     "MultiIndex": lambda: _object_index("k", None),
-    "MultiIndex with missing": lambda: _indexed(pd.MultiIndex.from_arrays([[1.5, np.nan], pd.to_datetime([None, DAYS[0]])])),
+    "MultiIndex with missing": lambda: _indexed(
+        pd.MultiIndex.from_arrays([[1.5, np.nan], pd.to_datetime([None, DAYS[0]])])
+    ),
     # labels
     "labels of int": lambda: _labelled([2020, 2021]),
     "labels default": lambda: _labelled(None),
@@ -151,7 +154,23 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
 }  # fmt: skip
 """What it shows to a frame that shows it; each frame is made anew."""
 
-_SOME_TEXT = ["", "NA", "nan", "<NA>", "007", "1.0", "a,b", 'say "hi"', "é", "日本", "x\ny", " x ", "None", "=1", "2020-01-01"]
+_SOME_TEXT = [
+    "",
+    "NA",
+    "nan",
+    "<NA>",
+    "007",
+    "1.0",
+    "a,b",
+    'say "hi"',
+    "é",
+    "日本",
+    "x\ny",
+    " x ",
+    "None",
+    "=1",
+    "2020-01-01",
+]
 _TEXT = st.sampled_from(_SOME_TEXT) | st.text(max_size=5)
 _TICKS = st.integers(-(10**18), 10**18)
 _DATES = st.dates(datetime.date(1, 1, 1))
@@ -237,14 +256,14 @@ def indexes(draw: st.DrawFn, n_rows: int) -> pd.Index:
         freq = draw(st.sampled_from(["D", "h", "MS", "B", "7min", "W-TUE"]))
         return pd.date_range("2024-01-01", periods=n_rows, freq=freq, name=name)
     if kind == "values":
-        values = draw(columns(n_rows).filter(lambda column: column.dtype != "float16" and _is_hashable(column)))
+        values = draw(columns(n_rows).filter(_may_be_an_index))
         return pd.Index(values, dtype=values.dtype, name=name)
-    levels = [draw(columns(n_rows).filter(_is_hashable)) for _ in range(draw(st.integers(2, 3)))]
+    levels = [draw(columns(n_rows).filter(_may_be_an_index)) for _ in range(draw(st.integers(2, 3)))]
     return pd.MultiIndex.from_arrays(levels, names=[name, *[None] * (len(levels) - 1)])
 
 
-def _is_hashable(column: pd.Series) -> bool:
-    return not any(isinstance(value, list) for value in column)
+def _may_be_an_index(column: pd.Series) -> bool:
+    return column.dtype != "float16" and not any(isinstance(value, list) for value in column)
 
 
 _LABELS = _TEXT | st.integers(-3, 2030) | st.floats(allow_nan=False) | st.tuples(_TEXT, st.integers(0, 3)) | _DATES
@@ -257,6 +276,12 @@ def frames(draw: st.DrawFn, max_rows: int = 5, max_columns: int = 4) -> pd.DataF
     arrays = [draw(columns(n_rows)) for _ in range(n_columns)]
     index = draw(indexes(n_rows))
     frame = pd.DataFrame({i: column.set_axis(index) for i, column in enumerate(arrays)}, index=index)
-    labels = draw(st.lists(draw(st.sampled_from([_TEXT, st.sampled_from("abc"), _LABELS])), min_size=n_columns, max_size=n_columns))
-    frame.columns = pd.Index(np.fromiter(labels, dtype=object, count=n_columns), name=draw(st.none() | _TEXT), tupleize_cols=False)
+    labels = draw(
+        st.lists(
+            draw(st.sampled_from([_TEXT, st.sampled_from("abc"), _LABELS])), min_size=n_columns, max_size=n_columns
+        )
+    )
+    frame.columns = pd.Index(
+        np.fromiter(labels, dtype=object, count=n_columns), name=draw(st.none() | _TEXT), tupleize_cols=False
+    )
     return frame

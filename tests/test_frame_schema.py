@@ -105,7 +105,7 @@ def test_only_an_index_that_says_something_becomes_a_column():
 
 
 class TestManyCategories:
-    values = [f"{i:06d}" for i in range(10_001)]
+    values = tuple(f"{i:06d}" for i in range(10_001))
 
     def test_are_found_again_in_the_data_where_they_are_sorted_and_used(self):
         frame = pd.DataFrame({"x": pd.Categorical(self.values[::-1])})
@@ -171,7 +171,7 @@ def test_a_difference_is_seen_where_pandas_would_not_see_it(left, right, expecte
     [
         (pd.Index([1, 2], name="a"), pd.Index([1, 2]), "the index: the names"),
         (pd.RangeIndex(2), pd.MultiIndex.from_arrays([[0, 1], [0, 1]]), "the index: the names"),
-        (pd.date_range("2024", periods=2), pd.DatetimeIndex(["2024-01-01", "2024-01-02"]), "the index: the freq is lost"),
+        (pd.date_range("2024", periods=2), pd.DatetimeIndex(["2024-01-01", "2024-01-02"]), "the index: the freq"),
         (pd.Index(["a", "b"]), pd.Index(["a", "b"], dtype=object), "the index: str comes back as object"),
     ],
 )  # fmt: skip

@@ -240,10 +240,11 @@ def test_a_file_has_one_part():
 def test_nothing_but_a_manifest_error_comes_of_deep_nesting(place, depth):
     deep = '{"a":' * depth + "1" + "}" * depth
     key = place.partition(":")[0]
-    bare = json.dumps(body()).replace(place, f"{key}: {deep}")
+    shallow = {**body(), "schema": None}
+    bare = json.dumps(shallow).replace(place, f"{key}: {deep}")
     assert deep in bare
-    # The checksum by hand: json.dumps does not reach as deep.
-    canonical = json.dumps({**body()}, sort_keys=True, separators=(",", ":"))
+    # The checksum by hand: json does not reach as deep.
+    canonical = json.dumps(shallow, sort_keys=True, separators=(",", ":"))
     canonical = canonical.replace(place.replace(": ", ":"), f"{key}:{deep}")
     document = '{"sha256": "%s", "manifest": %s}' % (hashlib.sha256(canonical.encode()).hexdigest(), bare)
     try:

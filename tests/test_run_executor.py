@@ -98,18 +98,14 @@ def test_a_failure_keeps_its_error_when_results_are_let_go(run: Callable[..., St
     assert isinstance(second.result, TypeError)
 
 
-def test_purging_and_progress_need_our_task_runner() -> None:
+def test_progress_needs_our_task_runner() -> None:
     with Flow("plain") as flow:
         double(1)
-    with pytest.raises(TypeError, match="need task_runner_cls=DSTaskRunner"):
-        flow.run(keep_results=[])
-    with pytest.raises(TypeError, match="need task_runner_cls=DSTaskRunner"):
+    with pytest.raises(TypeError, match="needs task_runner_cls=DSTaskRunner"):
         flow.run(progress=True)
 
 
-def test_progress_tells_how_each_task_ended(
-    run: Callable[..., State], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_tells_how_each_task_ended(run: Callable[..., State], capsys: pytest.CaptureFixture[str]) -> None:
     with Flow("progress") as flow:
         doubled = double.map([1, 2, None])
         double.map(doubled)
@@ -144,6 +140,7 @@ def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(cluster_address:
         chatty.map([1, 2, 3])
     for _ in range(2):
         log_lines.clear()
-        flow.run(executor=DaskExecutor(address=cluster_address, watch_worker_status=False), task_runner_cls=DSTaskRunner)
+        executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+        flow.run(executor=executor, task_runner_cls=DSTaskRunner)
         assert [log_lines.count(f"number {number} was here") for number in (1, 2, 3)] == [1, 1, 1]
         assert sum("Checkpoints of flow 'logs'" in line for line in log_lines) == 1

@@ -1,0 +1,158 @@
+"""What does a checkpoint cost beside the bare write and the bare read of the same data, and where does that go?"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import common
+from prefect_ds import formats, manifest, pandas_result_handler, store
+from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.files import LocalFiles
+from prefect_ds.pandas_result_handler import PandasResultHandler
+
+SAME_OPTIONS = {"use_dictionary": ["name", "kind"], "write_page_checksum": True}
+"""What prefect_ds tells the parquet writer for this frame: the bare writers are measured with it and without."""
+WRITERS = ["prefect_ds", "pandas", "pandas, same options", "pyarrow, same options"]
+
+PLACES = {
+    "checksum": [(pandas_result_handler, "describe_file")],
+    "manifest": [
+        (PandasResultHandler, "_manifest"),
+        (manifest.Manifest, "to_json"),
+        (manifest.Manifest, "from_json"),
+        (LocalFiles, "create"),
+        (store.CheckpointStore, "_refuse_collision"),
+    ],
+    "rename": [(LocalFiles, "stamped"), (LocalFiles, "place"), (LocalFiles, "replace"), (LocalFiles, "remove")],
+    "file": [(formats.FrameFormat, "encode")],
+}
+"""Where the steps of a commit are to be found, to measure the time in them."""
+
+
+class WriteParquet(common.Folder):
+    """Write one frame to a parquet file."""
+
+    params = (WRITERS, [1_000, 100_000, 1_000_000])
+    param_names = ("writer", "n_rows")
+    number, repeat, warmup_time = 1, (3, 10, 20.0), 0
+
+    def setup(self, writer: str, n_rows: int) -> None:
+        """Make the frame and an empty folder."""
+        common.without_cache()
+        self.keeps = common.handler(self.new_folder(), "parquet", "ours")
+        self.frame = common.frame(n_rows)
+        self.bare = f"{self.folder}/bare.parquet"
+
+    def time_write(self, writer: str, n_rows: int) -> None:
+        """Time the write."""
+        if writer == "prefect_ds":
+            self.keeps.keep(self.frame, self.keeps.render({}))
+        elif writer == "pandas":
+            self.frame.to_parquet(self.bare)
+        elif writer == "pandas, same options":
+            self.frame.to_parquet(self.bare, **SAME_OPTIONS)
+        else:
+            pq.write_table(pa.Table.from_pandas(self.frame), self.bare, **SAME_OPTIONS)
+
+    def track_bytes(self, writer: str, n_rows: int) -> int:
+        """Return the bytes that were written."""
+        self.time_write(writer, n_rows)
+        (name,) = (each for each in os.listdir(self.folder) if each.endswith(".parquet"))
+        return os.stat(f"{self.folder}/{name}").st_size
+
+    track_bytes.unit = "bytes"  # type: ignore[attr-defined]
+
+
+class WriteCsv(common.Folder):
+    """Write one frame to a csv file."""
+
+    params = (["prefect_ds", "pandas"], [1_000, 100_000])
+    param_names = ("writer", "n_rows")
+    number, repeat, warmup_time = 1, (3, 10, 20.0), 0
+
+    def setup(self, writer: str, n_rows: int) -> None:
+        """Make the frame and an empty folder."""
+        common.without_cache()
+        self.keeps = common.handler(self.new_folder(), "csv", "ours")
+        self.frame = common.frame(n_rows)
+
+    def time_write(self, writer: str, n_rows: int) -> None:
+        """Time the write."""
+        if writer == "prefect_ds":
+            self.keeps.keep(self.frame, self.keeps.render({}))
+        else:
+            self.frame.to_csv(f"{self.folder}/bare.csv", index=False)
+
+
+class WriteDask(common.Folder):
+    """Write a Dask frame on the threads of this process."""
+
+    params = (["prefect_ds", "dask"], [1_000, 1_000_000])
+    param_names = ("writer", "n_rows")
+    number, repeat, warmup_time = 1, (3, 10, 20.0), 0
+
+    def setup(self, writer: str, n_rows: int) -> None:
+        """Make the frame and an empty folder."""
+        dask.config.set(scheduler="threads", num_workers=2)
+        self.keeps = DaskDataFrameResultHandler(f"{self.new_folder()}/ours")
+        self.frame = dd.from_pandas(common.frame(n_rows), npartitions=8)
+
+    def time_write(self, writer: str, n_rows: int) -> None:
+        """Time the write."""
+        if writer == "prefect_ds":
+            self.keeps.keep(self.frame, self.keeps.render({}))
+        else:
+            self.frame.to_parquet(f"{self.folder}/bare")
+
+
+class Shares(common.Folder):
+    """Take apart the time of a commit: the share of the file itself, checksum, manifest, and rename."""
+
+    params = (list(PLACES), [1, 100_000, 1_000_000])
+    param_names = ("step", "n_rows")
+    n_times = 5
+
+    def setup(self, step: str, n_rows: int) -> None:
+        """Make the frame and an empty folder."""
+        common.without_cache()
+        self.keeps = common.handler(self.new_folder())
+        self.frame = common.frame(n_rows)
+        self.keeps.keep(self.frame, self.keeps.render({"n": "warm"}))
+
+    def track_share(self, step: str, n_rows: int) -> float:
+        """Return the step's share of the time of a commit."""
+        return self.shares()[step]
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of each step; the rest is Python around them."""
+        with common.seconds_in(PLACES) as spent:
+            total = sum(
+                common.best_of(1, lambda n=n: self.keeps.keep(self.frame, self.keeps.render({"n": n})))
+                for n in range(self.n_times)
+            )
+        return {step: seconds / total for step, seconds in spent.items()}
+
+
+class Read:
+    """Read one frame back: what checking every byte adds to the bare read."""
+
+    params = (["prefect_ds", "pandas"], ["parquet", "csv"], [1_000, 100_000, 1_000_000])
+    param_names = ("reader", "file_type", "n_rows")
+    number, repeat, warmup_time = 1, (3, 10, 20.0), 0
+
+    def setup(self, reader: str, file_type: str, n_rows: int) -> None:
+        """Write the file."""
+        common.without_cache()
+        self.keeps, self.path = common.written(file_type, n_rows)
+
+    def time_read(self, reader: str, file_type: str, n_rows: int) -> None:
+        """Time the read."""
+        read: Any = self.keeps.load if reader == "prefect_ds" else getattr(pd, f"read_{file_type}")
+        assert len(read(self.path)) == n_rows

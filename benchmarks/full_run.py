@@ -1,0 +1,198 @@
+"""Measures what the docs page shows, as plain values that JSON holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks import bare_writes, file_types, mapped_flows, questions, scaling
+from benchmarks.measure import Case, Machine, Spread, interleaved
+from benchmarks.questions import Level
+
+Rows = list[dict[str, Any]]
+"""One section's figures."""
+
+
+def ratios(level: Level, machine: Machine) -> Rows:
+    """Return the answers to :func:`benchmarks.questions.questions`."""
+    budget_s = {"quick": 0.0, "normal": 60.0, "full": 240.0}[level]
+    return [asdict(each) for each in questions.answers(level, machine, budget_s=budget_s)]
+
+
+def memory(level: Level, machine: Machine) -> Rows:
+    """Return the client's memory above its base."""
+    return [asdict(each) for each in questions.memory(level)]
+
+
+def types(level: Level, machine: Machine) -> Rows:
+    """Return for each file type what a million rows cost."""
+    found = []
+    for file_type in file_types.FILE_TYPES:
+        n_rows = _rows(file_type, level)
+        cases = {
+            method: Case(file_types.Checkpoint, f"time_{method}", (file_type, n_rows))
+            for method in ("write", "read", "hit")
+        }
+        seconds = interleaved(cases, machine, budget_s=8.0 if level == "full" else 0.0, least=1 if level == "quick" else 3)
+        if not seconds:
+            continue  # A package is missing.
+        medians = {method: Spread.of(values).median for method, values in seconds.items()}
+        case = file_types.Checkpoint()
+        case.setup(file_type, n_rows)
+        size_bytes = case.track_bytes(file_type, n_rows)
+        case.teardown()
+        found.append(
+            {
+                "file_type": file_type,
+                "n_rows": n_rows,
+                "bytes_a_row": size_bytes / n_rows,
+                **{f"{method}_s": value for method, value in medians.items()},
+                "width": max(Spread.of(values).width for values in seconds.values()),
+            }
+        )
+    return found
+
+
+def _rows(file_type: str, level: Level) -> int:
+    if level != "full":
+        return 1_000
+    if file_type in file_types.SLOW:
+        return 20_000
+    return 200_000 if file_type in ("csv", "json", "stata", "hdf") else 1_000_000
+
+
+def two_runs(level: Level, machine: Machine) -> Rows:
+    """Return the time of a run and another, with and without a checkpoint, against the cost of computing."""
+    _, costs, sizes = file_types.TwoRuns.params
+    n_rows = sizes[-1] if level == "full" else sizes[0]
+    found = []
+    for cost in costs if level == "full" else costs[:2]:
+        cases = {
+            name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows)) for name in file_types.KEEPERS
+        }
+        seconds = interleaved(cases, machine, budget_s=4.0 if level == "full" else 0.0, least=1 if level == "quick" else 3)
+        found += [
+            {"file_type": name, "n_rows": n_rows, "compute_s_per_million_rows": cost, "two_runs_s": Spread.of(values).median}
+            for name, values in seconds.items()
+        ]
+    return found
+
+
+def shares(level: Level, machine: Machine) -> Rows:
+    """Return where the time of a commit goes."""
+    found = []
+    for n_rows in bare_writes.Shares.params[1][: 3 if level == "full" else 1]:
+        case = bare_writes.Shares()
+        case.setup("file", n_rows)
+        found.append({"n_rows": n_rows, **case.shares()})
+        case.teardown()
+    return found
+
+
+def flows(level: Level, machine: Machine) -> Rows:
+    """Return the seconds of a mapped flow for each rival, executor, situation and number of children."""
+    found = []
+    rounds = {8: 5, 64: 3, 512: 2}
+    for n_children in mapped_flows.MappedFlow.params[3] if level == "full" else [4]:
+        for executor in mapped_flows.MappedFlow.params[1]:
+            for situation in mapped_flows.SITUATIONS:
+                cases = {
+                    rival: Case(mapped_flows.MappedFlow, "time_run", (rival, executor, situation, n_children))
+                    for rival in mapped_flows.RIVALS
+                }
+                least = rounds.get(n_children, 1) if level == "full" else 1
+                seconds = interleaved(cases, machine, budget_s=0.0, least=least)
+                found += [
+                    {
+                        "n_children": n_children,
+                        "executor": executor,
+                        "situation": situation,
+                        "rival": rival,
+                        "median_s": Spread.of(values).median,
+                        "width": Spread.of(values).width,
+                    }
+                    for rival, values in seconds.items()
+                ]
+    return found
+
+
+def counts(level: Level, machine: Machine) -> Rows:
+    """Return reads, and bytes through the scheduler."""
+    found = []
+    n_rows = 10_000
+    for rival in mapped_flows.RIVALS:
+        row: dict[str, Any] = {"rival": rival}
+        for situation in mapped_flows.SITUATIONS:
+            row[f"reads, {situation}"] = _tracked(mapped_flows.Reads, "track_reads", (rival, situation, 10))
+        if rival != "joblib.Memory":
+            for method in ("track_state_bytes", "track_call_bytes"):
+                row[method.removeprefix("track_")] = _tracked(
+                    mapped_flows.BytesThroughTheScheduler, method, (rival, "fresh", n_rows)
+                )
+        found.append(row)
+    return found
+
+
+def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float | None:
+    case = benchmark()
+    try:
+        case.setup(*params)
+    except NotImplementedError:
+        return None
+    try:
+        value: float = getattr(case, method)(*params)
+        return value
+    finally:
+        if hasattr(case, "teardown"):
+            case.teardown(*params)
+
+
+def growth(level: Level, machine: Machine) -> Rows:
+    """Return the cost at each size, of what ought to be flat or linear."""
+    is_full = level == "full"
+    found: Rows = []
+
+    def add(what: str, wanted: int, costs: Iterable[tuple[int, float]]) -> None:
+        machine.pulse()
+        found.extend({"what": what, "wanted": wanted, "size": size, "seconds": seconds} for size, seconds in costs)
+
+    checkpoints = scaling.Checkpoints()
+    checkpoints.setup(10)
+    costs = checkpoints.costs(10_000 if is_full else 100)
+    add("commit, by checkpoints in the folder", 0, [(size, each[0]) for size, each in costs.items()])
+    add("hit, by checkpoints in the folder", 0, [(size, each[1]) for size, each in costs.items()])
+    parts = scaling.Parts()
+    parts.setup(1)
+    costs = parts.costs(10_000 if is_full else 10)
+    parts.teardown()
+    add("write a Dask frame, by parts", 1, [(size, each[0]) for size, each in costs.items()])
+    add("open a Dask frame, by parts", 1, [(size, each[1]) for size, each in costs.items()])
+    add("resume, by rows of a frame", 0, scaling.ResumeBySize().costs(1_000_000 if is_full else 10_000).items())
+    add("resume, by tasks", 1, scaling.ResumeByTasks().costs(4_096 if is_full else 64).items())
+    return found
+
+
+def workers(level: Level, machine: Machine) -> Rows:
+    """Return the seconds of writing and reading a Dask frame, by workers."""
+    sizes = scaling.Workers.params[1]
+    n_rows = sizes[-1] if level == "full" else sizes[0]
+    found: Rows = []
+    for method in ("write", "read"):
+        cases = {name: Case(scaling.Workers, f"time_{method}", (name, n_rows)) for name in scaling.WORKERS}
+        seconds = interleaved(cases, machine, budget_s=10.0 if level == "full" else 0.0, least=3 if level == "full" else 1)
+        found += [{"what": method, "workers": name, "seconds": Spread.of(values).median} for name, values in seconds.items()]
+    return found
+
+
+SECTIONS: dict[str, Callable[[Level, Machine], Rows]] = {
+    "ratios": ratios,
+    "types": types,
+    "two_runs": two_runs,
+    "shares": shares,
+    "counts": counts,
+    "growth": growth,
+    "workers": workers,
+    "memory": memory,
+    "flows": flows,
+}

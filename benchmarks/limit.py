@@ -1,0 +1,61 @@
+"""How close does a full read come to the fastest that the same bytes can be read?"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow.dataset
+
+from benchmarks import common
+from prefect_ds.dask import DaskDataFrameResultHandler
+
+READERS = ["prefect_ds", "pandas", "pyarrow.dataset", "file", "file and sha256"]
+
+
+@functools.lru_cache(maxsize=4)
+def written_dask(n_rows: int) -> tuple[DaskDataFrameResultHandler, str]:
+    """Return a handler and the folder in which it keeps a frame of eight parts."""
+    keeps = DaskDataFrameResultHandler(f"{common.temporary_folder()}/frame")
+    with dask.config.set(scheduler="threads"):
+        keeps.keep(dd.from_pandas(common.frame(n_rows), npartitions=8), keeps.render({}))
+    return keeps, keeps.render({})
+
+
+def files_at(path: str) -> list[Path]:
+    """Return the data files of a checkpoint."""
+    return [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("*.parquet"))
+
+
+class FullRead:
+    """Read all of a checkpoint: as a frame, as an Arrow table, and as plain bytes."""
+
+    params = (READERS, ["pandas", "dask"], [1_000, 1_000_000])
+    param_names = ("reader", "kind", "n_rows")
+    number, repeat, warmup_time = 1, (3, 10, 20.0), 0
+
+    def setup(self, reader: str, kind: str, n_rows: int) -> None:
+        """Write the checkpoint."""
+        common.without_cache()
+        dask.config.set(scheduler="threads", num_workers=2)
+        self.keeps, self.path = common.written("parquet", n_rows) if kind == "pandas" else written_dask(n_rows)
+
+    def time_read(self, reader: str, kind: str, n_rows: int) -> None:
+        """Time the read."""
+        if reader == "prefect_ds":
+            read = self.keeps.load(self.path)
+            n_read = len(read.compute() if kind == "dask" else read)
+        elif reader == "pandas":
+            n_read = len(pd.read_parquet(self.path) if kind == "pandas" else dd.read_parquet(self.path).compute())
+        elif reader == "pyarrow.dataset":
+            n_read = pyarrow.dataset.dataset(self.path).to_table().num_rows
+        else:
+            data = [each.read_bytes() for each in files_at(self.path)]
+            if reader == "file and sha256":
+                [hashlib.sha256(each).hexdigest() for each in data]
+            n_read = n_rows
+        assert n_read == n_rows, n_read

@@ -1,0 +1,195 @@
+"""What does a mapped flow take, fresh and resumed, with prefect_ds and with what a user would pick instead?"""
+
+from __future__ import annotations
+
+import functools
+
+import cloudpickle
+from prefect.executors import Executor
+from prefect.utilities.configuration import set_temporary_config
+
+from benchmarks import common
+from benchmarks.rivals import RIVALS, MappedWork
+
+SITUATIONS = ["fresh", "resume", "tenth missing"]
+
+
+@functools.lru_cache(maxsize=16)
+def finished(rival: str, n_children: int, n_rows: int, n_stages: int, executor: str) -> MappedWork:
+    """Return work that was run once."""
+    folder = common.temporary_folder()
+    work = MappedWork(rival, folder, n_children=n_children, n_rows=n_rows, n_stages=n_stages)
+    work.run(common.executor(executor))
+    return work
+
+
+def check(rival: str, executor: str, situation: str) -> None:
+    """Raise NotImplementedError for what does not exist: asv leaves it out."""
+    if rival == "joblib.Memory" and executor != "LocalExecutor":
+        raise NotImplementedError("a loop in one process")
+    if rival == "prefect, nothing kept" and situation != "fresh":
+        raise NotImplementedError("nothing is there to resume from")
+
+
+class MappedFlow(common.Folder):
+    """Run a flow of two mapped stages on frames of some 0.5 MB: fresh, in full from what is kept, with a tenth missing."""
+
+    params = (RIVALS, common.EXECUTORS, SITUATIONS, [8, 64, 512])
+    param_names = ("rival", "executor", "situation", "n_children")
+    number, repeat, warmup_time, timeout = 1, (2, 5, 20.0), 0, 600
+    n_rows = 10_000
+    n_stages = 2
+
+    def setup(self, rival: str, executor: str, situation: str, n_children: int) -> None:
+        """Bring the kept results into the situation."""
+        check(rival, executor, situation)
+        common.executor(executor)
+        if situation == "fresh":
+            self.work = MappedWork(
+                rival, self.new_folder(), n_children=n_children, n_rows=self.n_rows, n_stages=self.n_stages
+            )
+        else:
+            self.work = finished(rival, n_children, self.n_rows, self.n_stages, executor)
+            if situation == "tenth missing":
+                self.work.lose(every=10)
+
+    def time_run(self, rival: str, executor: str, situation: str, n_children: int) -> None:
+        """Time the run."""
+        self.work.run(common.executor(executor))
+
+
+class FiveStages(MappedFlow):
+    """Run five mapped stages: what the engine takes where nothing is computed, beside tasks that return None.
+
+    ``tasks of None`` are run by our runners, without a handler, as the engine's own cost.
+    """
+
+    params = (
+        ["prefect_ds", "tasks of None", "prefect target=parquet"],
+        ["LocalExecutor"],
+        ["fresh", "resume"],
+        [0, 1_000, 100_000, 1_000_000],
+        [4, 200],
+    )
+    param_names = ("rival", "executor", "situation", "n_rows", "n_children")
+    n_stages = 5
+
+    def setup(  # type: ignore[override]
+        self, rival: str, executor: str, situation: str, n_rows: int, n_children: int
+    ) -> None:
+        """Bring the kept results into the situation."""
+        if (rival == "tasks of None") != (n_rows == 0):
+            raise NotImplementedError("tasks of None have no rows")
+        self.n_rows = n_rows
+        super().setup("prefect_ds" if n_rows == 0 else rival, executor, situation, n_children)
+
+    def time_run(  # type: ignore[override]
+        self, rival: str, executor: str, situation: str, n_rows: int, n_children: int
+    ) -> None:
+        """Time the run."""
+        self.work.run(common.executor(executor))
+
+
+class TrivialTasks(common.Folder):
+    """Run mapped tasks that do nothing worth a checkpoint: what the engine takes, with and without one."""
+
+    params = (["prefect_ds", "tasks of None", "prefect, nothing kept"], ["fresh", "resume"], [8, 512])
+    param_names = ("rival", "situation", "n_children")
+    number, repeat, warmup_time, timeout = 1, (2, 5, 20.0), 0, 600
+
+    def setup(self, rival: str, situation: str, n_children: int) -> None:
+        """Bring the kept results into the situation."""
+        check(rival, "LocalExecutor", situation)
+        n_rows = 0 if rival == "tasks of None" else 1
+        self.work = MappedWork(
+            "prefect_ds" if rival == "tasks of None" else rival,
+            self.new_folder(),
+            n_children=n_children,
+            n_rows=n_rows,
+            n_stages=1,
+        )
+        if situation == "resume":
+            self.work.run()
+
+    def time_run(self, rival: str, situation: str, n_children: int) -> None:
+        """Time the run."""
+        self.work.run()
+
+
+class Reads(common.Folder):
+    """Count the data files that a run opens to read."""
+
+    params = (RIVALS, SITUATIONS, [10])
+    param_names = ("rival", "situation", "n_children")
+    n_rows = 100
+
+    def setup(self, rival: str, situation: str, n_children: int) -> None:
+        """Bring the kept results into the situation."""
+        check(rival, "LocalExecutor", situation)
+        self.work = MappedWork(rival, self.new_folder(), n_children=n_children, n_rows=self.n_rows)
+        if situation != "fresh":
+            self.work.run()
+        if situation == "tenth missing":
+            self.work.lose(every=10)
+
+    def track_reads(self, rival: str, situation: str, n_children: int) -> int:
+        """Return the number of reads."""
+        # Ours would keep in memory what it just wrote, which is not what is asked here.
+        with set_temporary_config({"prefect_ds.cache_bytes": 0}), common.reads(self.folder) as found:
+            self.work.run()
+        return len(found)
+
+    track_reads.unit = "files"  # type: ignore[attr-defined]
+
+
+class PicklingExecutor(Executor):
+    """Runs everything at once, in this process, and counts the bytes that would travel to a worker and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[int] = []
+        self.returned: list[int] = []
+
+    def submit(self, fn, *args, extra_context=None, **kwargs):  # type: ignore[no-untyped-def]
+        """Run, and count."""
+        state = fn(*args, **kwargs)
+        # What comes from upstream is sent by the worker that has it, and was counted as it was returned.
+        sent = {name: value for name, value in kwargs.items() if name != "upstream_states"}
+        if not kwargs.get("is_mapped_parent"):
+            self.sent.append(len(cloudpickle.dumps((fn, args, sent))))
+            self.returned.append(len(cloudpickle.dumps(state)))
+        return state
+
+    def wait(self, futures):  # type: ignore[no-untyped-def]
+        """Return what was submitted: it ran already."""
+        return futures
+
+
+class BytesThroughTheScheduler(common.Folder):
+    """Count what a task costs the scheduler: the pickled call, and the pickled state that comes back for the client."""
+
+    params = (RIVALS[:4], ["fresh", "resume"], [1_000, 100_000])
+    param_names = ("rival", "situation", "n_rows")
+    n_children = 8
+
+    def setup(self, rival: str, situation: str, n_rows: int) -> None:
+        """Run the flow."""
+        check(rival, "LocalExecutor", situation)
+        self.executor = PicklingExecutor()
+        work = MappedWork(rival, self.new_folder(), n_children=self.n_children, n_rows=n_rows)
+        if situation == "resume":
+            work.run()
+        work.run(self.executor)
+
+    def track_state_bytes(self, rival: str, situation: str, n_rows: int) -> float:
+        """Return the mean bytes of a task's final state, pickled."""
+        return sum(self.executor.returned) / len(self.executor.returned)
+
+    def track_call_bytes(self, rival: str, situation: str, n_rows: int) -> float:
+        """Return the mean bytes of a submitted call, pickled, without what comes from upstream."""
+        return sum(self.executor.sent) / len(self.executor.sent)
+
+    track_state_bytes.unit = "bytes"  # type: ignore[attr-defined]
+    track_call_bytes.unit = "bytes"  # type: ignore[attr-defined]
+
+

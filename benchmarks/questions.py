@@ -1,0 +1,238 @@
+"""The ratios that a user asks about, and what is wanted of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks import bare_writes, client_memory, file_types, limit, mapped_flows, scaling
+from benchmarks.measure import Case, Machine, Spread, Verdict, interleaved, ratio, verdict
+
+Level = Literal["quick", "normal", "full"]
+"""``quick`` shows that everything runs; ``normal`` takes below three minutes; ``full`` has the sizes of the docs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What ours is compared with."""
+
+    params: tuple[object, ...]
+    at_most: float | None = None
+    """What ours may take of its time; ``None``: nothing is promised."""
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One benchmark, measured for us and for rivals."""
+
+    text: str
+    benchmark: type
+    method: str
+    ours: tuple[object, ...]
+    rivals: Mapping[str, Rival]
+    weight: float = 1.0
+    """How much of the time it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A row of the table."""
+
+    question: str
+    against: str
+    ours_s: float
+    ratio: Spread
+    at_most: float | None
+    verdict: Verdict
+
+
+def questions(level: Level) -> list[Question]:
+    """Return the questions at the sizes of a level."""
+    size = {"quick": 0, "normal": 1, "full": 2}[level]
+    rows, csv_rows = (1_000, 1_000_000, 1_000_000)[size], (1_000, 100_000, 100_000)[size]
+    return [
+        Question(
+            f"write {rows:,} rows to parquet",
+            bare_writes.WriteParquet,
+            "time_write",
+            ("prefect_ds", rows),
+            {name: Rival((name, rows)) for name in bare_writes.WRITERS[1:]},
+        ),
+        Question(
+            f"read {rows:,} rows from parquet",
+            limit.FullRead,
+            "time_read",
+            ("prefect_ds", "pandas", rows),
+            {name: Rival((name, "pandas", rows)) for name in limit.READERS[1:]},
+        ),
+        Question(
+            f"write {csv_rows:,} rows to csv",
+            bare_writes.WriteCsv,
+            "time_write",
+            ("prefect_ds", csv_rows),
+            {"pandas": Rival(("pandas", csv_rows))},
+        ),
+        Question(
+            f"read {csv_rows:,} rows from csv",
+            bare_writes.Read,
+            "time_read",
+            ("prefect_ds", "csv", csv_rows),
+            {"pandas": Rival(("pandas", "csv", csv_rows))},
+        ),
+        Question(
+            f"find a checkpoint of {rows:,} rows",
+            file_types.Checkpoint,
+            "time_hit",
+            ("parquet", rows),
+            {"reading it": Rival(("parquet", rows), method="time_read")},
+            weight=0.3,
+        ),
+        *_dask_frames(rows, (10, 1_000, 1_000)[size]),
+        *_flows((4, 64, 64)[size], (4, 512, 512)[size]),
+        *_five_stages(level),
+    ]
+
+
+def _dask_frames(rows: int, n_parts: int) -> list[Question]:
+    return [
+        Question(
+            f"write a Dask frame of {rows:,} rows, threads",
+            bare_writes.WriteDask,
+            "time_write",
+            ("prefect_ds", rows),
+            {"dask": Rival(("dask", rows), at_most=1.10)},
+        ),
+        Question(
+            f"read a Dask frame of {rows:,} rows, threads",
+            limit.FullRead,
+            "time_read",
+            ("prefect_ds", "dask", rows),
+            {
+                "dask": Rival(("pandas", "dask", rows), at_most=1.05),
+                "pyarrow.dataset": Rival(("pyarrow.dataset", "dask", rows)),
+            },
+        ),
+        Question(
+            f"open a Dask frame of {n_parts:,} parts",
+            scaling.OpenParts,
+            "time_open",
+            (n_parts,),
+            {"one part": Rival((1,))},
+            weight=0.3,
+        ),
+    ]
+
+
+def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
+    wanted = {("prefect target=parquet", "fresh"): 1.1}
+    for executor in ("LocalExecutor", "DaskExecutor"):
+        for situation in mapped_flows.SITUATIONS:
+            rivals = {
+                name: Rival((name, executor, situation, n_children), wanted.get((name, situation)))
+                for name in mapped_flows.RIVALS[1:]
+            }
+            yield Question(
+                f"2 stages x {n_children} children, {executor}, {situation}",
+                mapped_flows.MappedFlow,
+                "time_run",
+                ("prefect_ds", executor, situation, n_children),
+                rivals,
+                weight=2,
+            )
+    yield Question(
+        f"{n_trivial} tasks of one row, {mapped_flows.SITUATIONS[0]}",
+        mapped_flows.TrivialTasks,
+        "time_run",
+        ("prefect_ds", "fresh", n_trivial),
+        {
+            "tasks of None": Rival(("tasks of None", "fresh", n_trivial)),
+            "prefect, nothing kept": Rival(("prefect, nothing kept", "fresh", n_trivial), 0.7),
+        },
+        weight=4,
+    )
+
+
+def _five_stages(level: Level) -> Iterator[Question]:
+    n_children, rows = {"quick": (2, 1_000), "normal": (40, 1_000), "full": (200, 1_000)}[level]
+
+    def params(rival: str, situation: str, rows: int, n_children: int) -> tuple[object, ...]:
+        return (rival, "LocalExecutor", situation, rows, n_children)
+
+    yield Question(
+        f"5 stages x {n_children} children, resume",
+        mapped_flows.FiveStages,
+        "time_run",
+        params("prefect_ds", "resume", rows, n_children),
+        {
+            "tasks of None": Rival(params("tasks of None", "resume", 0, n_children), 1.2),
+            "prefect target=parquet": Rival(params("prefect target=parquet", "resume", rows, n_children)),
+        },
+        weight=4,
+    )
+    n_children, rows = {"quick": (2, 1_000), "normal": (4, 100_000), "full": (8, 1_000_000)}[level]
+    for situation, at_most in (("fresh", 1.1), ("resume", 1 / 3)):
+        name = "prefect target=parquet"
+        yield Question(
+            f"5 stages x {n_children} children of {rows:,} rows, {situation}",
+            mapped_flows.FiveStages,
+            "time_run",
+            params("prefect_ds", situation, rows, n_children),
+            {name: Rival(params(name, situation, rows, n_children), at_most)},
+            weight=2,
+        )
+
+
+def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answer]:
+    """Measure, and yield the rows of the table as they are known.
+
+    Parameters
+    ----------
+    level
+        The sizes.
+    machine
+        Told of each round.
+    budget_s
+        Seconds for all questions; a question that takes longer for its least rounds takes them all the same.
+    """
+    asked = questions(level)
+    share_s = budget_s / sum(each.weight for each in asked)
+    least = 1 if level == "quick" else 3
+    for each in asked:
+        cases = {"prefect_ds": Case(each.benchmark, each.method, each.ours)}
+        for name, rival in each.rivals.items():
+            cases[name] = Case(each.benchmark, rival.method or each.method, rival.params)
+        found = interleaved(cases, machine, budget_s=each.weight * share_s, least=least)
+        ours = found.pop("prefect_ds")
+        for name, others in found.items():
+            at_most = each.rivals[name].at_most
+            compared = ratio(ours, others)
+            yield Answer(each.text, name, Spread.of(ours).median, compared, at_most, verdict(compared, at_most))
+
+
+def missing() -> str:
+    """Return in words which rival is not installed; empty where all are."""
+    return "" if importlib.util.find_spec("joblib") else "joblib is not installed, and was left out: pip install joblib"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The client's peak above that of a flow of tasks that return None."""
+
+    rival: str
+    situation: str
+    n_frames: int
+    frame_mb: int
+    above_base_bytes: int
+
+
+def memory(level: Level) -> Iterator[Memory]:
+    """Measure the client's memory, each run in a process of its own."""
+    n_frames, frame_mb = {"quick": (2, 1), "normal": (8, 24), "full": (48, 48)}[level]
+    rivals = ["prefect_ds", "prefect target=parquet"]
+    for situation in ["fresh", "resume"] if level == "full" else ["resume"]:
+        for rival in rivals:
+            above = client_memory.above_base(rival, situation, n_frames, frame_mb)
+            yield Memory(rival, situation, n_frames, frame_mb, above)

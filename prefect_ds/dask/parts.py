@@ -1,0 +1,616 @@
+"""One part of a Dask frame's checkpoint: a partition becomes a parquet file, on the worker that has it, and comes back.
+
+A part's footer holds what the columns of the file do not tell of the partition (:mod:`prefect_ds.frame_schema`), and a
+digest of its pages. So the checksum of the footer, which a reader has to read anyway, tells a part from every other, and
+the pages' own checksums say that they are sound.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dask.dataframe._pyarrow import to_pyarrow_string
+from dask.dataframe.utils import UNKNOWN_CATEGORIES, clear_known_categories, pyarrow_strings_enabled
+
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, FileTypeError, RoundTripError
+from prefect_ds.files import open_files
+from prefect_ds.formats import FILE_TYPES
+from prefect_ds.frame_schema import (
+    CellRules,
+    UnkeepableError,
+    column_specs,
+    difference,
+    from_table,
+    is_text,
+    n_index_columns,
+    to_table,
+)
+from prefect_ds.manifest import JSONObject, Part
+from prefect_ds.store import CheckpointStore
+
+MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
+"""Stands for a missing value in the name of a hive-style folder."""
+
+_FOOTER = b"prefect_ds"
+_NULL_DASK_INDEX = "__null_dask_index__"
+_TAIL = 64 * 1024
+_NULLABLE = {dtype.numpy_dtype: dtype for dtype in (
+    pd.Int8Dtype(), pd.Int16Dtype(), pd.Int32Dtype(), pd.Int64Dtype(), pd.BooleanDtype(),
+    pd.UInt8Dtype(), pd.UInt16Dtype(), pd.UInt32Dtype(), pd.UInt64Dtype(),
+)}  # fmt: skip
+_TEXT = CellRules(lambda values: False, missing=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a part lies in its file, as far as the values decide it and not the frame's meta. Parts of one frame agree."""
+
+    has_index: bool
+    """Whether the index stands in the file: a range is told in the footer."""
+    types: str
+    """Types of the columns of objects and categories: an Arrow schema, serialised, in base64."""
+
+    @classmethod
+    def of(cls, table: pa.Table, has_index: bool, meta: pd.DataFrame) -> Layout:
+        """Return the layout of a table that stands for a partition of a frame with this meta."""
+        fields = [
+            table.schema.field(i).remove_metadata()
+            for i, dtype in enumerate(meta.dtypes)
+            if dtype == object or isinstance(dtype, pd.CategoricalDtype)
+        ]
+        return cls(has_index, _schema_to_text(pa.schema(fields)))
+
+    @classmethod
+    def common(cls, layouts: Iterable[Layout]) -> Layout:
+        """Return the layout in which all of these can be written.
+
+        Raises
+        ------
+        RoundTripError
+            A column of objects has values of different types in different partitions.
+        """
+        different = set(layouts)
+        schemas = [_schema_from_text(each.types) for each in different]
+        fields = []
+        for name in schemas[0].names:
+            types = {schema.field(name).type for schema in schemas} - {pa.null()}
+            # Categories of text are a dictionary, those of an empty partition are of no type.
+            dictionaries = {each for each in types if pa.types.is_dictionary(each)}
+            if dictionaries and types - dictionaries <= {each.value_type for each in dictionaries}:
+                types = dictionaries
+            if len(types) > 1:
+                raise RoundTripError(
+                    f"column {name!r} holds {' and '.join(sorted(map(str, types)))} in different partitions, and a "
+                    "parquet folder one type: cast it with astype, or write it as text"
+                )
+            fields.append(pa.field(name, types.pop() if types else pa.null()))
+        return cls(any(each.has_index for each in different), _schema_to_text(pa.schema(fields)))
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return the table with its columns in the types of this layout."""
+        schema = table.schema
+        for wanted in _schema_from_text(self.types):
+            position = schema.get_field_index(wanted.name)
+            schema = schema.set(position, schema.field(position).with_type(wanted.type))
+        return table.cast(schema)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A part in a staging folder, as its writer left it."""
+
+    partition: int
+    """Number of the partition that it holds, or of which it holds some rows."""
+    number: int
+    """Which of the partition's parts it is."""
+    memory_bytes: int
+    """What its rows took in memory; 0 where no ``partition_bytes`` asks."""
+    file: str
+    """Its name in the staging folder; no other attempt has it."""
+    part: Part
+    """What the manifest will say of it."""
+    layout: Layout
+
+    @classmethod
+    def from_json(cls, record: JSONObject) -> StagedPart:
+        """Return the part that ``dataclasses.asdict`` made the record of; TypeError where it is none."""
+        return cls(**{**record, "part": Part(**record["part"]), "layout": Layout(**record["layout"])})
+
+
+@dataclass(frozen=True, slots=True)
+class PartWriter:
+    """Writes the partitions of a frame into a staging folder; goes to the workers that have them."""
+
+    folder: str
+    storage_options: Mapping[str, Any]
+    meta: pd.DataFrame
+    name: str
+    """Pattern of a part's name in place, such as ``part.{:05d}.parquet``."""
+    partition_on: tuple[str, ...] = ()
+    partition_bytes: int | None = None
+    """Bytes in memory above which a partition becomes several parts."""
+    write_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    layout: Layout | None = None
+    """What all parts agree on, where they were found not to."""
+
+    def __call__(self, frame: pd.DataFrame, partition: int) -> pd.Series[Any]:
+        """Write one partition, and what a later run needs to find it; its staged parts are the cells of the series."""
+        staged = self.write(frame, partition)
+        record = json.dumps({"partition": partition, "parts": [asdict(each) for each in staged]})
+        # After the parts: who finds the record finds them whole.
+        files = open_files(self.folder, self.storage_options)
+        files.put(f"{self.folder}/{partition}.{uuid.uuid4().hex}.json", record.encode())
+        return pd.Series(staged, dtype=object)
+
+    def write(self, frame: pd.DataFrame, partition: int) -> list[StagedPart]:
+        """Write one partition; return its parts: one, or one for each value of ``partition_on``, or as many as size asks.
+
+        Raises
+        ------
+        RoundTripError
+            The partition is not what the frame's meta says, or would not come back from the file.
+        """
+        files = open_files(self.folder, self.storage_options)
+        # Dask runs a task again where it lost its worker, which may still be at work: each run has names of its own.
+        attempt = uuid.uuid4().hex
+        staged = []
+        for number, (below, group) in enumerate(self._groups(conform(frame, self.meta, partition))):
+            file = f"{partition}.{number}.{attempt}.staged"
+            with files.writing(f"{self.folder}/{file}") as stream:
+                part, layout = self._write_file(group, stream, below + self.name.format(partition), partition)
+            staged.append(StagedPart(partition, number, self._memory_bytes(group), file, part, layout))
+        return staged
+
+    def named(self, staged: StagedPart, partition: int) -> StagedPart:
+        """Return a staged part under the name that this writer gives to a partition of this number."""
+        below, slash, _ = staged.part.name.rpartition("/")
+        name = below + slash + self.name.format(partition)
+        return replace(staged, partition=partition, part=replace(staged.part, name=name))
+
+    def rewrite(self, parts: Sequence[StagedPart], partition: int) -> list[StagedPart]:
+        """Write staged parts again as one partition, as this writer does it."""
+        reader = PartReader(self.folder, "", self.storage_options, self.meta)
+        return self.write(pd.concat([reader.read(replace(each.part, name=each.file)) for each in parts]), partition)
+
+    def _groups(self, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Yield the rows of each part of a partition, and the folder that they go to."""
+        if not self.partition_on:
+            n_parts = max(1, math.ceil(self._memory_bytes(frame) / self.partition_bytes)) if self.partition_bytes else 1
+            n_rows = math.ceil(len(frame) / n_parts)
+            for start in range(0, max(1, len(frame)), max(1, n_rows)):
+                yield "", frame.iloc[start : start + max(1, n_rows)]
+            return
+        keys = list(self.partition_on)
+        for values, group in frame.groupby(keys, observed=True, dropna=False):
+            yield "".join(f"{key}={_hive_text(value)}/" for key, value in zip(keys, values, strict=True)), group
+
+    def _memory_bytes(self, frame: pd.DataFrame) -> int:
+        return 0 if self.partition_bytes is None else int(frame.memory_usage(deep=True).sum())
+
+    def _write_file(self, frame: pd.DataFrame, stream: IO[bytes], name: str, partition: int) -> tuple[Part, Layout]:
+        smallest, largest = _index_range(frame.index)
+        n_rows, footer = len(frame), {}
+        try:
+            if self.partition_on:
+                keys = list(self.partition_on)
+                # A folder's name says the value to others, but neither its type nor what kind of missing it is.
+                footer["partition_on"] = frame_to_json(frame[keys].iloc[[0]].reset_index(drop=True))
+                frame = frame.drop(columns=keys)
+            # A range needs no column, unless other partitions have an index that does. Dask 2026.8 cannot read a named one.
+            is_range = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+            has_index = not is_range if self.layout is None else self.layout.has_index
+            flat, schema = to_table(frame, _rules(), with_default_index=True)
+            if "freq" in schema["index"] and pd.tseries.frequencies.to_offset(schema["index"]["freq"]) != frame.index.freq:
+                del schema["index"]["freq"]  # A name does not tell what it is made of: holidays, say.
+            flat = _with_index(flat, schema)
+            table = _settled(pa.Table.from_pandas(flat if has_index else flat.set_axis(frame.index), preserve_index=has_index or None))
+            table = table if self.layout is None else self.layout.apply(table)
+        except (UnkeepableError, pa.ArrowException) as error:
+            raise RoundTripError(f"partition {partition} cannot be kept in a parquet file: {error}") from error
+        sink = _HashingFile(stream)
+        options = {"write_page_checksum": True, "use_dictionary": _repeating(table), **self.write_kwargs}
+        row_group_size = options.pop("row_group_size", None)
+        with pq.ParquetWriter(sink, table.schema, **options) as writer:
+            writer.write_table(table, row_group_size=row_group_size)
+            footer = {**footer, "schema": schema, "pages": sink.start_footer()}
+            writer.add_key_value_metadata({_FOOTER: json.dumps(footer).encode()})
+        part = Part(name, sink.size, sink.sha256, n_rows, smallest, largest, sink.footer_sha256)
+        return part, Layout.of(table, has_index, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class PartReader:
+    """Reads parts of one committed checkpoint and no other; goes to the workers that need them."""
+
+    path: str
+    content: str
+    """Digest of the checkpoint's content."""
+    storage_options: Mapping[str, Any]
+    meta: pd.DataFrame
+    read_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    sorts: bool = False
+    """Whether the rows of a partition, which several parts hold, are in the order of the index."""
+
+    def __dask_tokenize__(self) -> tuple[str, str, str]:
+        return ("prefect_ds-checkpoint", self.path, self.content)
+
+    def __call__(self, parts: Sequence[Part], columns: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return one partition: the rows of its parts, with the columns at these positions.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            The checkpoint was removed, or replaced, since the lazy frame was made.
+        DamagedCheckpointError
+            A part is not as it was written. The checkpoint was set aside.
+        """
+        if not parts:
+            return self.meta if columns is None else self.meta.iloc[:, list(columns)]
+        frames = [self.read(part, columns) for part in parts]
+        frame = frames[0] if len(frames) == 1 else pd.concat(frames)
+        return frame.sort_index(kind="stable") if self.sorts else frame
+
+    def read(self, part: Part, columns: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return the rows of one part."""
+        try:
+            stream = open_files(self.path, self.storage_options).open(f"{self.path}/{part.name}")
+        except FileNotFoundError:
+            raise self._refusal(part, "it is gone") from None
+        with stream:
+            size, footer_sha256 = _measure(stream)
+            if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):
+                raise self._refusal(part, "its size or its footer is another")
+            try:
+                options = {"page_checksum_verification": True, **self.read_kwargs}
+                parquet = pq.ParquetFile(stream, **options)
+                footer = (parquet.metadata.metadata or {}).get(_FOOTER)
+                if footer is None:
+                    return self._foreign(parquet, part, columns)
+                return self._ours(parquet, json.loads(footer), columns)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise self._refusal(part, str(error)) from error
+            except (pa.ArrowException, UnkeepableError) as error:
+                raise self._refusal(part, str(error)) from error
+
+    def _ours(self, parquet: pq.ParquetFile, footer: JSONObject, columns: Sequence[int] | None) -> pd.DataFrame:
+        schema, keys = footer["schema"], footer.get("partition_on")
+        row = frame_from_json(keys) if keys else pd.DataFrame()
+        wanted = list(range(self.meta.shape[1]) if columns is None else columns)
+        in_file = [position for position, label in enumerate(self.meta.columns) if label not in row.columns]
+        picked = [in_file.index(position) for position in wanted if position in in_file]
+        names, n_columns = parquet.schema_arrow.names, len(in_file)
+        table = parquet.read(columns=[names[i] for i in picked] + names[n_columns:])
+        index = table.columns[len(picked) :] or [pd.RangeIndex(*schema["index"]["range"]).to_numpy()]
+        cells = [*index, *table.columns[: len(picked)]]
+        # Labels are the frame's, whatever a file can hold as a name.
+        labels = to_table(pd.DataFrame(columns=range(len(picked))), _rules())[1]["labels"]
+        schema = {**schema, "columns": [schema["columns"][i] for i in picked], "labels": labels}
+        specs = column_specs(schema)
+        frame = from_table([_undictionaried(cell, spec) for cell, spec in zip(cells, specs, strict=True)], schema)
+        frame.columns = self.meta.columns if len(picked) == self.meta.shape[1] else self.meta.columns[[in_file[i] for i in picked]]
+        if not keys:
+            return frame
+        for position, label in ((position, self.meta.columns[position]) for position in wanted):
+            if label in row.columns:
+                values = row[label].take(np.zeros(len(frame), dtype=int)).set_axis(frame.index)
+                frame.insert(wanted.index(position), label, values)
+        return frame
+
+    def _foreign(self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None) -> pd.DataFrame:
+        labels = self.meta.columns if columns is None else self.meta.columns[list(columns)]
+        in_file = set(parquet.schema_arrow.names)
+        frame = parquet.read(columns=[label for label in labels if label in in_file], use_pandas_metadata=True).to_pandas()
+        return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
+
+    def _refusal(self, part: Part, what: str) -> CheckpointNotFoundError | DamagedCheckpointError:
+        """Return the error for a part that is not the one the frame was made over; set aside what is damaged."""
+        store = CheckpointStore(open_files(self.path, self.storage_options))
+        found = store.look_up(self.path)
+        if found.kind in ("missing", "foreign") or (found.manifest and found.manifest.content != self.content):
+            why = found.reason or "it was replaced since"
+            return CheckpointNotFoundError(f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}")
+        aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}")
+        return DamagedCheckpointError(
+            f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
+            "and the next run computes it again"
+        )
+
+
+def check_part(staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]) -> StagedPart | None:
+    """Give a finished part of an earlier write a place in another staging folder, if it is as it was written.
+
+    Parameters
+    ----------
+    staged
+        What its record says of it.
+    source, target
+        The staging folders.
+    storage_options
+        Of their file system.
+    """
+    files = open_files(source, storage_options)
+    try:
+        # First its own name here: nobody who clears the other folder can take it away after the check.
+        files.link(f"{source}/{staged.file}", f"{target}/{staged.file}")
+        with files.open(f"{target}/{staged.file}") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+    return staged if sha256 == staged.part.sha256 else None
+
+
+def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataFrame:
+    """Return a partition with the dtypes of the frame's meta.
+
+    Raises
+    ------
+    RoundTripError
+        It has other columns, or values that the dtypes do not hold.
+    """
+    told = f"partition {partition} is not what the frame's meta says"
+    if list(frame.columns) != list(meta.columns):
+        raise RoundTripError(f"{told}: it has the columns {list(frame.columns)}, not {list(meta.columns)}")
+    if list(frame.index.names) != list(meta.index.names):
+        raise RoundTripError(f"{told}: its index is named {list(frame.index.names)}, not {list(meta.index.names)}")
+    frame = frame.copy(deep=False)
+    for i, dtype in enumerate(meta.dtypes):
+        column = frame.iloc[:, i]
+        if not _fits(column.dtype, dtype):
+            frame.isetitem(i, _cast(column, dtype, f"{told}: column {meta.columns[i]!r}"))
+    if meta.index.nlevels == 1 and not _fits(frame.index.dtype, meta.index.dtype):
+        frame.index = pd.Index(_cast(frame.index.to_series(), meta.index.dtype, f"{told}: its index"), name=meta.index.name)
+    return frame
+
+
+def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str | None]) -> pd.DataFrame:
+    """Return what a person's file holds in the form of its folder: the columns of all files, and those of its folders.
+
+    Parameters
+    ----------
+    frame
+        As pandas makes it of the file.
+    meta
+        Of the frame over the whole folder.
+    keys
+        What the file's folders say, see `hive_keys`.
+    """
+    columns = {}
+    for label, dtype in meta.dtypes.items():
+        if label in frame.columns:
+            columns[label] = frame[label] if _fits(frame[label].dtype, dtype) else frame[label].astype(dtype)
+        elif label in keys:
+            codes = np.full(len(frame), _category(keys[str(label)], dtype))
+            columns[label] = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), frame.index)
+        else:
+            columns[label] = pd.Series(np.nan, frame.index, dtype=object).astype(dtype)
+    return pd.DataFrame(columns, index=frame.index, columns=meta.columns).rename_axis(index=meta.index.names)
+
+
+def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
+    """Return the empty frame that a person's files make together: part name to what its footer says."""
+    if not footers:
+        raise FileTypeError("there is no parquet file in it")
+    schemas = {name: each.schema.to_arrow_schema() for name, each in footers.items()}
+    first = next(iter(schemas.values()))
+    schema = pa.unify_schemas([each.remove_metadata() for each in schemas.values()], promote_options="permissive")
+    meta: pd.DataFrame = schema.with_metadata(first.metadata).empty_table().to_pandas()
+    for label in meta.columns:
+        # pandas makes floats of integers where one is missing, in the partitions where that is so.
+        if meta[label].dtype in _NULLABLE and any(_may_miss(each, label) for each in footers.values()):
+            meta[label] = meta[label].astype(_NULLABLE[meta[label].dtype])
+    described = (first.pandas_metadata or {}).get("index_columns") or [None]
+    if isinstance(described[0], dict):  # A range stands in the metadata alone, and an empty table has no use for it.
+        meta.index.name = described[0]["name"]
+    meta.index.names = [None if name == _NULL_DASK_INDEX else name for name in meta.index.names]
+    meta = clear_known_categories(meta)
+    keys = [hive_keys(name) for name in schemas]
+    for key in dict.fromkeys(key for each in keys for key in each):
+        values = sorted({each[key] for each in keys if each.get(key) is not None})
+        if key not in meta.columns:
+            numbers = sorted(map(int, values)) if all(each.isdecimal() for each in values) else values
+            meta[key] = pd.Categorical([], categories=numbers)
+    return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
+
+
+def hive_keys(part_name: str) -> dict[str, str | None]:
+    """Return what the folders of a part say, ``year=2024/part.0.parquet``: name to text, None for a missing value."""
+    pairs = (each.partition("=") for each in part_name.split("/")[:-1])
+    return {unquote(key): None if text == MISSING_KEY else unquote(text) for key, equals, text in pairs if equals}
+
+
+def frame_to_json(frame: pd.DataFrame) -> JSONObject:
+    """Return a small frame, or an empty one that stands for its dtypes, as JSON.
+
+    Raises
+    ------
+    RoundTripError
+        It has values, labels or dtypes that JSON cannot hold.
+    """
+    try:
+        cells, schema = to_table(frame, _TEXT)
+        document = {"schema": schema, "cells": [[None if pd.isna(cell) else cell for cell in cells[label]] for label in cells]}
+        change = difference(frame, frame_from_json(document))
+    except UnkeepableError as error:
+        change = str(error)
+    if change is not None:
+        raise RoundTripError(f"a frame with the columns {list(frame.columns)} cannot be kept: {change}")
+    return document
+
+
+def frame_from_json(document: JSONObject) -> pd.DataFrame:
+    """Return the frame that `frame_to_json` made the JSON of."""
+    return from_table([np.array(cells, dtype=object) for cells in document["cells"]], document["schema"])
+
+
+def footer_of(stream: IO[bytes]) -> tuple[str, pq.FileMetaData]:
+    """Return the checksum of a parquet file's footer, and what it says."""
+    return _measure(stream)[1], pq.ParquetFile(stream).metadata
+
+
+def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
+    names = footer.schema.names
+    if label not in names:
+        return True
+    columns = (footer.row_group(i).column(names.index(label)) for i in range(footer.num_row_groups))
+    return any(each.statistics is None or each.statistics.null_count != 0 for each in columns)
+
+
+def _category(text: str | None, dtype: pd.CategoricalDtype) -> int:
+    return -1 if text is None else [str(each) for each in dtype.categories].index(text)
+
+
+def _fits(dtype: Any, wanted: Any) -> bool:
+    # The categories of a partition are its own where the frame's are not known; an equal set in another order is not.
+    if isinstance(wanted, pd.CategoricalDtype) and isinstance(dtype, pd.CategoricalDtype) and not _known(wanted):
+        return True
+    return bool(dtype == wanted)
+
+
+def _known(dtype: pd.CategoricalDtype) -> bool:
+    return UNKNOWN_CATEGORIES not in dtype.categories
+
+
+def _cast(column: pd.Series[Any], dtype: Any, told: str) -> pd.Series[Any]:
+    wanted = "category" if isinstance(dtype, pd.CategoricalDtype) and not _known(dtype) else dtype
+    try:
+        cast = column.astype(wanted)
+        same = bool((cast.isna() == column.isna()).all()) and bool((cast.astype(column.dtype) == column)[column.notna()].all())
+    except (TypeError, ValueError, OverflowError):
+        same = False
+    if not same:
+        raise RoundTripError(f"{told} is of {column.dtype}, not {dtype}: cast it with astype, or say so with meta=")
+    return cast
+
+
+def _rules() -> CellRules:
+    rules = FILE_TYPES["parquet"].rules
+    assert rules is not None
+    return rules
+
+
+def _with_index(flat: pd.DataFrame, schema: JSONObject) -> pd.DataFrame:
+    """Return a table with its index as an index, which parquet marks as such for other readers."""
+    labels = list(flat.columns[: n_index_columns(schema)])
+    names = [None if name is None else label for name, label in zip(schema["index"]["names"], labels, strict=True)]
+    return flat.set_index(labels).rename_axis(names)
+
+
+def _settled(table: pa.Table) -> pa.Table:
+    """Return a table in which no type hangs on the number of categories."""
+    schema = table.schema
+    for i, each in enumerate(schema):
+        if pa.types.is_dictionary(each.type):
+            schema = schema.set(i, each.with_type(pa.dictionary(pa.int32(), each.type.value_type, each.type.ordered)))
+    return table.cast(schema)
+
+
+def _undictionaried(cells: Any, spec: Mapping[str, Any]) -> Any:
+    if is_text(spec) and pa.types.is_dictionary(cells.type):
+        return cells.cast(cells.type.value_type)
+    return cells
+
+
+def _repeating(table: pa.Table) -> list[str] | bool:
+    """Return the columns that a dictionary makes smaller; one of numbers costs more time than it saves space."""
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return [each.name for each in table.schema if any(is_kind(each.type) for is_kind in kinds)] or False
+
+
+def _schema_to_text(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.serialize()).decode()
+
+
+def _schema_from_text(text: str) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def _hive_text(value: Any) -> str:
+    if pd.isna(value):
+        return MISSING_KEY
+    return quote(str(value), safe=" :")
+
+
+def _index_range(index: pd.Index) -> tuple[Any, Any]:
+    """Return the smallest and the largest value of a sorted index, as JSON; None and None for any other."""
+    if len(index) == 0 or index.nlevels > 1 or isinstance(index.dtype, pd.CategoricalDtype) or not index.is_monotonic_increasing:
+        return None, None
+    return _json_scalar(index[0]), _json_scalar(index[-1])
+
+
+def _json_scalar(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _measure(stream: IO[bytes]) -> tuple[int, str | None]:
+    """Return the size of a parquet file and the checksum of its footer; None where it has none."""
+    size = stream.seek(0, 2)
+    stream.seek(max(0, size - _TAIL))
+    tail = stream.read()
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if tail[-4:] != b"PAR1" or length > size:
+        return size, None
+    if length > len(tail):
+        stream.seek(size - length)
+        tail = stream.read()
+    stream.seek(0)
+    return size, hashlib.sha256(tail[-length:]).hexdigest()
+
+
+class _HashingFile:
+    """A file that is written from its start to its end, and hashed on the way."""
+
+    closed = False
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._footer: list[bytes] = []
+        self._in_footer = False
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        data = memoryview(data)
+        self._stream.write(data)
+        self._hash.update(data)
+        if self._in_footer:
+            self._footer.append(bytes(data))
+        self.size += data.nbytes
+        return data.nbytes
+
+    def start_footer(self) -> str:
+        """Return the digest of the pages, all of which are written."""
+        self._in_footer = True
+        return self._hash.hexdigest()
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    @property
+    def footer_sha256(self) -> str:
+        tail = b"".join(self._footer)
+        return hashlib.sha256(tail[-int.from_bytes(tail[-8:-4], "little") - 8 :]).hexdigest()
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass  # Who opened the file closes it.

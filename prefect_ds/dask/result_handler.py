@@ -1,0 +1,257 @@
+"""A task's Dask DataFrame, kept as one plain folder of parquet files."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dask.delayed import delayed
+from dask.utils import natural_sort_key, parse_bytes
+
+from prefect_ds.dask.computation import computation_key
+from prefect_ds.dask.frames import FrameSource, divisions_from_json, divisions_to_json, open_frame, write_parts
+from prefect_ds.dask.arrange import agree, regroup
+from prefect_ds.dask.parts import (
+    PartReader,
+    PartWriter,
+    StagedPart,
+    check_part,
+    foreign_meta,
+    footer_of,
+    frame_from_json,
+    frame_to_json,
+)
+from prefect_ds.errors import CheckpointNotFoundError, FileTypeError, ResultTypeError
+from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part, content_digest
+from prefect_ds.result_handler import Draft, Durability, ResultHandler
+
+_PANDAS_PARTITION_BYTES = 128 * 2**20
+_ADVICE = {
+    "Series": "return its .to_frame()",
+    "Index": "return its .to_frame()",
+    "Scalar": "return its .compute()",
+    "Bag": "return its .to_dataframe()",
+    "Array": "return dask.dataframe.from_dask_array(it, columns=[...])",
+    "Delayed": "return dask.dataframe.from_delayed([...])",
+}
+
+
+class DaskDataFrameResultHandler(ResultHandler):
+    """Keeps the Dask DataFrame that a task returns as a folder of parquet files that any tool can open.
+
+    The workers write the partitions, each from where it is. The task's result is then a lazy frame over the files: what
+    computes it never runs the task's graph again. A write that was killed goes on, in the next run, with the partitions
+    that it had not finished.
+
+    Parameters
+    ----------
+    path
+        Template of the folder's path, such as ``"data/events_{day:%Y-%m-%d}"``: a path or a URL that fsspec knows, which
+        all workers reach. See :class:`prefect_ds.PandasResultHandler`.
+    read_kwargs
+        Given to ``pyarrow.parquet.ParquetFile`` for each part.
+    write_kwargs
+        Given to pyarrow's parquet writer for each part: ``compression``, ``row_group_size``, ``data_page_size`` ...
+    partition_on
+        Columns whose values become folders, ``year=2024/part.00000.parquet``, which readers can leave out. The rows of a
+        partition are then grouped by them; where the divisions are known they come back in the order of the index.
+    partition_size
+        ``"128MB"``: partitions of at most about this size in memory in place of those of the frame. Larger ones are
+        split when they are written, small neighbours are joined after that. Not with ``partition_on``.
+    storage_options, match, durability
+        See :class:`prefect_ds.result_handler.ResultHandler`.
+
+    Raises
+    ------
+    TypeError
+        pyarrow's reader or writer does not know a keyword argument.
+    ValueError
+        ``partition_on`` and ``partition_size`` are both given.
+    TemplateError
+        The template is malformed.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd, pandas as pd, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> handler = DaskDataFrameResultHandler(f"{folder}/events_{{year}}")
+    >>> events = dd.from_pandas(pd.DataFrame({"x": range(6)}), npartitions=3)
+    >>> written = handler.write(events, year=2024)
+    >>> written.value.npartitions, len(pd.read_parquet(f"{folder}/events_2024"))
+    (3, 6)
+    """
+
+    kind = "folder"
+    file_type = "parquet"
+
+    def __init__(
+        self,
+        path: str | PurePath | None,
+        read_kwargs: Mapping[str, Any] | None = None,
+        write_kwargs: Mapping[str, Any] | None = None,
+        *,
+        partition_on: str | Sequence[str] = (),
+        partition_size: str | int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        match: Match = "inputs",
+        durability: Durability = "process",
+    ) -> None:
+        super().__init__(
+            path,
+            read_kwargs=read_kwargs,
+            write_kwargs=write_kwargs,
+            storage_options=storage_options,
+            match=match,
+            durability=durability,
+        )
+        _check_kwargs("read_kwargs", self.read_kwargs, [pq.ParquetFile.__init__], {"self", "source", "filesystem"})
+        _check_kwargs("write_kwargs", self.write_kwargs, [pq.write_table], {"table", "where", "filesystem"})
+        self.partition_on = (partition_on,) if isinstance(partition_on, str) else tuple(partition_on)
+        self.partition_size = None if partition_size is None else parse_bytes(partition_size)
+        if self.partition_on and self.partition_size is not None:
+            raise ValueError("partition_on and partition_size do not go together: repartition the frame in the task")
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What shapes the files, for the identity of a checkpoint."""
+        return (*super().options, self.partition_on, self.partition_size)
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether the value is a Dask DataFrame, or a pandas one."""
+        return isinstance(value, dd.DataFrame | pd.DataFrame)
+
+    @contextlib.contextmanager
+    def _stage(self, value: Any, path: str, owner: Owner, identity: Identity | None) -> Iterator[Draft]:
+        frame = self._frame(value)
+        # A pandas frame is in this process already: it does not go through the scheduler to be written elsewhere.
+        scheduler = "threads" if isinstance(value, pd.DataFrame) else None
+        meta = frame._meta.iloc[:0]
+        key = computation_key(frame, identity, self.options)
+        store = self.store
+        with store.staging_folder(path, key) as folder:
+            unique = "" if store.files.renames_folders else f"-{uuid.uuid4().hex[:8]}"
+            digits = max(5, len(str(frame.npartitions - 1)))
+            writer = PartWriter(
+                folder,
+                self.storage_options,
+                meta,
+                f"part.{{:0{digits}d}}{unique}.parquet",
+                self.partition_on,
+                None if isinstance(value, pd.DataFrame) else self.partition_size,
+                self.write_kwargs,
+            )
+            finished = self._finished(path, key, writer) if key else {}
+            missing = [each for each in range(frame.npartitions) if each not in finished]
+            staged = [part for parts in finished.values() for part in parts]
+            staged += write_parts(frame, writer, missing, scheduler) if missing else []
+            # All partitions empty, and no value to name a folder for.
+            staged = staged or replace(writer, partition_on=()).write(meta, 0)
+            staged.sort(key=lambda each: (each.partition, each.number))
+            divisions = frame.divisions
+            if writer.partition_bytes is not None:
+                staged, divisions = regroup(staged, divisions, writer)
+            staged = agree(staged, writer)
+            parts = tuple(each.part for each in staged)
+            schema = {
+                "meta": frame_to_json(meta),
+                "divisions": divisions_to_json(divisions),
+                "n_partitions": len(divisions) - 1,
+                "partitions": [each.partition for each in staged] if self.partition_on else None,
+            }
+            placed = store.files.finish_folder(folder, {each.file: each.part.name for each in staged})
+            content = content_digest(self.file_type, parts, schema)
+            note = f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped" if finished else ""
+            yield Draft(parts, meta.shape[1], schema, self._open(path, parts, schema, content), note, placed)
+
+    def _load(self, path: str, manifest: Manifest) -> dd.DataFrame:
+        assert manifest.schema is not None
+        return self._open(path, manifest.parts, manifest.schema, manifest.content)
+
+    def _open(self, path: str, parts: Sequence[Part], schema: JSONObject, content: str) -> dd.DataFrame:
+        n_partitions = schema["n_partitions"]
+        numbers = range(n_partitions) if schema["partitions"] is None else schema["partitions"]
+        partitions: list[list[Part]] = [[] for _ in range(n_partitions)]
+        for number, part in zip(numbers, parts, strict=True):
+            if number is not None:
+                partitions[number].append(part)
+        divisions = divisions_from_json(schema["divisions"], n_partitions)
+        is_sorted = schema["partitions"] is not None and divisions[0] is not None
+        reader = PartReader(path, content, self.storage_options, frame_from_json(schema["meta"]), self.read_kwargs, is_sorted)
+        return open_frame(FrameSource(reader, tuple(map(tuple, partitions)), divisions))
+
+    def _describe_foreign(self, path: str) -> Draft:
+        files = self.store.files
+        status = files.status(path)
+        if status is None or status.kind == "file":
+            raise FileTypeError("a folder of parquet files is wanted")
+        parts = list(self.store.read_parts(path, status))
+        data = [i for i, part in enumerate(parts) if not any(each[0] in "._" for each in part.name.split("/"))]
+        data.sort(key=lambda i: natural_sort_key(parts[i].name))
+        footers = {}
+        for i in data:
+            with files.open(f"{path}/{parts[i].name}") as stream:
+                footer_sha256, footer = footer_of(stream)
+            parts[i] = replace(parts[i], n_rows=footer.num_rows, footer_sha256=footer_sha256)
+            footers[parts[i].name] = footer
+        numbers = {i: number for number, i in enumerate(data)}
+        schema = {
+            "meta": frame_to_json(foreign_meta(footers)),
+            "divisions": None,
+            "n_partitions": len(data),
+            "partitions": [numbers.get(i) for i in range(len(parts))],
+        }
+        return Draft(tuple(parts), len(schema["meta"]["schema"]["columns"]), schema, None)
+
+    def _frame(self, value: Any) -> dd.DataFrame:
+        """Return the task's result as the Dask frame whose partitions are to be written."""
+        if isinstance(value, pd.DataFrame):
+            size = self.partition_size or _PANDAS_PARTITION_BYTES
+            n_partitions = max(1, math.ceil(int(value.memory_usage(index=True).sum()) / size))
+            return dd.from_pandas(value, npartitions=n_partitions, sort=False)
+        if not isinstance(value, dd.DataFrame):
+            kind = type(value).__name__
+            raise ResultTypeError(
+                f"the task returned a {type(value).__module__.partition('.')[0]} {kind}, and {type(self).__name__} keeps Dask "
+                f"DataFrames: {_ADVICE.get(kind, 'return one, or give the task another handler')}"
+            )
+        return value
+
+    def _finished(self, path: str, key: str, writer: PartWriter) -> dict[int, list[StagedPart]]:
+        """Return the parts that stopped writes of the same computation finished, which stand in our folder then too."""
+        files, records = self.store.files, {}
+        for source in self.store.unfinished(path, key):
+            for name in files.names(source):
+                if name.endswith(".json"):
+                    with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
+                        record = json.loads(files.read_bytes(f"{source}/{name}"))
+                        records[record["partition"]] = source, [StagedPart.from_json(each) for each in record["parts"]]
+        checks = [
+            [delayed(check_part)(part, source, writer.folder, self.storage_options) for part in parts]
+            for source, parts in records.values()
+        ]
+        checked = dask.compute(checks)[0] if checks else []
+        return {
+            partition: [writer.named(part, partition) for part in parts]
+            for partition, parts in zip(records, checked, strict=True)
+            if None not in parts
+        }
+
+
+def _check_kwargs(what: str, kwargs: Mapping[str, Any], functions: Sequence[Any], reserved: set[str]) -> None:
+    """Raise TypeError for a keyword argument that none of the functions takes from here."""
+    known = {name for function in functions for name in inspect.signature(function).parameters} - reserved
+    for name in kwargs:
+        if name not in known:
+            raise TypeError(f"{what} has {name!r}, which is none of {', '.join(sorted(known))}")

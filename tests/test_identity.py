@@ -1,0 +1,336 @@
+"""What makes two runs of a task the same: digests that hold in every process, and none where none would."""
+
+import collections
+import dataclasses
+import datetime
+import functools
+import json
+import os
+import pathlib
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import uuid
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import prefect_ds
+from prefect_ds.identity import code_digest, digest, identify
+from prefect_ds.manifest import Identity
+from prefect_ds.reference import CheckpointReference
+
+VALUES = '''
+import dataclasses, datetime, decimal, enum, pathlib, uuid
+import numpy as np, pandas as pd
+
+class Color(enum.Enum):
+    RED = 1
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    rate: float
+    names: frozenset
+
+VALUES = {
+    "text": "é\\ud800", "bytes": b"ab", "number": 7, "float": 0.1, "none": None, "decimal": decimal.Decimal("1.50"),
+    "date": datetime.date(2024, 2, 29), "path": pathlib.PurePosixPath("a/b"), "uuid": uuid.UUID(int=5), "enum": Color.RED,
+    "list": [1, "a", [2.5, None]], "dict": {"b": 1, "a": {"c": {"x", "y", "z"}}}, "set": {"a", "b", "c", "d", "e", 1, 2},
+    "frozenset": frozenset("abcdef"), "dataclass": Settings(0.1, frozenset(["p", "q", "r"])),
+    "array": np.arange(6.0).reshape(2, 3), "objects": np.array(["a", None, 1], dtype=object),
+    "frame": pd.DataFrame({"x": [1.5, None], "s": ["a", None], "c": pd.Categorical(["u", "v"])}, index=["k", "l"]),
+    "series": pd.Series([1, 2], name="n"), "timestamp": pd.Timestamp("2024-01-01", tz="Europe/Berlin"),
+    "lambda": lambda x, k=3: [y for y in x if y in {"p", "q", k}], "class": dict, "function": len, "slice": slice(1, 2),
+}
+'''
+CHILD = f"""
+import json
+{VALUES}
+from prefect_ds.identity import code_digest, digest
+
+def make(bound):
+    def task(x, names=("a", "b"), *, k={{"p": 1, "q": 2}}):
+        # a comment
+        return [y for y in x if y in {{"u", "v", "w", bound}} and y != k]
+    return task
+
+found = {{name: digest(value) for name, value in VALUES.items()}}
+found["code"] = code_digest(make(frozenset(["s", "t", "r"])))
+print(json.dumps(found))
+"""
+
+
+def in_child(seed):
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": str(seed),
+        "PYTHONPATH": os.path.dirname(os.path.dirname(prefect_ds.__file__)),
+    }
+    command = [sys.executable, "-P", "-W", "ignore", "-c", CHILD]
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def test_digests_are_the_same_in_every_process():
+    first, second = in_child(1), in_child(2)
+    assert {name for name in first if first[name] != second[name]} == set()
+    assert {name for name in first if first[name] is None} == set()
+
+
+DIFFERENT = {
+    "int and bool": (1, True),
+    "int and float": (1, 1.0),
+    "int and str": (1, "1"),
+    "None and str": (None, "None"),
+    "str and bytes": ("a", b"a"),
+    "str and path": ("a", pathlib.Path("a")),
+    "list and tuple": ([1], (1,)),
+    "set and frozenset": ({1}, frozenset({1})),
+    "nested otherwise": ([[1], 2], [1, [2]]),
+    "order of a list": ([1, 2], [2, 1]),
+    "order of a dict": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    "signed zero": (0.0, -0.0),
+    "datetime and Timestamp": (datetime.datetime(2024, 1, 1), pd.Timestamp("2024-01-01")),
+    "time zone": (pd.Timestamp("2024-01-01", tz="UTC"), pd.Timestamp("2024-01-01")),
+    "shape": (np.zeros((2, 3)), np.zeros((3, 2))),
+    "dtype": (np.zeros(2, "int64"), np.zeros(2, "float64")),
+    "lambda": (lambda x: x + 1, lambda x: x + 2),
+    "partial": (functools.partial(max, 1), functools.partial(max, 2)),
+    "column order": (pd.DataFrame({"a": [1], "b": [2]}), pd.DataFrame({"b": [2], "a": [1]})),
+    "row order": (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2]}).iloc[::-1]),
+    "index": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}, index=[5])),
+    "index name": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}, index=pd.Index([0], name="i"))),
+    "series name": (pd.Series([1], name="a"), pd.Series([1], name="b")),
+    "nullable": (pd.Series([1], dtype="Int64"), pd.Series([1], dtype="int64")),
+    "unit": (pd.Series(pd.to_datetime(["2024"])).dt.as_unit("s"), pd.Series(pd.to_datetime(["2024"])).dt.as_unit("ns")),
+    "category order": (pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["a"], ["b", "a"])),
+    "ordered categories": (pd.Categorical(["a"], ["a"], ordered=True), pd.Categorical(["a"], ["a"])),
+    "text and object": (pd.Series(["a"]), pd.Series(["a"], dtype=object)),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_differs_has_another_digest(name):
+    one, other = DIFFERENT[name]
+    assert digest(one) is not None
+    assert digest(one) != digest(other)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"a", "b", "c"},
+        lambda: pd.DataFrame({"x": [1.0, np.nan], "s": ["a", None]}),
+        lambda: np.arange(5)[::2],
+        lambda: collections.OrderedDict(a=1, b=[2]),
+        lambda: uuid.UUID(int=3),
+        lambda: datetime.timedelta(1),
+    ],
+)
+def test_equal_values_have_one_digest(make):
+    assert digest(make()) == digest(make()) is not None
+
+
+def test_a_big_input_changes_its_digest_with_one_cell():
+    frame = pd.DataFrame({"x": np.arange(200_000.0)})
+    before = digest(frame)
+    frame.loc[123_456, "x"] += 1e-9
+    assert digest(frame) != before
+
+
+def unstable_values():
+    yield "socket", socket.socket()
+    yield "connection", sqlite3.connect(":memory:")
+    yield "lock", threading.Lock()
+    yield "generator", (i for i in ())
+    yield "thread", threading.Thread()
+    yield "in a list", [1, threading.Lock()]
+    yield "in a dict", {"a": {"b": threading.Lock()}}
+    yield "in an object", SimpleNamespace(lock=threading.Lock())
+
+
+def test_what_cannot_be_told_apart_later_has_no_digest_and_is_listed():
+    for name, value in unstable_values():
+        assert digest(value) is None, name
+        identity = identify("t", {"b": value, "a": 1, "c": value}, (), len)
+        assert set(identity.inputs) == {"a"}
+        assert identity.unstable_inputs == ("b", "c")
+        for each in value.values() if isinstance(value, dict) else [value]:
+            if hasattr(each, "close") and not isinstance(each, dict):
+                each.close()
+
+
+def test_a_value_that_is_nested_without_end_has_no_digest():
+    deep = []
+    for _ in range(50_000):
+        deep = [deep]
+    try:
+        assert digest(deep) is None
+    finally:
+        while deep:  # Else its end takes a stack as deep.
+            deep = deep.pop()
+
+
+def test_a_value_that_fails_to_say_what_it_is_has_no_digest():
+    class Rude:
+        def __dask_tokenize__(self):
+            raise RuntimeError("not now")
+
+    assert digest(Rude()) is None
+
+
+def reference(content, *, path="/a", read_kwargs=None):
+    return CheckpointReference(
+        handler=SimpleNamespace(read_kwargs=read_kwargs or {}), path=path, content=content, n_rows=1, n_columns=1,
+        size_bytes=1, written_at="2024", owner="t", asked="x", is_loaded=False, compute_s=None, write_s=None,
+    )  # fmt: skip
+
+
+def test_a_checkpoint_counts_by_its_content_alone():
+    one, same = reference("c1", path="/a"), reference("c1", path="/b")
+    other = reference("c2", path="/a")
+    assert digest(one) == digest(same) is not None
+    assert digest(one) != digest(other)
+    assert digest([{"x": one}]) == digest([{"x": same}]) != digest([{"x": other}])
+    assert identify("t", {"x": one}, (), len).inputs == identify("t", {"x": same}, (), len).inputs
+
+
+def test_one_file_read_otherwise_is_another_input(tmp_path):
+    """The options of the reader decide what a downstream task gets, so its checkpoint is another."""
+    from prefect_ds import PandasResultHandler
+    from prefect_ds.manifest import Owner
+
+    path = f"{tmp_path}/a.csv"
+    pd.DataFrame({"x": [1], "y": [2]}).to_csv(path, index=False)
+    digests = set()
+    for columns in (["x"], ["x", "y"]):
+        handler = PandasResultHandler(path, "csv", read_kwargs={"usecols": columns})
+        manifest = handler.look_up(path).manifest
+        digests.add(digest(handler.refer(path, manifest, owner=Owner(), identity=None, is_loaded=True)))
+    assert len(digests) == 2
+
+
+def test_options_without_a_digest_are_not_shown_to_be_equal():
+    one, other = (identify("t", {}, {"f": threading.Lock()}, len) for _ in range(2))
+    assert one.difference(other) != ""
+
+
+BASE = Identity("clean", {"a": "1", "b": "1"}, ("client",), "o", "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"task": "load"}, "it was written by task 'load'"),
+        ({"inputs": {"a": "2", "b": "1"}}, "input 'a' changed"),
+        ({"inputs": {"a": "2", "b": "2"}}, "inputs 'a', 'b' changed"),
+        ({"inputs": {"a": "1"}}, "input 'b' came new"),
+        ({"inputs": {}}, "inputs 'a', 'b' came new"),
+        ({"inputs": {"a": "1", "b": "1", "z": "1"}}, "input 'z' went away"),
+        ({"unstable_inputs": ()}, "input 'client' came new"),
+        ({"unstable_inputs": ("client", "pool")}, "input 'pool' went away"),
+        ({"inputs": {"a": "1"}, "unstable_inputs": ("b", "client")}, "input 'b' cannot be compared"),
+        ({"inputs": {"a": "1", "b": "1", "client": "1"}, "unstable_inputs": ()}, "input 'client' cannot be compared"),
+        ({"options": "p"}, "the handler's options changed"),
+        ({"inputs": {"a": "2", "z": "1"}, "options": "p"},
+         "input 'a' changed, input 'b' came new, input 'z' went away, the handler's options changed"),
+    ],
+)  # fmt: skip
+def test_the_difference_is_said_in_words(change, words):
+    earlier = dataclasses.replace(BASE, **change)
+    assert BASE.difference(earlier) == words
+    assert BASE.difference(earlier, "path") == ""
+
+
+def test_the_code_counts_where_it_is_asked_for():
+    earlier = dataclasses.replace(BASE, code="d")
+    assert BASE.difference(earlier) == BASE.difference(earlier, "inputs") == ""
+    assert BASE.difference(earlier, "code") == "the task's code changed"
+
+
+def function(source, **names):
+    """Compile the one function in a source."""
+    namespace = dict(names)
+    exec(source, namespace)
+    return namespace["f"]
+
+
+PLAIN = "def f(x, k=1):\n    return [y + 1 for y in x if y in {'a', 'b', 'c'}]"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "\n\n\n# comment\n" + PLAIN,
+        PLAIN.replace(":\n", ":  # comment\n\n    # another\n\n", 1),
+        PLAIN.replace("y", "each"),
+        PLAIN.replace("'a', 'b', 'c'", "'c', 'b', 'a'"),
+        PLAIN.replace("x, k=1", "x: list, k: int = 1"),
+    ],
+    ids=["line", "comments", "local names", "order in a set", "annotations"],
+)
+def test_code_that_does_the_same_has_one_digest(source):
+    assert code_digest(function(source)) == code_digest(function(PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("+ 1", "+ 2"), ("+ 1", "- 1"), ("+ 1", "+ True"), ("+ 1", "+ 1.0"), ("'c'", "'d'"), ("k=1", "k=2"),
+     ("k=1", "*, k=1"), ("y + 1", "abs(y)"), ("[y", "[lambda: y")],
+)  # fmt: skip
+def test_code_that_does_something_else_has_another_digest(old, new):
+    assert old in PLAIN
+    assert code_digest(function(PLAIN.replace(old, new))) != code_digest(function(PLAIN))
+
+
+def test_names_called_constants_inside_and_keyword_defaults_count():
+    assert code_digest(function("def f(x): return min(x)")) != code_digest(function("def f(x): return max(x)"))
+    inner = "def f(x):\n    def g(y):\n        return y * {}\n    return g(x)"
+    assert code_digest(function(inner.format(2))) != code_digest(function(inner.format(3)))
+    assert code_digest(function("def f(*, k=1): return k")) != code_digest(function("def f(*, k=2): return k"))
+
+
+def test_values_of_a_closure_count():
+    def make(bound, lock=None):
+        return lambda x: (x < bound, lock)
+
+    assert code_digest(make(1)) == code_digest(make(1))
+    assert code_digest(make(1)) != code_digest(make(2))
+    assert code_digest(make(pd.DataFrame({"x": [1]}))) != code_digest(make(pd.DataFrame({"x": [2]})))
+    lock = threading.Lock()
+    assert code_digest(make(1, lock)) != code_digest(make(2, lock)), "also beside a value without a digest"
+
+
+def test_a_closure_that_is_not_filled_yet_is_no_error():
+    def make():
+        def f():
+            return later
+
+        digest = code_digest(f)
+        later = 1
+        return digest
+
+    assert len(make()) == 64
+
+
+def test_what_has_no_code_of_its_own_has_an_empty_digest():
+    assert code_digest(len) == ""
+
+
+def test_a_method_counts_as_its_function():
+    class Task:
+        def run(self, x):
+            return x + 1
+
+    assert code_digest(Task().run) == code_digest(Task.run) != ""
+
+
+def test_what_a_partial_binds_counts():
+    def f(x, k):
+        return x + k
+
+    assert code_digest(functools.partial(f, k=1)) != code_digest(functools.partial(f, k=2))
