@@ -24,9 +24,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smallest sizes, one round: shows that all runs")
     parser.add_argument("--full", action="store_true", help="everything that the docs page shows, some twenty minutes")
-    parser.add_argument("--only", metavar="SECTION", choices=full_run.SECTIONS, action="append", help="these sections only")
-    parser.add_argument("--write", metavar="PAGE", type=Path, help="with --full: put tables and pictures into this page")
-    parser.add_argument("--results", metavar="FILE", type=Path, help="keep the figures as JSON, in addition to what is there")
+    parser.add_argument(
+        "--only", metavar="SECTION", choices=full_run.SECTIONS, action="append", help="these sections only"
+    )
+    parser.add_argument(
+        "--write", metavar="PAGE", type=Path, help="with --full: put tables and pictures into this page"
+    )
+    parser.add_argument(
+        "--results", metavar="FILE", type=Path, help="keep the figures as JSON, in addition to what is there"
+    )
     parser.add_argument("--redraw", action="store_true", help="measure nothing: write the page from --results")
     given = parser.parse_args(arguments)
     if given.write and not (given.full or given.redraw):

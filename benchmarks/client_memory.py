@@ -1,4 +1,4 @@
-"""How much memory does the client of a cluster need, with frames that go through it and with frames that do not?"""
+"""How much memory the client of a cluster needs, with frames that go through it and with frames that do not."""
 
 from __future__ import annotations
 
@@ -44,23 +44,20 @@ class ClientMemory(common.Folder):
 
 def in_a_process_of_its_own(rival: str, folder: str, n_frames: int, frame_mb: int) -> dict[str, int]:
     """Run the flow once with a new process as the client; return its peak."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.client_memory", rival, folder, str(n_frames), str(frame_mb)]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.client_memory"]
+    command += [rival, folder, str(n_frames), str(frame_mb)]
     output = subprocess.run(command, cwd=common.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, int] = json.loads(output.splitlines()[-1])
     return found
 
 
-def above_base(rival: str, situation: str, n_frames: int, frame_mb: int) -> int:
-    """Return the bytes of the client's peak above that of a flow of as many tasks of None."""
+def peaks(rival: str, n_frames: int, frame_mb: int) -> tuple[int, int]:
+    """Return the bytes of the client's peak on a fresh run, and on a resume."""
     case = ClientMemory()
-    peaks = []
-    for each in ("tasks of None", rival):
-        folder = case.new_folder()
-        for _ in range(2 if situation == "resume" and each == rival else 1):
-            peak = in_a_process_of_its_own(each, folder, n_frames, frame_mb)["client_peak_bytes"]
-        peaks.append(peak)
+    folder = case.new_folder()
+    fresh, resume = (in_a_process_of_its_own(rival, folder, n_frames, frame_mb)["client_peak_bytes"] for _ in range(2))
     case.teardown()
-    return peaks[1] - peaks[0]
+    return fresh, resume
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Before Prefect is imported, here and in the workers: four lines of log a task would be most of what is measured.
-os.environ.setdefault("PREFECT__LOGGING__LEVEL", "ERROR")
+if "prefect" not in sys.modules:
+    # Here and in the workers: four lines of log a task would be much of what is measured.
+    os.environ.setdefault("PREFECT__LOGGING__LEVEL", "ERROR")
 
 ROOT = str(Path(__file__).parent.parent)
 if ROOT not in sys.path:
@@ -46,7 +47,7 @@ def frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
             "name": pd.Series([f"name {number}" for number in range(1_000)], dtype="str")
             .take(random.integers(0, 1_000, n_rows))
             .reset_index(drop=True),
-            "kind": pd.Categorical.from_codes(random.integers(0, 4, n_rows), ["a", "b", "c", "d"]),
+            "kind": pd.Categorical.from_codes(random.integers(0, 4, n_rows), pd.Index(["a", "b", "c", "d"])),
             "at": pd.date_range("2024-01-01", periods=n_rows, freq="s", unit="us"),
         }
     )
@@ -114,6 +115,18 @@ def written(file_type: str, n_rows: int) -> tuple[PandasResultHandler, str]:
     return keeps, keeps.render({})
 
 
+_clusters: list[LocalCluster] = []
+
+
+def close_clusters() -> None:
+    """Close what :func:`cluster` gave."""
+    cluster.cache_clear()
+    while _clusters:
+        made = _clusters.pop()
+        atexit.unregister(made.close)
+        made.close()
+
+
 @functools.cache
 def cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
     """Return a cluster of processes, the same for the same sizes; it ends with this process."""
@@ -125,6 +138,7 @@ def cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
         memory_limit=0,
     )
     atexit.register(made.close)
+    _clusters.append(made)
     with Client(made, set_as_default=False) as client:
         client.wait_for_workers(n_workers)
         # What a worker imports when its first task comes is none of the work that is measured.

@@ -1,4 +1,4 @@
-"""In which file type does a checkpoint pay, and from which cost of computing on?"""
+"""In which file type a checkpoint pays, and from which cost of computing on."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ KEEPERS = ["nothing kept", "parquet", "feather", "csv", "json"]
 
 
 class TwoRuns(common.Folder):
-    """Run a task of known cost in a flow, and again in another run that needs its frame: where the lines really cross."""
+    """Run a task of known cost in a flow, and again in a run that needs its frame: where the lines really cross."""
 
     params = (KEEPERS, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0], [1_000, 100_000])
     param_names = ("file_type", "compute_s_per_million_rows", "n_rows")
@@ -167,4 +167,4 @@ class TwoRuns(common.Folder):
         for _ in range(2):
             common.forget()
             state = self.flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
-            assert state.is_successful(), state
+            assert state is not None and state.is_successful(), state

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import bare_writes, file_types, mapped_flows, questions, scaling
 from benchmarks.measure import Case, Machine, Spread, interleaved
 from benchmarks.questions import Level
+from benchmarks.rivals import RIVALS
 
 Rows = list[dict[str, Any]]
 """One section's figures."""
@@ -22,6 +23,7 @@ def ratios(level: Level, machine: Machine) -> Rows:
 
 def memory(level: Level, machine: Machine) -> Rows:
     """Return the client's memory above its base."""
+    machine.pulse()
     return [asdict(each) for each in questions.memory(level)]
 
 
@@ -34,7 +36,9 @@ def types(level: Level, machine: Machine) -> Rows:
             method: Case(file_types.Checkpoint, f"time_{method}", (file_type, n_rows))
             for method in ("write", "read", "hit")
         }
-        seconds = interleaved(cases, machine, budget_s=8.0 if level == "full" else 0.0, least=1 if level == "quick" else 3)
+        seconds = interleaved(
+            cases, machine, budget_s=8.0 if level == "full" else 0.0, least=1 if level == "quick" else 3
+        )
         if not seconds:
             continue  # A package is missing.
         medians = {method: Spread.of(values).median for method, values in seconds.items()}
@@ -68,12 +72,17 @@ def two_runs(level: Level, machine: Machine) -> Rows:
     n_rows = sizes[-1] if level == "full" else sizes[0]
     found = []
     for cost in costs if level == "full" else costs[:2]:
-        cases = {
-            name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows)) for name in file_types.KEEPERS
-        }
-        seconds = interleaved(cases, machine, budget_s=4.0 if level == "full" else 0.0, least=1 if level == "quick" else 3)
+        cases = {name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows)) for name in file_types.KEEPERS}
+        seconds = interleaved(
+            cases, machine, budget_s=4.0 if level == "full" else 0.0, least=1 if level == "quick" else 3
+        )
         found += [
-            {"file_type": name, "n_rows": n_rows, "compute_s_per_million_rows": cost, "two_runs_s": Spread.of(values).median}
+            {
+                "file_type": name,
+                "n_rows": n_rows,
+                "compute_s_per_million_rows": cost,
+                "two_runs_s": Spread.of(values).median,
+            }
             for name, values in seconds.items()
         ]
     return found
@@ -99,7 +108,7 @@ def flows(level: Level, machine: Machine) -> Rows:
             for situation in mapped_flows.SITUATIONS:
                 cases = {
                     rival: Case(mapped_flows.MappedFlow, "time_run", (rival, executor, situation, n_children))
-                    for rival in mapped_flows.RIVALS
+                    for rival in RIVALS
                 }
                 least = rounds.get(n_children, 1) if level == "full" else 1
                 seconds = interleaved(cases, machine, budget_s=0.0, least=least)
@@ -121,7 +130,7 @@ def counts(level: Level, machine: Machine) -> Rows:
     """Return reads, and bytes through the scheduler."""
     found = []
     n_rows = 10_000
-    for rival in mapped_flows.RIVALS:
+    for rival in RIVALS:
         row: dict[str, Any] = {"rival": rival}
         for situation in mapped_flows.SITUATIONS:
             row[f"reads, {situation}"] = _tracked(mapped_flows.Reads, "track_reads", (rival, situation, 10))
@@ -180,8 +189,12 @@ def workers(level: Level, machine: Machine) -> Rows:
     found: Rows = []
     for method in ("write", "read"):
         cases = {name: Case(scaling.Workers, f"time_{method}", (name, n_rows)) for name in scaling.WORKERS}
-        seconds = interleaved(cases, machine, budget_s=10.0 if level == "full" else 0.0, least=3 if level == "full" else 1)
-        found += [{"what": method, "workers": name, "seconds": Spread.of(values).median} for name, values in seconds.items()]
+        seconds = interleaved(
+            cases, machine, budget_s=10.0 if level == "full" else 0.0, least=3 if level == "full" else 1
+        )
+        found += [
+            {"what": method, "workers": name, "seconds": Spread.of(values).median} for name, values in seconds.items()
+        ]
     return found
 
 

@@ -1,4 +1,4 @@
-"""How close does a full read come to the fastest that the same bytes can be read?"""
+"""How close a full read comes to the fastest that the same bytes can be read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.dataset
 
 from benchmarks import common
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.result_handler import ResultHandler
 
 READERS = ["prefect_ds", "pandas", "pyarrow.dataset", "file", "file and sha256"]
 
@@ -42,6 +43,7 @@ class FullRead:
         """Write the checkpoint."""
         common.without_cache()
         dask.config.set(scheduler="threads", num_workers=2)
+        self.keeps: ResultHandler
         self.keeps, self.path = common.written("parquet", n_rows) if kind == "pandas" else written_dask(n_rows)
 
     def time_read(self, reader: str, kind: str, n_rows: int) -> None:

@@ -1,8 +1,9 @@
-"""What does a mapped flow take, fresh and resumed, with prefect_ds and with what a user would pick instead?"""
+"""What a mapped flow takes, fresh and resumed, with prefect_ds and with what a user would pick instead."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import cloudpickle
 from prefect.executors import Executor
@@ -32,10 +33,10 @@ def check(rival: str, executor: str, situation: str) -> None:
 
 
 class MappedFlow(common.Folder):
-    """Run a flow of two mapped stages on frames of some 0.5 MB: fresh, in full from what is kept, with a tenth missing."""
+    """Run a flow of two mapped stages on frames of some 0.5 MB: fresh, from what is kept, with a tenth missing."""
 
-    params = (RIVALS, common.EXECUTORS, SITUATIONS, [8, 64, 512])
-    param_names = ("rival", "executor", "situation", "n_children")
+    params: tuple[list[Any], ...] = (RIVALS, common.EXECUTORS, SITUATIONS, [8, 64, 512])
+    param_names: tuple[str, ...] = ("rival", "executor", "situation", "n_children")
     number, repeat, warmup_time, timeout = 1, (2, 5, 20.0), 0, 600
     n_rows = 10_000
     n_stages = 2
@@ -80,6 +81,8 @@ class FiveStages(MappedFlow):
         """Bring the kept results into the situation."""
         if (rival == "tasks of None") != (n_rows == 0):
             raise NotImplementedError("tasks of None have no rows")
+        if n_rows * n_children * self.n_stages > 50_000_000:
+            raise NotImplementedError("gigabytes of frames, which Prefect's own client holds all at once")
         self.n_rows = n_rows
         super().setup("prefect_ds" if n_rows == 0 else rival, executor, situation, n_children)
 
@@ -191,5 +194,3 @@ class BytesThroughTheScheduler(common.Folder):
 
     track_state_bytes.unit = "bytes"  # type: ignore[attr-defined]
     track_call_bytes.unit = "bytes"  # type: ignore[attr-defined]
-
-

@@ -149,7 +149,9 @@ def ratio(ours: list[float], others: list[float]) -> Spread:
 
 
 def verdict(found: Spread, at_most: float | None) -> Verdict:
-    """Return whether a bound holds; or that the measurements do not say."""
+    """Return whether a bound holds; or that the measurements do not say. Fewer than three say nothing at all."""
+    if found.n < 3:
+        return ""
     if at_most is None:
         return "" if found.width < 0.5 else "too noisy to tell"
     if found.high <= at_most:

@@ -131,7 +131,9 @@ def types(figures: Figures) -> str:
 
 def two_runs(figures: Figures) -> str:
     """Return the time of two runs beside that without a checkpoint."""
-    found = {(each["file_type"], each["compute_s_per_million_rows"]): each["two_runs_s"] for each in figures["two_runs"]}
+    found = {
+        (each["file_type"], each["compute_s_per_million_rows"]): each["two_runs_s"] for each in figures["two_runs"]
+    }
     costs = sorted({cost for _, cost in found})
     names = list(dict.fromkeys(name for name, _ in found if name != "nothing kept"))
     rows = [(name, *(f"{found[name, cost] / found['nothing kept', cost]:.2f}" for cost in costs)) for name in names]
@@ -151,7 +153,9 @@ def flows(figures: Figures) -> str:
     """Return what the rivals take of our time."""
     by_case: dict[tuple[Any, ...], dict[str, float]] = {}
     for each in figures["flows"]:
-        by_case.setdefault((each["executor"], each["n_children"], each["situation"]), {})[each["rival"]] = each["median_s"]
+        by_case.setdefault((each["executor"], each["n_children"], each["situation"]), {})[each["rival"]] = each[
+            "median_s"
+        ]
     rivals = list(dict.fromkeys(each["rival"] for each in figures["flows"]))
     rows = []
     for (executor, n_children, situation), found in by_case.items():
@@ -293,7 +297,9 @@ def draw_flows(figures: Figures, path: Path) -> None:
             label=rival,
             color=COLOURS[number],
         )
-    axes.set_xticks(range(len(groups)), [f"{executor.removesuffix('Executor')}\n{situation}" for executor, situation in groups])
+    axes.set_xticks(
+        range(len(groups)), [f"{executor.removesuffix('Executor')}\n{situation}" for executor, situation in groups]
+    )
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(f"ms a task, of 2 x {largest}")
     axes.legend(frameon=False, fontsize=7, ncols=2)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import bare_writes, client_memory, file_types, limit, mapped_flows, scaling
+from benchmarks import bare_writes, client_memory, dask_frames, file_types, limit, mapped_flows
 from benchmarks.measure import Case, Machine, Spread, Verdict, interleaved, ratio, verdict
+from benchmarks.rivals import RIVALS
 
 Level = Literal["quick", "normal", "full"]
 """``quick`` shows that everything runs; ``normal`` takes below three minutes; ``full`` has the sizes of the docs."""
@@ -90,38 +91,37 @@ def questions(level: Level) -> list[Question]:
             {"reading it": Rival(("parquet", rows), method="time_read")},
             weight=0.3,
         ),
-        *_dask_frames(rows, (10, 1_000, 1_000)[size]),
+        *(_dask_frames() if level != "quick" else ()),
         *_flows((4, 64, 64)[size], (4, 512, 512)[size]),
         *_five_stages(level),
     ]
 
 
-def _dask_frames(rows: int, n_parts: int) -> list[Question]:
+def _dask_frames() -> list[Question]:
     return [
         Question(
-            f"write a Dask frame of {rows:,} rows, threads",
-            bare_writes.WriteDask,
+            "write a Dask frame of 4,000,000 rows, threads",
+            dask_frames.WriteFrame,
             "time_write",
-            ("prefect_ds", rows),
-            {"dask": Rival(("dask", rows), at_most=1.10)},
-        ),
-        Question(
-            f"read a Dask frame of {rows:,} rows, threads",
-            limit.FullRead,
-            "time_read",
-            ("prefect_ds", "dask", rows),
+            ("prefect_ds",),
             {
-                "dask": Rival(("pandas", "dask", rows), at_most=1.05),
-                "pyarrow.dataset": Rival(("pyarrow.dataset", "dask", rows)),
+                "dask": Rival(("dask",)),
+                "dask, same options": Rival(("dask with the same options",), at_most=1.10),
             },
         ),
         Question(
-            f"open a Dask frame of {n_parts:,} parts",
-            scaling.OpenParts,
+            "read a Dask frame of 4,000,000 rows, threads",
+            dask_frames.ReadFrame,
+            "time_read",
+            ("prefect_ds", "all columns"),
+            {"dask": Rival(("dask", "all columns"), at_most=1.05)},
+        ),
+        Question(
+            "open a Dask frame of 1,000 parts",
+            dask_frames.OpenFrame,
             "time_open",
-            (n_parts,),
-            {"one part": Rival((1,))},
-            weight=0.3,
+            ("prefect_ds", 1_000),
+            {"dask": Rival(("dask", 1_000))},
         ),
     ]
 
@@ -132,7 +132,7 @@ def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
         for situation in mapped_flows.SITUATIONS:
             rivals = {
                 name: Rival((name, executor, situation, n_children), wanted.get((name, situation)))
-                for name in mapped_flows.RIVALS[1:]
+                for name in RIVALS[1:]
             }
             yield Question(
                 f"2 stages x {n_children} children, {executor}, {situation}",
@@ -231,8 +231,7 @@ class Memory:
 def memory(level: Level) -> Iterator[Memory]:
     """Measure the client's memory, each run in a process of its own."""
     n_frames, frame_mb = {"quick": (2, 1), "normal": (8, 24), "full": (48, 48)}[level]
-    rivals = ["prefect_ds", "prefect target=parquet"]
-    for situation in ["fresh", "resume"] if level == "full" else ["resume"]:
-        for rival in rivals:
-            above = client_memory.above_base(rival, situation, n_frames, frame_mb)
-            yield Memory(rival, situation, n_frames, frame_mb, above)
+    base, _ = client_memory.peaks("tasks of None", n_frames, frame_mb)
+    for rival in ("prefect_ds", "prefect target=parquet"):
+        for situation, peak in zip(("fresh", "resume"), client_memory.peaks(rival, n_frames, frame_mb), strict=True):
+            yield Memory(rival, situation, n_frames, frame_mb, peak - base)

@@ -80,7 +80,7 @@ class MappedWork:
         is_kept = self.rival.startswith("prefect target")
         with set_temporary_config({"flows.checkpointing": is_kept}):
             state = self.flow.run(executor=executor or LocalExecutor(), **ours)
-        assert state.is_successful(), state
+        assert state is not None and state.is_successful(), state
         return state
 
     def lose(self, every: int) -> int:
@@ -108,13 +108,13 @@ class MappedWork:
 def _task(function: Callable[..., Any], argument: str, **options: Any) -> Any:
     # A function made here, with one argument: Prefect takes the names of a task's inputs from it.
     if argument == "n":
-        return task(lambda n: function(n), name="first", **options)
-    return task(lambda frame: function(frame), name="later", **options)
+        return task(name="first", **options)(lambda n: function(n))
+    return task(name="later", **options)(lambda frame: function(frame))
 
 
 def _joblib_loop(work: MappedWork) -> Callable[..., int]:
     try:
-        from joblib import Memory
+        from joblib import Memory  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         raise NotImplementedError("joblib is not installed") from None  # asv's word for: leave this one out
     memory = Memory(os.path.join(work.folder, "joblib"), verbose=0)

@@ -1,4 +1,4 @@
-"""How does the cost grow: with checkpoints, with parts, with workers, with data, with tasks?
+"""How the cost grows: with checkpoints, with parts, with workers, with data, with tasks.
 
 Each fitted exponent is a ``track_`` benchmark, so that a regression in growth shows as a number: 0 is flat, 1 linear.
 """

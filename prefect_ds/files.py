@@ -295,7 +295,7 @@ class LocalFiles:
             os.replace(staged.path, path)
             return
         if not _exchange(staged.path, path):
-            # In between nothing lies at the path: whoever looks then puts the old copy back, see CheckpointStore.look_up.
+            # In between nothing lies at the path: who looks then puts the old copy back, see CheckpointStore.look_up.
             old = os.path.join(os.path.dirname(staged.path), f"{uuid.uuid4().hex}{REPLACED}")
             os.rename(path, old)
             self.place(staged, path)

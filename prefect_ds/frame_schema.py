@@ -183,7 +183,7 @@ def _frame_of(arrays: Iterable[Array], index: pd.Index) -> pd.DataFrame:
 
 
 def _is_writable(array: Array) -> bool:
-    """Return whether a frame around the array can be changed in place: what pandas and pyarrow hand out often cannot."""
+    """Return whether a frame around the array can be changed in place; what pandas and pyarrow give often cannot."""
     below = [getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_left", "_right")]
     return all(each.flags.writeable for each in (array, *below) if isinstance(each, np.ndarray))
 

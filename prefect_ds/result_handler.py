@@ -379,7 +379,7 @@ class ResultHandler(Result, abc.ABC):
         """Read what a person put at ``path`` and describe it."""
 
     def _content(self, manifest: Manifest) -> str:
-        """Return a digest of what a reader gets through this handler: the data, and the options that shape the reading."""
+        """Return a digest of what a reader gets through this handler: of the data, and of the options that shape them."""
         if not self.read_kwargs and not self.write_kwargs:
             return manifest.content
         return hashlib.sha256(f"{manifest.content} {digest(self.options)}".encode()).hexdigest()

@@ -329,7 +329,7 @@ class CheckpointStore:
         return all(sizes.get(part.name) == part.size_bytes for part in manifest.parts)
 
     def _drop(self, path: str, replaced: Manifest, manifest: Manifest) -> None:
-        """Remove what a successor leaves of a checkpoint: its manifest, and its parts where they lie beside the new ones."""
+        """Remove what a successor leaves of a checkpoint: its manifest, and parts of it that lie beside the new ones."""
         if replaced.stamp != manifest.stamp:
             self.files.remove(self._filed(path, replaced.stamp))
         elif manifest.kind == "folder":

@@ -286,7 +286,7 @@ class DSTaskRunner(TaskRunner):
 
 
 def _is_prefects(task: Task) -> bool:
-    """Return whether Prefect put the task between the user's: it has the flow's result, or that of what it takes an item of."""
+    """Return whether Prefect put the task between the user's: its result is the flow's, or that of its upstream."""
     return task.auto_generated or isinstance(task, GetItem | List | Tuple | Set | Dict)
 
 

@@ -147,11 +147,12 @@ def flaky(n_partitions: int, notes: Notes) -> dd.DataFrame:
 
 def wide_partition(number: int, n_rows: int) -> pd.DataFrame:
     """One partition of 8 columns of numbers, quick to make and to compress."""
-    return pd.DataFrame({column: (np.arange(n_rows) + number) % 1000 / 1000 for column in "abcdefgh"})
+    constant = {column: np.full(n_rows, float(number)) for column in "bcdefgh"}
+    return pd.DataFrame({"a": np.arange(n_rows) % 1000 / 1000, **constant})
 
 
 def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None:
-    """Run three stages over a frame of four times the cluster's memory; print rows, workers killed, client's peak MiB."""
+    """Run three stages over a frame of four times the cluster's memory; print rows, workers killed, client's MiB."""
     import resource
 
     from distributed import LocalCluster
@@ -173,7 +174,7 @@ def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None
 
     @task(result=handler(folder, "scaled"))
     def scaled(frame):
-        return frame - frame.mean()
+        return frame.assign(b=frame["b"] * 2)
 
     with Flow("large") as flow:
         result = scaled(clean(raw()))

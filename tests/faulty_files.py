@@ -9,8 +9,8 @@ from typing import IO, Any
 from prefect_ds.files import Files
 
 PRIMITIVES = (
-    "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place", "replace",
-    "link", "move", "remove", "sync",
+    "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
+    "replace", "link", "move", "remove", "sync",
 )  # fmt: skip
 
 
@@ -61,7 +61,8 @@ class FaultyFiles(WatchedFiles):
     fault
         ``Killed`` or an error; what is raised.
     when
-        ``"before"`` the call does anything, ``"after"`` all of it, or ``"halfway"``: a created file has half of its bytes.
+        ``"before"`` the call does anything, ``"after"`` all of it, or ``"halfway"``: a created file has half
+        of its bytes.
     n_times
         How many calls in a row fail, ``None`` for each from then on. A killed process makes no call any more.
     only

@@ -22,16 +22,32 @@ def through_table(frame, rules):
     return from_table(cells_of(table), json.loads(json.dumps(schema, allow_nan=False)))
 
 
-@pytest.mark.parametrize("rules", [TEXT_ONLY, NUMBERS, IDENTIFIERS], ids=["text", "numbers", "identifiers"])
-@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(frame=frames())
-def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs(rules, frame):
+def check_property(rules, frame):
     try:
         back = through_table(frame, rules)
     except UnkeepableError:
         return
     if difference(frame, back) is None:
         pd.testing.assert_frame_equal(frame, back, check_exact=True)
+
+
+PROPERTY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+ALL_RULES = pytest.mark.parametrize("rules", [TEXT_ONLY, NUMBERS, IDENTIFIERS], ids=["text", "numbers", "identifiers"])
+
+
+@ALL_RULES
+@settings(PROPERTY, max_examples=15)
+@given(frame=frames())
+def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs(rules, frame):
+    check_property(rules, frame)
+
+
+@pytest.mark.slow
+@ALL_RULES
+@settings(PROPERTY, max_examples=500)
+@given(frame=frames(max_rows=8, max_columns=6))
+def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs_in_the_long_run(rules, frame):
+    check_property(rules, frame)
 
 
 @pytest.mark.parametrize("rules", [TEXT_ONLY, IDENTIFIERS], ids=["text", "identifiers"])
@@ -150,6 +166,7 @@ def test_a_table_that_does_not_fit_its_schema_is_refused(cells, message):
     [
         ([1], [1.0], "column 'x': int64 comes back as float64"),
         ([0.0], [-0.0], "column 'x': a zero loses its sign"),
+        ([0j], [-0j], "column 'x': a zero loses its sign"),
         ([1.0], [1.0 + 2**-52], "column 'x': other values come back"),
         ([None, "a"], [np.nan, "a"], "column 'x': other"),
         ([[1], 1], [(1,), 1], "column 'x': other"),
@@ -159,7 +176,7 @@ def test_a_table_that_does_not_fit_its_schema_is_refused(cells, message):
 )
 def test_a_difference_is_seen_where_pandas_would_not_see_it(left, right, expected):
     def frame(values):
-        plain = all(isinstance(value, int | float) for value in values)
+        plain = all(isinstance(value, int | float | complex) for value in values)
         return pd.DataFrame({"x": pd.Series(values, dtype=None if plain else object)})
 
     assert difference(frame(left), frame(left)) is None

@@ -24,7 +24,7 @@ from prefect_ds.identity import code_digest, digest, identify
 from prefect_ds.manifest import Identity
 from prefect_ds.reference import CheckpointReference
 
-VALUES = '''
+VALUES = """
 import dataclasses, datetime, decimal, enum, pathlib, uuid
 import numpy as np, pandas as pd
 
@@ -38,15 +38,18 @@ class Settings:
 
 VALUES = {
     "text": "é\\ud800", "bytes": b"ab", "number": 7, "float": 0.1, "none": None, "decimal": decimal.Decimal("1.50"),
-    "date": datetime.date(2024, 2, 29), "path": pathlib.PurePosixPath("a/b"), "uuid": uuid.UUID(int=5), "enum": Color.RED,
-    "list": [1, "a", [2.5, None]], "dict": {"b": 1, "a": {"c": {"x", "y", "z"}}}, "set": {"a", "b", "c", "d", "e", 1, 2},
+    "date": datetime.date(2024, 2, 29),
+    "path": pathlib.PurePosixPath("a/b"), "uuid": uuid.UUID(int=5), "enum":
+    Color.RED,
+    "list": [1, "a", [2.5, None]],
+    "dict": {"b": 1, "a": {"c": {"x", "y", "z"}}}, "set": {"a", "b", "c", "d", "e", 1, 2},
     "frozenset": frozenset("abcdef"), "dataclass": Settings(0.1, frozenset(["p", "q", "r"])),
     "array": np.arange(6.0).reshape(2, 3), "objects": np.array(["a", None, 1], dtype=object),
     "frame": pd.DataFrame({"x": [1.5, None], "s": ["a", None], "c": pd.Categorical(["u", "v"])}, index=["k", "l"]),
     "series": pd.Series([1, 2], name="n"), "timestamp": pd.Timestamp("2024-01-01", tz="Europe/Berlin"),
     "lambda": lambda x, k=3: [y for y in x if y in {"p", "q", k}], "class": dict, "function": len, "slice": slice(1, 2),
 }
-'''
+"""
 CHILD = f"""
 import json
 {VALUES}

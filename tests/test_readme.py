@@ -29,12 +29,17 @@ def test_its_examples_run_one_after_the_other(
         outputs.append(capsys.readouterr().out)
     assert outputs[0].split() == ["station", "rain_mm", "0", "1", "1.5", "1", "2", "1.5", "2", "3", "1.5"]
     assert outputs[1].startswith("Loaded from the checkpoint: 3 rows, 3 columns, ")
-    assert outputs[2].startswith("3 download-1[2] ")
+    assert outputs[2].split()[:3] == ["name", "x", "y"]
+    assert outputs[3].startswith("3 download-1[2] ")
     assert sorted(os.listdir("data")) == [
         ".prefect_ds",
+        "by_name_0",
+        "by_name_1",
         "download_1.csv",
         "download_2.csv",
         "download_3.csv",
+        "events_2023",
+        "events_2024",
         "rain_mm.parquet",
     ]
 

@@ -52,7 +52,9 @@ def regroup(
     joined = {number: parts for number, parts in groups.items() if len(parts) > 1}
     single |= _rewritten(joined, replace(writer, partition_bytes=None))
     regrouped = [single[number][0] for number in sorted(single)]
-    return regrouped, _divisions(regrouped, writer.meta.index) if divisions[0] is not None else (None,) * (len(regrouped) + 1)
+    return regrouped, _divisions(regrouped, writer.meta.index) if divisions[0] is not None else (None,) * (
+        len(regrouped) + 1
+    )
 
 
 def _groups(staged: list[StagedPart], limit_bytes: int) -> Iterator[list[StagedPart]]:

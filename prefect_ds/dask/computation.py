@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import logging
 import sys
 import sysconfig
 import types
@@ -17,9 +18,10 @@ from typing import Any
 
 import cloudpickle
 import dask.dataframe as dd
-from dask.tokenize import TokenizationError
 
 from prefect_ds.identity import code_digest, digest
+
+logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _VERSIONS = ("dask", "numpy", "pandas", "pyarrow")
@@ -31,17 +33,17 @@ def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
     Parameters
     ----------
     frame
-        The lazy frame. Data that it has in it (``dd.from_pandas``) count by Dask's token.
+        The lazy frame, optimised. Data that it has in it (``dd.from_pandas``) count by Dask's token.
     *more
         What else decides what is written; compared by ``repr``.
     """
     try:
-        name = frame.optimize(fuse=False)._name
         code = _Code(frame.expr)
-    except (_UnstableError, TokenizationError):
+    except Exception as error:  # noqa: BLE001 - whatever cannot be named or pickled: no key is never wrong
+        logger.debug("no part of a stopped write will be found again: %r", error)
         return None
     versions = [sys.version, *(importlib.metadata.version(each) for each in _VERSIONS)]
-    facts = (name, frame.npartitions, sorted(code.facts), versions, more)
+    facts = (frame._name, frame.npartitions, sorted(code.facts), versions, more)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 

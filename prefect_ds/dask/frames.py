@@ -1,4 +1,4 @@
-"""Dask's side of a checkpoint: the expression that reads one, the expression that writes a frame, and the meta as JSON."""
+"""Dask's side of a checkpoint: the expression that reads one, the one that writes a frame, and divisions as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import dask.dataframe as dd
 import pandas as pd
@@ -39,11 +39,11 @@ class FrameSource:
         return self.reader.__dask_tokenize__()
 
 
-class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):  # type: ignore[misc]
+class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     """Dask's expression of a frame over a checkpoint: columns reach the files, lengths come from the manifest."""
 
-    _parameters = ["source", "columns", "_partitions", "_series"]
-    _defaults = {"columns": None, "_partitions": None, "_series": False}
+    _parameters = ["source", "columns", "_partitions", "_series"]  # noqa: RUF012 - as Dask declares it
+    _defaults = {"columns": None, "_partitions": None, "_series": False}  # noqa: RUF012
     _absorb_projections = True
 
     @functools.cached_property
@@ -62,7 +62,8 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):  # type: ignore[misc]
         return meta[self.columns[0]] if self._series else meta
 
     def _divisions(self) -> tuple[Any, ...]:
-        return self.source.divisions
+        divisions: tuple[Any, ...] = self.source.divisions
+        return divisions
 
     def _filtered_task(self, name: Key, index: int) -> Task:
         wanted = None
@@ -86,17 +87,17 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):  # type: ignore[misc]
         return tuple(sum(part.n_rows for part in self.source.partitions[index]) for index in self._partitions)
 
 
-class WriteParts(Blockwise):  # type: ignore[misc]
+class WriteParts(Blockwise):
     """Dask's expression that writes each partition of a frame where it is, and gives what was staged."""
 
-    _parameters = ["frame", "writer", "partitions"]
+    _parameters = ["frame", "writer", "partitions"]  # noqa: RUF012
 
     @functools.cached_property
     def _meta(self) -> Any:
         return pd.Series([], dtype=object)
 
     def _divisions(self) -> tuple[None, ...]:
-        return (None,) * (self.frame.npartitions + 1)
+        return (None,) * (int(self.frame.npartitions) + 1)
 
     def _task(self, name: Key, index: int) -> Task:
         return Task(name, self.writer, TaskRef((self.frame._name, index)), self.partitions[index])
@@ -104,10 +105,12 @@ class WriteParts(Blockwise):  # type: ignore[misc]
 
 def open_frame(source: FrameSource) -> dd.DataFrame:
     """Return the lazy frame over a checkpoint; no file is looked at."""
-    return new_collection(ReadCheckpoint(source))
+    return cast(dd.DataFrame, new_collection(ReadCheckpoint(source)))
 
 
-def write_parts(frame: dd.DataFrame, writer: PartWriter, partitions: Sequence[int], scheduler: str | None) -> list[StagedPart]:
+def write_parts(
+    frame: dd.DataFrame, writer: PartWriter, partitions: Sequence[int], scheduler: str | None
+) -> list[StagedPart]:
     """Write some partitions of a frame, on the cluster that computes; return what was staged."""
     some = frame if len(partitions) == frame.npartitions else frame.partitions[list(partitions)]
     written = new_collection(WriteParts(some.expr, writer, tuple(partitions)))

@@ -1,8 +1,8 @@
 """One part of a Dask frame's checkpoint: a partition becomes a parquet file, on the worker that has it, and comes back.
 
-A part's footer holds what the columns of the file do not tell of the partition (:mod:`prefect_ds.frame_schema`), and a
-digest of its pages. So the checksum of the footer, which a reader has to read anyway, tells a part from every other, and
-the pages' own checksums say that they are sound.
+A part's footer holds what the columns of the file do not tell of the partition (:mod:`prefect_ds.frame_schema`), and
+a digest of its pages. So the checksum of the footer, which a reader has to read anyway, tells a part from every other,
+and the pages' own checksums say that they are sound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -33,6 +33,7 @@ from prefect_ds.frame_schema import (
     column_specs,
     difference,
     from_table,
+    is_object,
     is_text,
     n_index_columns,
     to_table,
@@ -46,16 +47,16 @@ MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 _FOOTER = b"prefect_ds"
 _NULL_DASK_INDEX = "__null_dask_index__"
 _TAIL = 64 * 1024
-_NULLABLE = {dtype.numpy_dtype: dtype for dtype in (
-    pd.Int8Dtype(), pd.Int16Dtype(), pd.Int32Dtype(), pd.Int64Dtype(), pd.BooleanDtype(),
-    pd.UInt8Dtype(), pd.UInt16Dtype(), pd.UInt32Dtype(), pd.UInt64Dtype(),
-)}  # fmt: skip
+_NULLABLE = {
+    np.dtype(name.lower()): pd.api.types.pandas_dtype(name)
+    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+} | {np.dtype("bool"): pd.BooleanDtype()}
 _TEXT = CellRules(lambda values: False, missing=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a part lies in its file, as far as the values decide it and not the frame's meta. Parts of one frame agree."""
+    """How a part lies in its file, as far as values decide it and not the frame's meta. Parts of one frame agree."""
 
     has_index: bool
     """Whether the index stands in the file: a range is told in the footer."""
@@ -68,7 +69,7 @@ class Layout:
         fields = [
             table.schema.field(i).remove_metadata()
             for i, dtype in enumerate(meta.dtypes)
-            if dtype == object or isinstance(dtype, pd.CategoricalDtype)
+            if is_object(dtype) or isinstance(dtype, pd.CategoricalDtype)
         ]
         return cls(has_index, _schema_to_text(pa.schema(fields)))
 
@@ -155,7 +156,7 @@ class PartWriter:
         return pd.Series(staged, dtype=object)
 
     def write(self, frame: pd.DataFrame, partition: int) -> list[StagedPart]:
-        """Write one partition; return its parts: one, or one for each value of ``partition_on``, or as many as size asks.
+        """Write one partition; return its parts: one, one for each value of ``partition_on``, or as many as size asks.
 
         Raises
         ------
@@ -199,23 +200,28 @@ class PartWriter:
     def _memory_bytes(self, frame: pd.DataFrame) -> int:
         return 0 if self.partition_bytes is None else int(frame.memory_usage(deep=True).sum())
 
-    def _write_file(self, frame: pd.DataFrame, stream: IO[bytes], name: str, partition: int) -> tuple[Part, Layout]:
+    def _write_file(self, frame: pd.DataFrame, stream: BinaryIO, name: str, partition: int) -> tuple[Part, Layout]:
         smallest, largest = _index_range(frame.index)
-        n_rows, footer = len(frame), {}
+        n_rows, footer = len(frame), JSONObject()
         try:
             if self.partition_on:
                 keys = list(self.partition_on)
                 # A folder's name says the value to others, but neither its type nor what kind of missing it is.
                 footer["partition_on"] = frame_to_json(frame[keys].iloc[[0]].reset_index(drop=True))
                 frame = frame.drop(columns=keys)
-            # A range needs no column, unless other partitions have an index that does. Dask 2026.8 cannot read a named one.
+            # A range needs no column, unless other partitions have an index that does. Dask cannot read a named one.
             is_range = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
             has_index = not is_range if self.layout is None else self.layout.has_index
             flat, schema = to_table(frame, _rules(), with_default_index=True)
-            if "freq" in schema["index"] and pd.tseries.frequencies.to_offset(schema["index"]["freq"]) != frame.index.freq:
-                del schema["index"]["freq"]  # A name does not tell what it is made of: holidays, say.
+            freq = schema["index"].get("freq")
+            if freq is not None and pd.tseries.frequencies.to_offset(freq) != getattr(frame.index, "freq", None):
+                del schema["index"]["freq"]  # A name does not tell all of it: the holidays of a calendar, say.
             flat = _with_index(flat, schema)
-            table = _settled(pa.Table.from_pandas(flat if has_index else flat.set_axis(frame.index), preserve_index=has_index or None))
+            table = _settled(
+                pa.Table.from_pandas(
+                    flat if has_index else flat.set_axis(frame.index), preserve_index=has_index or None
+                )
+            )
             table = table if self.layout is None else self.layout.apply(table)
         except (UnkeepableError, pa.ArrowException) as error:
             raise RoundTripError(f"partition {partition} cannot be kept in a parquet file: {error}") from error
@@ -301,7 +307,9 @@ class PartReader:
         schema = {**schema, "columns": [schema["columns"][i] for i in picked], "labels": labels}
         specs = column_specs(schema)
         frame = from_table([_undictionaried(cell, spec) for cell, spec in zip(cells, specs, strict=True)], schema)
-        frame.columns = self.meta.columns if len(picked) == self.meta.shape[1] else self.meta.columns[[in_file[i] for i in picked]]
+        frame.columns = (
+            self.meta.columns if len(picked) == self.meta.shape[1] else self.meta.columns[[in_file[i] for i in picked]]
+        )
         if not keys:
             return frame
         for position, label in ((position, self.meta.columns[position]) for position in wanted):
@@ -313,7 +321,9 @@ class PartReader:
     def _foreign(self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None) -> pd.DataFrame:
         labels = self.meta.columns if columns is None else self.meta.columns[list(columns)]
         in_file = set(parquet.schema_arrow.names)
-        frame = parquet.read(columns=[label for label in labels if label in in_file], use_pandas_metadata=True).to_pandas()
+        frame = parquet.read(
+            columns=[label for label in labels if label in in_file], use_pandas_metadata=True
+        ).to_pandas()
         return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
 
     def _refusal(self, part: Part, what: str) -> CheckpointNotFoundError | DamagedCheckpointError:
@@ -322,7 +332,9 @@ class PartReader:
         found = store.look_up(self.path)
         if found.kind in ("missing", "foreign") or (found.manifest and found.manifest.content != self.content):
             why = found.reason or "it was replaced since"
-            return CheckpointNotFoundError(f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}")
+            return CheckpointNotFoundError(
+                f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
+            )
         aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}")
         return DamagedCheckpointError(
             f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
@@ -347,7 +359,7 @@ def check_part(staged: StagedPart, source: str, target: str, storage_options: Ma
         # First its own name here: nobody who clears the other folder can take it away after the check.
         files.link(f"{source}/{staged.file}", f"{target}/{staged.file}")
         with files.open(f"{target}/{staged.file}") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
     except FileNotFoundError:
         return None
     return staged if sha256 == staged.part.sha256 else None
@@ -370,9 +382,11 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
     for i, dtype in enumerate(meta.dtypes):
         column = frame.iloc[:, i]
         if not _fits(column.dtype, dtype):
-            frame.isetitem(i, _cast(column, dtype, f"{told}: column {meta.columns[i]!r}"))
+            frame.isetitem(i, _cast(column, dtype, f"{told}: column {meta.columns[i]!r}").array)
     if meta.index.nlevels == 1 and not _fits(frame.index.dtype, meta.index.dtype):
-        frame.index = pd.Index(_cast(frame.index.to_series(), meta.index.dtype, f"{told}: its index"), name=meta.index.name)
+        frame.index = pd.Index(
+            _cast(frame.index.to_series(), meta.index.dtype, f"{told}: its index"), name=meta.index.name
+        )
     return frame
 
 
@@ -397,7 +411,9 @@ def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str 
             columns[label] = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), frame.index)
         else:
             columns[label] = pd.Series(np.nan, frame.index, dtype=object).astype(dtype)
-    return pd.DataFrame(columns, index=frame.index, columns=meta.columns).rename_axis(index=meta.index.names)
+    fitted = pd.DataFrame(columns, index=frame.index, columns=meta.columns)
+    fitted.index.names = meta.index.names
+    return fitted
 
 
 def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
@@ -411,7 +427,7 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
     for label in meta.columns:
         # pandas makes floats of integers where one is missing, in the partitions where that is so.
         if meta[label].dtype in _NULLABLE and any(_may_miss(each, label) for each in footers.values()):
-            meta[label] = meta[label].astype(_NULLABLE[meta[label].dtype])
+            meta[label] = meta[label].astype(_NULLABLE[cast(Any, meta[label].dtype)])
     described = (first.pandas_metadata or {}).get("index_columns") or [None]
     if isinstance(described[0], dict):  # A range stands in the metadata alone, and an empty table has no use for it.
         meta.index.name = described[0]["name"]
@@ -419,10 +435,10 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
     meta = clear_known_categories(meta)
     keys = [hive_keys(name) for name in schemas]
     for key in dict.fromkeys(key for each in keys for key in each):
-        values = sorted({each[key] for each in keys if each.get(key) is not None})
+        values = sorted({text for each in keys if (text := each.get(key)) is not None})
         if key not in meta.columns:
-            numbers = sorted(map(int, values)) if all(each.isdecimal() for each in values) else values
-            meta[key] = pd.Categorical([], categories=numbers)
+            is_number = all(text == str(int(text)) if text.isdecimal() else False for text in values)
+            meta[key] = pd.Categorical([], categories=sorted(map(int, values)) if is_number else values)
     return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
 
 
@@ -442,7 +458,10 @@ def frame_to_json(frame: pd.DataFrame) -> JSONObject:
     """
     try:
         cells, schema = to_table(frame, _TEXT)
-        document = {"schema": schema, "cells": [[None if pd.isna(cell) else cell for cell in cells[label]] for label in cells]}
+        document = {
+            "schema": schema,
+            "cells": [[None if pd.isna(cell) else cell for cell in cells[label]] for label in cells],
+        }
         change = difference(frame, frame_from_json(document))
     except UnkeepableError as error:
         change = str(error)
@@ -456,7 +475,7 @@ def frame_from_json(document: JSONObject) -> pd.DataFrame:
     return from_table([np.array(cells, dtype=object) for cells in document["cells"]], document["schema"])
 
 
-def footer_of(stream: IO[bytes]) -> tuple[str, pq.FileMetaData]:
+def footer_of(stream: BinaryIO) -> tuple[str | None, pq.FileMetaData]:
     """Return the checksum of a parquet file's footer, and what it says."""
     return _measure(stream)[1], pq.ParquetFile(stream).metadata
 
@@ -485,10 +504,12 @@ def _known(dtype: pd.CategoricalDtype) -> bool:
 
 
 def _cast(column: pd.Series[Any], dtype: Any, told: str) -> pd.Series[Any]:
-    wanted = "category" if isinstance(dtype, pd.CategoricalDtype) and not _known(dtype) else dtype
+    wanted: Any = "category" if isinstance(dtype, pd.CategoricalDtype) and not _known(dtype) else dtype
     try:
         cast = column.astype(wanted)
-        same = bool((cast.isna() == column.isna()).all()) and bool((cast.astype(column.dtype) == column)[column.notna()].all())
+        same = bool((cast.isna() == column.isna()).all()) and bool(
+            (cast.astype(column.dtype) == column)[column.notna()].all()
+        )
     except (TypeError, ValueError, OverflowError):
         same = False
     if not same:
@@ -546,7 +567,12 @@ def _hive_text(value: Any) -> str:
 
 def _index_range(index: pd.Index) -> tuple[Any, Any]:
     """Return the smallest and the largest value of a sorted index, as JSON; None and None for any other."""
-    if len(index) == 0 or index.nlevels > 1 or isinstance(index.dtype, pd.CategoricalDtype) or not index.is_monotonic_increasing:
+    if (
+        len(index) == 0
+        or index.nlevels > 1
+        or isinstance(index.dtype, pd.CategoricalDtype)
+        or not index.is_monotonic_increasing
+    ):
         return None, None
     return _json_scalar(index[0]), _json_scalar(index[-1])
 
@@ -556,7 +582,7 @@ def _json_scalar(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def _measure(stream: IO[bytes]) -> tuple[int, str | None]:
+def _measure(stream: BinaryIO) -> tuple[int, str | None]:
     """Return the size of a parquet file and the checksum of its footer; None where it has none."""
     size = stream.seek(0, 2)
     stream.seek(max(0, size - _TAIL))
@@ -576,7 +602,7 @@ class _HashingFile:
 
     closed = False
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
         self._footer: list[bytes] = []
@@ -590,7 +616,7 @@ class _HashingFile:
         if self._in_footer:
             self._footer.append(bytes(data))
         self.size += data.nbytes
-        return data.nbytes
+        return int(data.nbytes)
 
     def start_footer(self) -> str:
         """Return the digest of the pages, all of which are written."""

@@ -10,30 +10,29 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 import dask
 import dask.dataframe as dd
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from dask.delayed import delayed
 from dask.utils import natural_sort_key, parse_bytes
 
+from prefect_ds.dask.arrange import agree, regroup
 from prefect_ds.dask.computation import computation_key
 from prefect_ds.dask.frames import FrameSource, divisions_from_json, divisions_to_json, open_frame, write_parts
-from prefect_ds.dask.arrange import agree, regroup
 from prefect_ds.dask.parts import (
     PartReader,
     PartWriter,
     StagedPart,
     check_part,
-    foreign_meta,
     footer_of,
+    foreign_meta,
     frame_from_json,
     frame_to_json,
 )
-from prefect_ds.errors import CheckpointNotFoundError, FileTypeError, ResultTypeError
+from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part, content_digest
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 
@@ -45,7 +44,9 @@ _ADVICE = {
     "Bag": "return its .to_dataframe()",
     "Array": "return dask.dataframe.from_dask_array(it, columns=[...])",
     "Delayed": "return dask.dataframe.from_delayed([...])",
+    "DelayedLeaf": "return dask.dataframe.from_delayed([...])",
 }
+_OTHER_ADVICE = "return one, or give the task another handler"
 
 
 class DaskDataFrameResultHandler(ResultHandler):
@@ -58,15 +59,15 @@ class DaskDataFrameResultHandler(ResultHandler):
     Parameters
     ----------
     path
-        Template of the folder's path, such as ``"data/events_{day:%Y-%m-%d}"``: a path or a URL that fsspec knows, which
-        all workers reach. See :class:`prefect_ds.PandasResultHandler`.
+        Template of the folder's path, such as ``"data/events_{day:%Y-%m-%d}"``: a path or a URL that fsspec knows, and
+        that all workers reach. See :class:`prefect_ds.PandasResultHandler`.
     read_kwargs
         Given to ``pyarrow.parquet.ParquetFile`` for each part.
     write_kwargs
         Given to pyarrow's parquet writer for each part: ``compression``, ``row_group_size``, ``data_page_size`` ...
     partition_on
-        Columns whose values become folders, ``year=2024/part.00000.parquet``, which readers can leave out. The rows of a
-        partition are then grouped by them; where the divisions are known they come back in the order of the index.
+        Columns whose values become folders, ``year=2024/part.00000.parquet``, which readers can leave out. The rows of
+        a partition are then grouped by them; where the divisions are known they come back in the order of the index.
     partition_size
         ``"128MB"``: partitions of at most about this size in memory in place of those of the frame. Larger ones are
         split when they are written, small neighbours are joined after that. Not with ``partition_on``.
@@ -172,7 +173,9 @@ class DaskDataFrameResultHandler(ResultHandler):
             }
             placed = store.files.finish_folder(folder, {each.file: each.part.name for each in staged})
             content = content_digest(self.file_type, parts, schema)
-            note = f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped" if finished else ""
+            note = (
+                f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped" if finished else ""
+            )
             yield Draft(parts, meta.shape[1], schema, self._open(path, parts, schema, content), note, placed)
 
     def _load(self, path: str, manifest: Manifest) -> dd.DataFrame:
@@ -188,7 +191,9 @@ class DaskDataFrameResultHandler(ResultHandler):
                 partitions[number].append(part)
         divisions = divisions_from_json(schema["divisions"], n_partitions)
         is_sorted = schema["partitions"] is not None and divisions[0] is not None
-        reader = PartReader(path, content, self.storage_options, frame_from_json(schema["meta"]), self.read_kwargs, is_sorted)
+        reader = PartReader(
+            path, content, self.storage_options, frame_from_json(schema["meta"]), self.read_kwargs, is_sorted
+        )
         return open_frame(FrameSource(reader, tuple(map(tuple, partitions)), divisions))
 
     def _describe_foreign(self, path: str) -> Draft:
@@ -206,27 +211,31 @@ class DaskDataFrameResultHandler(ResultHandler):
             parts[i] = replace(parts[i], n_rows=footer.num_rows, footer_sha256=footer_sha256)
             footers[parts[i].name] = footer
         numbers = {i: number for number, i in enumerate(data)}
+        meta = foreign_meta(footers)
         schema = {
-            "meta": frame_to_json(foreign_meta(footers)),
+            "meta": frame_to_json(meta),
             "divisions": None,
             "n_partitions": len(data),
             "partitions": [numbers.get(i) for i in range(len(parts))],
         }
-        return Draft(tuple(parts), len(schema["meta"]["schema"]["columns"]), schema, None)
+        return Draft(tuple(parts), meta.shape[1], schema, None)
 
     def _frame(self, value: Any) -> dd.DataFrame:
         """Return the task's result as the Dask frame whose partitions are to be written."""
         if isinstance(value, pd.DataFrame):
             size = self.partition_size or _PANDAS_PARTITION_BYTES
             n_partitions = max(1, math.ceil(int(value.memory_usage(index=True).sum()) / size))
-            return dd.from_pandas(value, npartitions=n_partitions, sort=False)
+            if isinstance(value.index, pd.MultiIndex):
+                raise ResultTypeError("Dask has no frames with a MultiIndex: return the frame's .reset_index()")
+            return cast(dd.DataFrame, dd.from_pandas(value, npartitions=n_partitions, sort=False))
         if not isinstance(value, dd.DataFrame):
             kind = type(value).__name__
+            library, advice = type(value).__module__.partition(".")[0], _ADVICE.get(kind, _OTHER_ADVICE)
             raise ResultTypeError(
-                f"the task returned a {type(value).__module__.partition('.')[0]} {kind}, and {type(self).__name__} keeps Dask "
-                f"DataFrames: {_ADVICE.get(kind, 'return one, or give the task another handler')}"
+                f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
-        return value
+        # What Dask really computes may have other partitions than the frame says: a groupby, files that are read together.
+        return value.optimize(fuse=False)
 
     def _finished(self, path: str, key: str, writer: PartWriter) -> dict[int, list[StagedPart]]:
         """Return the parts that stopped writes of the same computation finished, which stand in our folder then too."""

@@ -132,7 +132,7 @@ def test_the_data_do_not_go_through_client_or_scheduler(cluster, tmp_path):
     with Client(cluster, set_as_default=False) as client:
         state = run(flow, on(cluster))
         transferred = sum(
-            each["nbytes"] if "nbytes" in each else 0
+            each.get("nbytes", 0)
             for log in client.run(lambda dask_worker: list(dask_worker.transfer_outgoing_log)).values()
             for each in log
         )
@@ -191,7 +191,10 @@ def test_a_killed_run_is_gone_on_with_by_the_next(tmp_path, notes):
     script.write_text(code)
     process = subprocess.Popen(
         [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]),
+        },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -236,7 +239,9 @@ def test_a_retry_computes_only_what_its_first_try_did_not_finish(cluster, tmp_pa
 @pytest.mark.parametrize("executor", ["cluster", "threads"])
 def test_a_task_with_a_timeout(executor, tmp_path, notes, request):
     flow = pipeline(tmp_path, notes, [1, 2], timeout=60)
-    place = on(request.getfixturevalue("cluster")) if executor == "cluster" else LocalDaskExecutor("threads", num_workers=2)
+    place = (
+        on(request.getfixturevalue("cluster")) if executor == "cluster" else LocalDaskExecutor("threads", num_workers=2)
+    )
 
     state = run(flow, place)
 
