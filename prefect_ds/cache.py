@@ -35,12 +35,25 @@ def resize(limit_bytes: int) -> None:
 
 def put(content: str, frame: pd.DataFrame) -> None:
     """Keep a frame under the digest of its content, if it fits and nobody could change it from outside."""
-    arrays = [*(column.array for _, column in frame.items()), frame.index.array]
-    size_bytes = sum(array.nbytes for array in arrays)
-    # Cells of an object column (lists, dicts) are shared even between deep copies.
-    if size_bytes <= _kept.n // 2 and not any(pd.api.types.is_object_dtype(array.dtype) for array in arrays):
+    # Cells of an object column (lists, dicts) are shared even between deep copies, as are the levels of a MultiIndex.
+    if (
+        not _kept.n
+        or isinstance(frame.index, pd.MultiIndex)
+        or any(pd.api.types.is_object_dtype(dtype) for dtype in [*frame.dtypes, frame.index.dtype])
+    ):
+        return
+    size_bytes = int(frame.index.memory_usage()) + sum(_held_bytes(column.array) for _, column in frame.items())
+    if size_bytes <= _kept.n // 2:
+        # Deep: what the task still holds must not change what is kept, nor a few rows keep a big frame alive.
+        copy = frame.copy(deep=True)
         with _lock:
-            _kept[content] = (size_bytes, frame.copy(deep=True))
+            _kept[content] = (size_bytes, copy)
+
+
+def _held_bytes(array: Any) -> int:
+    """Return the bytes that a copy of an array keeps alive: Arrow's share whole buffers with what they are cut from."""
+    chunked = getattr(array, "_pa_array", None)
+    return int(array.nbytes if chunked is None else chunked.get_total_buffer_size())
 
 
 def get(content: str) -> pd.DataFrame | None:

@@ -28,7 +28,6 @@ from fsspec.core import split_protocol
 
 from prefect_ds.path_template import SIDE_FOLDER
 
-
 FOLDER_STAMP = "folder"
 """Stamp of every folder in an object store, which says nothing of a folder as a whole."""
 
@@ -169,7 +168,8 @@ class LocalFiles:
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            # A link to nothing is in the way of a new file all the same.
+            return Status("file", 0, "broken-link") if os.path.islink(path) else None
         folder = stat.S_ISDIR(found.st_mode)
         size = 0 if folder else found.st_size
         return Status("folder" if folder else "file", size, f"{size:x}-{found.st_mtime_ns:x}")
@@ -181,16 +181,25 @@ class LocalFiles:
 
     def create(self, path: str, data: bytes) -> None:
         """Write a small file that is not there yet, or raise ``FileExistsError``."""
+        written = f"{path}.{uuid.uuid4().hex}"
         for last_try in (False, False, True):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
             try:
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except FileExistsError as error:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.path.dirname(path)) from error
+            try:
+                file = open(written, "xb")  # noqa: SIM115 - closed below
                 break
             except FileNotFoundError:  # Another writer cleared the empty folder between the two calls.
                 if last_try:
                     raise
-        with os.fdopen(file, "wb") as stream:
-            stream.write(data)
+        try:
+            with file:
+                file.write(data)
+            # Whole or not at all: what a kill or a full disk left torn here would speak against the data.
+            self._place_file(written, path)
+        finally:
+            self.remove(written)
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, whatever is there."""
@@ -268,17 +277,7 @@ class LocalFiles:
         """Link a file, rename a folder: each fails where something is already."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if not os.path.isdir(staged.path):
-            try:
-                os.link(staged.path, path)
-            except FileExistsError:
-                raise
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-                    raise
-                # No links on this disk (FAT, some mounts): the rename is as atomic but does not look first.
-                if os.path.lexists(path):
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
-                os.rename(staged.path, path)
+            self._place_file(staged.path, path)
             return
         try:
             os.rename(staged.path, path)
@@ -287,10 +286,24 @@ class LocalFiles:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
             raise
 
+    def _place_file(self, source: str, path: str) -> None:
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # No links on this disk (FAT, some mounts): the rename is as atomic but does not look first.
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+            os.rename(source, path)
+
     def replace(self, staged: Staged, path: str) -> None:
         """Rename over the file that is there; let a folder change places with what is there."""
         # The good copy must not go before the new bytes are on the disk: a power cut would leave neither.
-        self.sync(staged.path)
+        below = self.sizes(staged.path) if os.path.isdir(staged.path) else ()
+        self.sync(*(f"{staged.path}/{each}" for each in below), staged.path)
         if not os.path.isdir(staged.path) and not os.path.isdir(path):
             os.replace(staged.path, path)
             return
@@ -329,9 +342,8 @@ class LocalFiles:
             shutil.rmtree(path)
 
     def sync(self, *paths: str) -> None:
-        """Fsync files, and folders with what is in them."""
-        below = (f"{path}/{each}" for path in paths if os.path.isdir(path) for each in self.sizes(path))
-        for path in [*below, *paths]:
+        """Fsync files and folders, not what is in the folders."""
+        for path in paths:
             handle = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(handle)
@@ -450,16 +462,30 @@ class ObjectFiles:
 
     def move(self, source: str, target: str) -> None:
         """Copy, then delete."""
-        self._make_parent(target)
-        self.fs.mv(source, target, recursive=True)
+        # Neither mv nor rm: both take `[`, `*` and `?` in a name for a pattern.
+        for below in self._below(source):
+            self.link(f"{source}{below}", f"{target}{below}")
+        self.remove(source)
 
     def remove(self, path: str) -> None:
         """Remove an object or prefix; nothing there is fine."""
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(path, recursive=True)
+            for below in self._below(path):
+                self.fs.rm_file(f"{path}{below}")
+            # Memory and SFTP have folders that outlive their files.
+            for folder in sorted(self.fs.find(path, withdirs=True), reverse=True):
+                self.fs.rmdir(folder)
+            if self.status(path) is not None:
+                self.fs.rmdir(path)
 
     def sync(self, *paths: str) -> None:
         """Do nothing: a PUT that was answered is kept."""
+
+    def _below(self, path: str) -> list[str]:
+        """Return what follows ``path`` in the names of the objects there: nothing for a file."""
+        if self.fs.info(path)["type"] != "directory":
+            return [""]
+        return [f"/{each}" for each in self.sizes(path)]
 
     def _make_parent(self, path: str) -> None:
         # Memory and SFTP have folders; object stores answer at once without a request.

@@ -5,10 +5,14 @@ A wrong miss costs time, a wrong hit is a wrong result: what has no digest that 
 
 from __future__ import annotations
 
+import dataclasses
 import dis
+import enum
 import functools
 import hashlib
+import logging
 import types
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +21,8 @@ from dask.hashing import hashers
 from dask.tokenize import TokenizationError
 
 from prefect_ds.manifest import Identity
+
+_logger = logging.getLogger("prefect.prefect_ds.identity")
 
 # Dask hashes arrays with the fastest library it finds, so a token only compares with one made by the same library.
 _SCHEME = f"dask-{hashers[0].__name__.strip('_')}"
@@ -28,9 +34,35 @@ def digest(value: object) -> str | None:
     Checkpoints inside the value count by the digest of their content; nothing of them is read.
     """
     try:
-        return f"{_SCHEME}:{tokenize(value, ensure_deterministic=True)}"
-    except TokenizationError:
+        return f"{_SCHEME}:{tokenize(_plain(value), ensure_deterministic=True)}"
+    except (TokenizationError, RecursionError):
         return None
+    except Exception as error:  # noqa: BLE001 - what a value's own `__dask_tokenize__` or `__reduce__` may raise
+        _logger.debug("no digest of a %s: %r", type(value).__name__, error)
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value whose token dask would make otherwise in each process, or without its order."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return (kind.__name__, [_plain(each) for each in value])
+    if kind in (set, frozenset):
+        # Pickled in the order of hashes, which differs from process to process.
+        return (kind.__name__, sorted(tokenize(_plain(each), ensure_deterministic=True) for each in value))
+    if kind is dict:
+        # In order: the order of columns may hang on it.
+        return ("dict", [(_plain(key), _plain(each)) for key, each in value.items()])
+    if isinstance(value, enum.Enum):
+        # By name: a class of `__main__` is pickled with a name made up for the process.
+        return ("enum", f"{kind.__module__}.{kind.__qualname__}", value.name)
+    if dataclasses.is_dataclass(kind) and not hasattr(kind, "__dask_tokenize__"):
+        return (
+            "dataclass",
+            f"{kind.__module__}.{kind.__qualname__}",
+            [(each.name, _plain(getattr(value, each.name))) for each in dataclasses.fields(kind)],
+        )
+    return value
 
 
 def identify(task: str, inputs: Mapping[str, object], options: object, code: Callable[..., Any]) -> Identity:
@@ -52,7 +84,7 @@ def identify(task: str, inputs: Mapping[str, object], options: object, code: Cal
         task=task,
         inputs={name: found for name, found in sorted(digests.items()) if found is not None},
         unstable_inputs=tuple(sorted(name for name, found in digests.items() if found is None)),
-        options=digest(options) or "",
+        options=digest(options) or f"no digest {uuid.uuid4().hex}",
         code=code_digest(code),
     )
 
@@ -63,13 +95,21 @@ def code_digest(function: Callable[..., Any]) -> str:
     The functions that it calls do not count, nor do comments, names of local variables or where the function stands.
     Another Python version compiles to other bytecode and so gives another digest.
     """
+    if isinstance(function, functools.partial):
+        bound = [digest(each) for each in (*function.args, *function.keywords.values())]
+        return hashlib.sha256(repr((code_digest(function.func), bound, list(function.keywords))).encode()).hexdigest()
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
         return ""
-    closure = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    surroundings = (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), closure)
-    return hashlib.sha256(repr((_code(code), digest(surroundings))).encode()).hexdigest()
+    surroundings = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)]
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            surroundings.append(cell.cell_contents)
+        except ValueError:  # Not filled yet.
+            surroundings.append("<empty>")
+    # One by one: a value without a digest must not hide a change of the others.
+    return hashlib.sha256(repr((_code(code), [digest(each) for each in surroundings])).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=256)

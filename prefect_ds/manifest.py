@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
@@ -178,31 +178,72 @@ class Manifest:
             document = json.loads(text)
             body = document["manifest"]
             version = body.pop("format_version")
+            is_whole = document.get("sha256") == _checksum({"format_version": version, **body})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ManifestError(f"not a manifest: {error!r}") from error
-        if document.get("sha256") != _checksum({"format_version": version, **body}):
+        if not is_whole:
             raise ManifestError("the manifest is torn or was altered: its checksum does not match")
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if type(version) is int and version > FORMAT_VERSION:
             raise NewerFormatError(
                 f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
             )
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise ManifestError(f"not a manifest: there never was a format {version!r}")
         try:
             return cls._from_body(body)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise ManifestError(f"the manifest does not have the form of format {version}: {error!r}") from error
 
     @classmethod
     def _from_body(cls, body: JSONObject) -> Manifest:
         names = {each.name for each in fields(cls)}
         values = {name: value for name, value in body.items() if name in names}
-        values["parts"] = tuple(_checked(Part(**part)) for part in body["parts"])
-        values["owner"] = Owner(**body["owner"])
-        if body["identity"] is not None:
-            identity = Identity(**body["identity"])
-            values["identity"] = Identity(**{**asdict(identity), "unstable_inputs": tuple(identity.unstable_inputs)})
-        if body["kind"] not in ("file", "folder"):
-            raise ValueError(f"kind {body['kind']!r}")
+        for name in ("path", "attempt", "file_type", "written_at", "template"):
+            _expect(name, values[name], str)
+        for name in ("fields", "versions", "owner"):
+            _expect(name, values[name], dict)
+        _expect("schema", values["schema"], dict, type(None))
+        _expect("stamp", values["stamp"], str, type(None))
+        _expect("adopted", values["adopted"], bool)
+        for name in ("compute_s", "write_s"):
+            _expect(name, values[name], int, float, type(None))
+        _count("n_columns", values["n_columns"])
+        for text in (*values["fields"].values(), *values["versions"].values()):
+            _expect("fields and versions", text, str)
+        _expect("parts", values["parts"], list)
+        values["parts"] = tuple(_checked(Part(**part)) for part in values["parts"])
+        owner = values["owner"] = Owner(**values["owner"])
+        for text in (owner.flow, owner.run_id, owner.task):
+            _expect("owner", text, str)
+        if owner.map_index is not None:
+            _count("map_index", owner.map_index)
+        if values["identity"] is not None:
+            values["identity"] = _identity(values["identity"])
+        if values["kind"] not in ("file", "folder"):
+            raise ValueError(f"kind {values['kind']!r}")
+        if values["kind"] == "file" and len(values["parts"]) != 1:
+            raise ValueError(f"a file of {len(values['parts'])} parts")
         return cls(**values)
+
+
+def _identity(body: JSONObject) -> Identity:
+    _expect("unstable_inputs", body["unstable_inputs"], list)
+    identity = Identity(**{**body, "unstable_inputs": tuple(body["unstable_inputs"])})
+    _expect("inputs", identity.inputs, dict)
+    texts = (identity.task, identity.options, identity.code, *identity.inputs.values(), *identity.unstable_inputs)
+    for text in texts:
+        _expect("identity", text, str)
+    return identity
+
+
+def _expect(what: str, value: object, *types: type) -> None:
+    if type(value) not in types:
+        raise TypeError(f"{what} is a {type(value).__name__}")
+
+
+def _count(what: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{what} is {str(value)[:50]}")
 
 
 def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | None) -> str:
@@ -216,8 +257,7 @@ def _checked(part: Part) -> Part:
     if any(segment in ("", ".", "..") for segment in segments) or "\\" in part.name or "\0" in part.name:
         raise ValueError(f"part name {part.name!r}")
     for number in (part.size_bytes, part.n_rows):
-        if not isinstance(number, int) or number < 0:
-            raise ValueError(f"part {part.name!r} has a count of {number!r}")
+        _count(f"a count of part {part.name!r}", number)
     if not isinstance(part.sha256, str):
         raise ValueError(f"part {part.name!r} has no checksum")
     return part

@@ -24,7 +24,7 @@ from fsspec.core import split_protocol
 from prefect.engine.result import Result
 
 from prefect_ds import cache
-from prefect_ds.errors import CheckpointNotFoundError, TemplateError
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, TemplateError
 from prefect_ds.files import Staged, open_files
 from prefect_ds.identity import digest
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
@@ -163,11 +163,17 @@ class ResultHandler(Result, abc.ABC):
         found = _with_retries(lambda: self.store.look_up(path))
         if found.kind != "foreign":
             return found
+        status = self.store.files.status(path)
         try:
-            draft = self._describe_foreign(path)
-        except Exception as error:  # noqa: BLE001 - whatever a parser raises: no result of the task's can lie there
+            draft = _with_retries(lambda: self._describe_foreign(path))
+        except MemoryError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # The disk's word, not a parser's: nothing is known of the file.
             return Found("damaged", reason=f"it has no manifest and cannot be read as {self.file_type} ({error})")
-        manifest = self.store.adopt(path, self._manifest(path, draft, Owner(), None, {}, None, None))
+        described = self._manifest(path, draft, Owner(), None, {}, None, None)
+        manifest = _with_retries(lambda: self.store.adopt(path, described, status))
         return Found("committed", manifest, found.reason)
 
     def keep(
@@ -221,7 +227,11 @@ class ResultHandler(Result, abc.ABC):
         reference = self.refer(path, manifest, owner=owner, identity=identity, is_loaded=False)
         if manifest.attempt != ours.attempt:
             # A task that is not deterministic may have given two results: the one that is kept is the one handed on.
-            return Kept(reference, reference.load(), "another run was first with the same inputs; its result stands")
+            try:
+                there = reference.load()
+            except DamagedCheckpointError:  # Set aside by now: ours takes its place.
+                return self._keep_once(value, path, owner, identity, fields, compute_s)
+            return Kept(reference, there, "another run was first with the same inputs; its result stands")
         self._remember(self._content(manifest), draft.value)
         return Kept(reference, draft.value, draft.note)
 
@@ -379,7 +389,7 @@ class ResultHandler(Result, abc.ABC):
         """Read what a person put at ``path`` and describe it."""
 
     def _content(self, manifest: Manifest) -> str:
-        """Return a digest of what a reader gets through this handler: of the data, and of the options that shape them."""
+        """Return a digest of what a reader gets through this handler: of data and of options that shape them."""
         if not self.read_kwargs and not self.write_kwargs:
             return manifest.content
         return hashlib.sha256(f"{manifest.content} {digest(self.options)}".encode()).hexdigest()
@@ -434,7 +444,9 @@ def _with_retries(action: Callable[[], T]) -> T:
         except (FileNotFoundError, FileExistsError):
             raise
         except OSError as error:
-            if error.errno is None or error.errno in _LASTING:
+            # Libraries raise lost connections without a number.
+            is_lost = isinstance(error, (ConnectionError, TimeoutError))
+            if not is_lost and (error.errno is None or error.errno in _LASTING):
                 raise
             time.sleep(delay_s)
     return action()

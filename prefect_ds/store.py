@@ -1,15 +1,16 @@
 """The commit protocol: how a checkpoint comes to lie at its path whole, and how a reader knows that it does.
 
-A manifest is filed under the *stamp* of the data it describes (size and time of change), in a folder of its checkpoint's
-name. So the data choose their manifest: a writer files its manifest first, then puts the data in place in one atomic
-step, and that step is the commit. There is no pointer to keep in step with the data, no lock, and a writer that comes
-late can spoil nothing: whatever is in place finds the manifest that was filed for it. A stamp only finds the manifest;
-checksums prove the bytes.
+A manifest is filed under the *stamp* of the data it describes (size and time of change), in a folder named after its
+checkpoint. So the data choose their manifest: a writer files its manifest first, then puts the data in place in one
+atomic step, and that step is the commit. There is no pointer to keep in step with the data, no lock, and a writer that
+comes late can spoil nothing: whatever is in place finds the manifest that was filed for it. A stamp only finds the
+manifest; checksums prove the bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import time
@@ -41,6 +42,8 @@ class Found:
     """Of a committed checkpoint."""
     reason: str = ""
     """In words, for anything but a committed checkpoint."""
+    stamp: str | None = None
+    """Of what is damaged or foreign: it may be set aside as long as it has this stamp."""
 
 
 class CheckpointStore:
@@ -68,14 +71,22 @@ class CheckpointStore:
         NewerFormatError
             A later prefect_ds wrote the checkpoint.
         """
-        status = self.files.status(path)
-        if status is None:
-            filed = self.files.names(self._folder(path))
-            if filed and self._put_back(path, filed):
-                return self.look_up(path)
-            if filed:
-                return Found("missing", reason="its data were gone, only the manifest was left")
-            return Found("missing", reason="there was nothing yet")
+        while True:
+            status = self.files.status(path)
+            if status is None:
+                filed = self.files.names(self._folder(path))
+                if filed and self._put_back(path, filed):
+                    continue
+                if filed:
+                    return Found("missing", reason="its data were gone, only the manifest was left")
+                return Found("missing", reason="there was nothing yet")
+            found = self._look_at(path, status)
+            if found is not None:
+                return found
+
+    def _look_at(self, path: str, status: Status) -> Found | None:
+        """Say what it is that has this status; ``None`` where a writer was at work meanwhile: look again."""
+        problem = ""
         try:
             manifest = self._manifest(self._filed(path, status.stamp))
             if status.stamp != FOLDER_STAMP or self._has_parts(path, manifest):
@@ -84,22 +95,42 @@ class CheckpointStore:
         except NewerFormatError:
             raise
         except FileNotFoundError:
-            problem = ""
+            pass
         except ManifestError as error:
             problem = f"{error}"
-        manifests = [manifest for _, manifest in self._manifests(path)]
+        manifests = []
+        for filed in sorted(self.files.names(self._folder(path))):
+            if not filed.endswith(".json"):
+                continue  # On its way to its name, or left there by a kill: it never was in force.
+            try:
+                manifests.append(self._manifest(f"{self._folder(path)}/{filed}"))
+            except NewerFormatError:
+                raise
+            except FileNotFoundError:
+                return None
+            except ManifestError as error:
+                # What a power cut left of a manifest speaks against the data: they may be as short.
+                problem = problem or f"{error}"
         if not manifests and not problem:
-            return Found("foreign", reason="it had no manifest")
-        parts = self.read_parts(path, status)
+            return Found("foreign", reason="it had no manifest", stamp=status.stamp)
+        try:
+            parts = self.read_parts(path, status)
+        except FileNotFoundError:
+            parts, problem = None, problem or "it was a link to nothing"
+        if self.files.status(path) != status:
+            return None
         for manifest in manifests:
-            if _same_bytes(manifest.parts, parts):
+            if parts is not None and _same_bytes(manifest.parts, parts):
                 # Copied, touched, or its writer died just after it put the data in place: filed anew, nothing replaced.
                 manifest = replace(manifest, stamp=status.stamp)
-                self._file(path, manifest)
+                try:
+                    self._refile(path, manifest)
+                except OSError as error:  # A read-only folder: then its bytes prove it each time.
+                    logger.debug("%s: cannot file its manifest anew: %s", path, error)
                 return Found("committed", manifest)
-        if manifests and all(manifest.adopted for manifest in manifests):
-            return Found("foreign", reason="it was put there by hand, and changed since")
-        return Found("damaged", reason=problem or "its bytes were not those that were written")
+        if manifests and not problem and all(manifest.adopted for manifest in manifests):
+            return Found("foreign", reason="it was put there by hand, and changed since", stamp=status.stamp)
+        return Found("damaged", reason=problem or "its bytes were not those that were written", stamp=status.stamp)
 
     def read_parts(self, path: str, status: Status) -> tuple[Part, ...]:
         """Return what lies at ``path`` as parts, by reading every byte of it. Rows are not counted."""
@@ -125,7 +156,17 @@ class CheckpointStore:
         found = _part(part.name, data)
         if (found.size_bytes, found.sha256) != (part.size_bytes, part.sha256):
             what = f"{found.size_bytes} bytes with another checksum, the manifest says {part.size_bytes} bytes"
-            aside = self.set_aside(path, what)
+            now = self.look_up(path)
+            if now.kind != "damaged" and part.sha256 not in _checksums(now) and self.files.names(self._folder(path)):
+                raise CheckpointNotFoundError(
+                    f"the checkpoint at {path!r} was replaced while it was read; run the task again"
+                )
+            try:
+                aside = self.set_aside(path, what, now.manifest.stamp if now.manifest else now.stamp)
+            except OSError as error:
+                raise DamagedCheckpointError(
+                    f"the checkpoint at {path!r} is damaged: {what}; it cannot be set aside ({error})"
+                ) from error
             raise DamagedCheckpointError(
                 f"the checkpoint at {path!r} is damaged: {what}; it was set aside as {aside!r}, "
                 "and the next run computes it again"
@@ -188,7 +229,12 @@ class CheckpointStore:
             Another task of the same run wrote this path for other inputs. Neither result stays in place.
         """
         manifest = replace(manifest, stamp=staged.stamp)
-        filed = self._file(path, manifest)
+        filed = self._filed(path, manifest.stamp or manifest.attempt)
+        try:
+            self.files.create(filed, manifest.to_json().encode())
+        except FileExistsError as error:
+            # On a disk that keeps whole seconds. With one manifest for two results, one would pass for the other.
+            raise OSError(errno.EAGAIN, "another result has the same size and time; try again", path) from error
         if durable and staged.stamp is not None:
             self.files.sync(staged.path, filed, parent(filed))
         # Filed first, looked second: of two writers at least one sees the other's manifest.
@@ -198,10 +244,16 @@ class CheckpointStore:
             if found.manifest is not None and _same_result(found.manifest, manifest):
                 self.files.remove(filed)
                 return found.manifest
-            if found.kind in ("damaged", "foreign"):
-                self.set_aside(path, found.reason)
+            is_ours = found.manifest is not None and not found.manifest.adopted
+            if found.manifest is not None and found.manifest.adopted:
+                self.set_aside(path, "it was put there by hand", found.manifest.stamp)
+            elif found.manifest is None and found.kind != "missing":
+                self.set_aside(path, found.reason, found.stamp)
             try:
-                if found.manifest is not None:
+                if is_ours:
+                    if staged.stamp is not None:
+                        # The manifest too: after a power cut nothing else could say that the new bytes are good.
+                        self.files.sync(filed, parent(filed))
                     self.files.replace(staged, path)
                 else:
                     self.files.place(staged, path)
@@ -212,27 +264,38 @@ class CheckpointStore:
                 if found.manifest is None or self.files.status(path) is not None:
                     raise
         if staged.stamp is None:
-            manifest = self._file_placed(path, manifest)
+            manifest = self._file_placed(path, manifest, found.manifest)
             self.files.remove(filed)
         if found.manifest is not None:
             self._drop(path, found.manifest, manifest)
+        # Who saw our manifest gave up before our data were in place, and left its own for us to see.
+        self._refuse_collision(path, manifest)
         if durable and staged.stamp is not None:
             self.files.sync(parent(path))
         return manifest
 
-    def adopt(self, path: str, manifest: Manifest) -> Manifest:
-        """File a manifest for data that a person put at ``path``, so that they count as a checkpoint from now on."""
-        status = self.files.status(path)
+    def adopt(self, path: str, manifest: Manifest, status: Status | None = None) -> Manifest:
+        """File a manifest for data that a person put at ``path``, so that they count as a checkpoint from now on.
+
+        ``status`` is from before the data were read: what changes meanwhile is not what the manifest describes.
+        """
+        status = status or self.files.status(path)
         if status is None:
             raise CheckpointNotFoundError(f"no checkpoint at {path!r}: there is nothing to adopt")
         manifest = replace(manifest, stamp=status.stamp, adopted=True, identity=None)
-        self._file(path, manifest)
+        self._refile(path, manifest)
         return manifest
 
-    def set_aside(self, path: str, why: str) -> str:
-        """Move what lies at ``path`` out of the way, say so in one line, and return where it went."""
+    def set_aside(self, path: str, why: str, stamp: str | None = None) -> str:
+        """Move what lies at ``path`` out of the way, say so in one line, and return where it went.
+
+        With ``stamp``, nothing is moved that has another one: a writer put a good copy there meanwhile.
+        """
+        status = self.files.status(path) if stamp is not None else None
+        if status is not None and status.stamp != stamp:
+            return path
         # Not ours, or no longer what we wrote: never deleted. The suffix keeps readers of folders away from it.
-        aside = f"{parent(path)}/{SIDE_FOLDER}/set-aside/{name(path)[:200]}.{uuid.uuid4().hex[:12]}.set-aside"
+        aside = f"{parent(path)}/{SIDE_FOLDER}/set-aside/{_shortened(name(path))}.{uuid.uuid4().hex[:12]}.set-aside"
         try:
             self.files.move(path, aside)
         except FileNotFoundError:
@@ -289,10 +352,10 @@ class CheckpointStore:
                 f"{side}/manifests/{checkpoint}/{each}" for each in self.files.names(f"{side}/manifests/{checkpoint}")
             ]
             in_place = None if status is None else self._filed(f"{folder}/{checkpoint}", status.stamp)
-            # Where no manifest answers to the data, any of them may still prove the data by their bytes.
-            if status is None or in_place in filed:
+            # Where no readable manifest answers to the data, any of them may still prove the data by their bytes.
+            if in_place is None or self._is_readable(in_place):
                 leftovers += [each for each in filed if each != in_place]
-        removed = [each for each in leftovers if self.files.modified(each) < newest]
+        removed = [each for each in leftovers if self._is_older(each, newest)]
         if not dry_run:
             for each in removed:
                 self.files.remove(each)
@@ -304,8 +367,9 @@ class CheckpointStore:
                 continue
             # Neither result may pass for the other's: what is in place goes, and no manifest of the two stays in force.
             status = self.files.status(path)
-            if status is not None and filed == self._filed(path, status.stamp):
-                self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run")
+            ours = self._filed(path, manifest.stamp or manifest.attempt)
+            if status is not None and self._filed(path, status.stamp) in (filed, ours):
+                self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run", status.stamp)
             why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
             raise CollisionError(
                 f"tasks {str(other.owner)!r} and {str(manifest.owner)!r} of one run both write {path!r}, for different "
@@ -329,14 +393,14 @@ class CheckpointStore:
         return all(sizes.get(part.name) == part.size_bytes for part in manifest.parts)
 
     def _drop(self, path: str, replaced: Manifest, manifest: Manifest) -> None:
-        """Remove what a successor leaves of a checkpoint: its manifest, and parts of it that lie beside the new ones."""
+        """Remove what a successor leaves of a checkpoint: its manifest, and parts that lie beside the new ones."""
         if replaced.stamp != manifest.stamp:
             self.files.remove(self._filed(path, replaced.stamp))
         elif manifest.kind == "folder":
             for gone in sorted(_names(replaced) - _names(manifest)):
                 self.files.remove(f"{path}/{gone}")
 
-    def _file_placed(self, path: str, manifest: Manifest) -> Manifest:
+    def _file_placed(self, path: str, manifest: Manifest, replaced: Manifest | None) -> Manifest:
         """File a manifest under the stamp that a store gave its object, or that all its folders have."""
         if manifest.kind == "folder":
             manifest = replace(manifest, stamp=FOLDER_STAMP)
@@ -344,11 +408,40 @@ class CheckpointStore:
             self.files.put(self._filed(path, FOLDER_STAMP), manifest.to_json().encode())
             return manifest
         status = self.files.status(path)
-        if status is None or status.size_bytes != manifest.size_bytes:
-            raise DamagedCheckpointError(f"{path!r} was replaced while it was written; run the task again")
+        # Whoever wrote since has filed a manifest before, which is still there, by attempt or by stamp.
+        filed = {self._filed(path, each) for each in (manifest.attempt, replaced.stamp if replaced else None) if each}
+        others = {f"{self._folder(path)}/{each}" for each in self.files.names(self._folder(path))} - filed
+        try:
+            is_ours = status is not None and (not others or self._holds(path, status, manifest))
+        except FileNotFoundError:
+            is_ours = False
+        if status is None or not is_ours:
+            return manifest  # Replaced already, and its successor has a manifest of its own.
         manifest = replace(manifest, stamp=status.stamp)
         self._file(path, manifest)
         return manifest
+
+    def _holds(self, path: str, status: Status, manifest: Manifest) -> bool:
+        return _same_bytes(manifest.parts, self.read_parts(path, status))
+
+    def _refile(self, path: str, manifest: Manifest) -> None:
+        """File a manifest in place of a torn or outdated one."""
+        self.files.put(self._filed(path, manifest.stamp), manifest.to_json().encode())
+
+    def _is_readable(self, filed: str) -> bool:
+        try:
+            self._manifest(filed)
+        except NewerFormatError:
+            return True
+        except (FileNotFoundError, ManifestError):
+            return False
+        return True
+
+    def _is_older(self, path: str, newest: float) -> bool:
+        try:
+            return self.files.modified(path) < newest
+        except FileNotFoundError:
+            return False  # Its writer was faster.
 
     def _file(self, path: str, manifest: Manifest) -> str:
         filed = self._filed(path, manifest.stamp or manifest.attempt)
@@ -389,6 +482,15 @@ def describe_file(path: str, data: bytes, n_rows: int) -> Part:
 
 def _part(part_name: str, data: bytes) -> Part:
     return Part(part_name, len(data), hashlib.sha256(data).hexdigest(), 0)
+
+
+def _shortened(text: str) -> str:
+    """Return at most 200 bytes of a name."""
+    return text.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+
+
+def _checksums(found: Found) -> set[str]:
+    return {part.sha256 for part in found.manifest.parts} if found.manifest else set()
 
 
 def _names(manifest: Manifest) -> set[str]:

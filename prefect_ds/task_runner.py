@@ -81,10 +81,9 @@ class DSTaskRunner(TaskRunner):
     def handler(self) -> ResultHandler | None:
         """The handler that keeps the task's result; ``None`` where Prefect does, or nobody."""
         result = self.result
-        is_kept = (
-            isinstance(result, ResultHandler) and self.task.checkpoint is not False and not _is_prefects(self.task)
-        )
-        return result if is_kept else None
+        if not isinstance(result, ResultHandler) or self.task.checkpoint is False or _is_prefects(self.task):
+            return None
+        return result
 
     @tail_recursive
     def run(
@@ -199,7 +198,7 @@ class DSTaskRunner(TaskRunner):
         if found.manifest is None:
             self._reason = found.reason
             if found.kind == "damaged":
-                handler.store.set_aside(path, found.reason)
+                handler.store.set_aside(path, found.reason, found.stamp)
                 self.logger.warning("Task %r: no sound checkpoint at %s: %s; running", self._name, path, found.reason)
             return None
         identity = self._identity(handler)

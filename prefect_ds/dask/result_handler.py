@@ -234,8 +234,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             raise ResultTypeError(
                 f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
-        # What Dask really computes may have other partitions than the frame says: a groupby, files that are read together.
-        return value.optimize(fuse=False)
+        # What Dask computes may have other partitions than the frame says: a groupby, files that are read together.
+        return cast(dd.DataFrame, value.optimize(fuse=False))
 
     def _finished(self, path: str, key: str, writer: PartWriter) -> dict[int, list[StagedPart]]:
         """Return the parts that stopped writes of the same computation finished, which stand in our folder then too."""
