@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 import tempfile
+import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,10 +205,15 @@ def _is_arrow_certain(dtype: Any) -> bool:
         return bool(dtype.categories.dtype == "str")
     if isinstance(dtype, np.dtype):
         return dtype.isnative and (dtype.kind in "biu" or dtype.name in _CERTAIN_DTYPES)
-    return bool(dtype == "str")
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return dtype.unit != "s" and isinstance(dtype.tz, zoneinfo.ZoneInfo | datetime.timezone)
+    return str(dtype) in _CERTAIN_DTYPES
 
 
-_CERTAIN_DTYPES: Final = frozenset({"float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]"})
+_CERTAIN_DTYPES: Final = frozenset(
+    {"float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]", "str", "boolean"}
+    | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+)
 
 
 # -------------------------------------------------------------------------------------------------- readers and writers

@@ -166,12 +166,11 @@ class ResultHandler(Result, abc.ABC):
         status = self.store.files.status(path)
         try:
             draft = _with_retries(lambda: self._describe_foreign(path))
-        except MemoryError:
-            raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # The disk's word, not a parser's: nothing is known of the file.
-            return Found("damaged", reason=f"it has no manifest and cannot be read as {self.file_type} ({error})")
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+                raise  # The machine's word, not a parser's: nothing is known of the file.
+            reason = f"it has no manifest and cannot be read as {self.file_type} ({error})"
+            return Found("damaged", reason=reason, stamp=found.stamp)
         described = self._manifest(path, draft, Owner(), None, {}, None, None)
         manifest = _with_retries(lambda: self.store.adopt(path, described, status))
         return Found("committed", manifest, found.reason)
