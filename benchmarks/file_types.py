@@ -128,7 +128,8 @@ class Checkpoint(common.Folder):
 def break_even(write_s: float, read_s: float, hit_s: float, n_rows: int) -> float:
     """Return the seconds of computing a million rows at which a checkpoint costs as much as it saves.
 
-    With it, a run and a resume that needs the frame take ``compute + write`` and ``hit + read``; without, ``2 * compute``.
+    With it, a run and a resume that needs the frame take ``compute + write`` and ``hit + read``; without, twice
+    ``compute``.
     """
     return (write_s + hit_s + read_s) * 1e6 / n_rows
 
@@ -167,4 +168,5 @@ class TwoRuns(common.Folder):
         for _ in range(2):
             common.forget()
             state = self.flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
-            assert state is not None and state.is_successful(), state
+            assert state is not None
+            assert state.is_successful(), state

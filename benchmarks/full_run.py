@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -17,8 +18,12 @@ Rows = list[dict[str, Any]]
 
 def ratios(level: Level, machine: Machine) -> Rows:
     """Return the answers to :func:`benchmarks.questions.questions`."""
-    budget_s = {"quick": 0.0, "normal": 60.0, "full": 240.0}[level]
-    return [asdict(each) for each in questions.answers(level, machine, budget_s=budget_s)]
+    budget_s = {"quick": 0.0, "normal": 40.0, "full": 240.0}[level]
+    found = []
+    for each in questions.answers(level, machine, budget_s=budget_s):
+        sys.stderr.write(f"{each.question}, against {each.against}: {each.ratio.median:.2f}\n")
+        found.append(asdict(each))
+    return found
 
 
 def memory(level: Level, machine: Machine) -> Rows:

@@ -1,7 +1,7 @@
 """``python -m benchmarks.publish``: asv's pages, made to open from the disk and without a network.
 
 ``asv publish`` makes pages that load their scripts from four hosts, and their figures by requests that browsers refuse
-for files. Here the scripts come from npm packages, once, into ``.asv/``, and the figures go into a script beside the page.
+for files. Here the scripts come from npm packages, once, into ``.asv/``, and the figures go into a script beside them.
 """
 
 from __future__ import annotations

@@ -91,15 +91,15 @@ def questions(level: Level) -> list[Question]:
             {"reading it": Rival(("parquet", rows), method="time_read")},
             weight=0.3,
         ),
-        *(_dask_frames() if level != "quick" else ()),
-        *_flows((4, 64, 64)[size], (4, 512, 512)[size]),
+        *_dask_frames(rows, level),
+        *_flows((4, 12, 64)[size], (4, 128, 512)[size]),
         *_five_stages(level),
     ]
 
 
-def _dask_frames() -> list[Question]:
-    return [
-        Question(
+def _dask_frames(rows: int, level: Level) -> Iterator[Question]:
+    if level != "quick":
+        yield Question(
             "write a Dask frame of 4,000,000 rows, threads",
             dask_frames.WriteFrame,
             "time_write",
@@ -108,22 +108,32 @@ def _dask_frames() -> list[Question]:
                 "dask": Rival(("dask",)),
                 "dask, same options": Rival(("dask with the same options",), at_most=1.10),
             },
-        ),
-        Question(
+        )
+    if level == "full":
+        yield Question(
             "read a Dask frame of 4,000,000 rows, threads",
             dask_frames.ReadFrame,
             "time_read",
             ("prefect_ds", "all columns"),
             {"dask": Rival(("dask", "all columns"), at_most=1.05)},
-        ),
-        Question(
+        )
+        yield Question(
             "open a Dask frame of 1,000 parts",
             dask_frames.OpenFrame,
             "time_open",
             ("prefect_ds", 1_000),
             {"dask": Rival(("dask", 1_000))},
-        ),
-    ]
+        )
+    yield Question(
+        f"read a Dask frame of {rows:,} rows, threads",
+        limit.FullRead,
+        "time_read",
+        ("prefect_ds", "dask", rows),
+        {
+            "dask": Rival(("pandas", "dask", rows), at_most=1.05),
+            "pyarrow.dataset": Rival(("pyarrow.dataset", "dask", rows)),
+        },
+    )
 
 
 def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
@@ -156,7 +166,7 @@ def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
 
 
 def _five_stages(level: Level) -> Iterator[Question]:
-    n_children, rows = {"quick": (2, 1_000), "normal": (40, 1_000), "full": (200, 1_000)}[level]
+    n_children, rows = {"quick": (2, 1_000), "normal": (20, 1_000), "full": (200, 1_000)}[level]
 
     def params(rival: str, situation: str, rows: int, n_children: int) -> tuple[object, ...]:
         return (rival, "LocalExecutor", situation, rows, n_children)
@@ -172,7 +182,7 @@ def _five_stages(level: Level) -> Iterator[Question]:
         },
         weight=4,
     )
-    n_children, rows = {"quick": (2, 1_000), "normal": (4, 100_000), "full": (8, 1_000_000)}[level]
+    n_children, rows = {"quick": (2, 1_000), "normal": (2, 100_000), "full": (8, 1_000_000)}[level]
     for situation, at_most in (("fresh", 1.1), ("resume", 1 / 3)):
         name = "prefect target=parquet"
         yield Question(

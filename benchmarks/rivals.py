@@ -80,7 +80,8 @@ class MappedWork:
         is_kept = self.rival.startswith("prefect target")
         with set_temporary_config({"flows.checkpointing": is_kept}):
             state = self.flow.run(executor=executor or LocalExecutor(), **ours)
-        assert state is not None and state.is_successful(), state
+        assert state is not None
+        assert state.is_successful(), state
         return state
 
     def lose(self, every: int) -> int:

@@ -135,7 +135,7 @@ class TestTheTemplate:
             ("{x!q}", "unknown conversion"),
             ("{x:{width}}", "field within its format spec"),
             ("{x:>9999999999}", "3 digits in a row"),
-            ("{x:.١٢٣٤f}", "3 digits in a row"),
+            ("{x:.١٢٣٤f}", "3 digits in a row"),  # noqa: RUF001 - other scripts have digits too
             ("{x:" + "%Y" * 33 + "}", "over 64 characters"),
             ("{x}/../y", r"'\.\.' stands before the first field"),
             ("d/{x}/..", r"'\.\.' stands before the first field"),
@@ -418,7 +418,7 @@ class TestPaths:
             try:
                 path = template.render({"a": one, "b": other})
             except TemplateError as error:
-                assert "kept for the manifests" in str(error)
+                assert "kept for the manifests" in str(error)  # noqa: PT017 - the other values do render
                 continue
             assert path == posixpath.normpath(path)
             assert path.startswith("/r/data/")

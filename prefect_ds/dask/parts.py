@@ -15,16 +15,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO, cast
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dask.dataframe._pyarrow import to_pyarrow_string
-from dask.dataframe.utils import UNKNOWN_CATEGORIES, clear_known_categories, pyarrow_strings_enabled
 
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, FileTypeError, RoundTripError
+from prefect_ds.dask.conform import conform
+from prefect_ds.dask.foreign import MISSING_KEY, fit_foreign, hive_keys
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, RoundTripError
 from prefect_ds.files import open_files
 from prefect_ds.formats import FILE_TYPES
 from prefect_ds.frame_schema import (
@@ -41,16 +41,8 @@ from prefect_ds.frame_schema import (
 from prefect_ds.manifest import JSONObject, Part
 from prefect_ds.store import CheckpointStore
 
-MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
-"""Stands for a missing value in the name of a hive-style folder."""
-
 _FOOTER = b"prefect_ds"
-_NULL_DASK_INDEX = "__null_dask_index__"
 _TAIL = 64 * 1024
-_NULLABLE = {
-    np.dtype(name.lower()): pd.api.types.pandas_dtype(name)
-    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
-} | {np.dtype("bool"): pd.BooleanDtype()}
 _TEXT = CellRules(lambda values: False, missing=None)
 
 
@@ -365,89 +357,6 @@ def check_part(staged: StagedPart, source: str, target: str, storage_options: Ma
     return staged if sha256 == staged.part.sha256 else None
 
 
-def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataFrame:
-    """Return a partition with the dtypes of the frame's meta.
-
-    Raises
-    ------
-    RoundTripError
-        It has other columns, or values that the dtypes do not hold.
-    """
-    told = f"partition {partition} is not what the frame's meta says"
-    if list(frame.columns) != list(meta.columns):
-        raise RoundTripError(f"{told}: it has the columns {list(frame.columns)}, not {list(meta.columns)}")
-    if list(frame.index.names) != list(meta.index.names):
-        raise RoundTripError(f"{told}: its index is named {list(frame.index.names)}, not {list(meta.index.names)}")
-    frame = frame.copy(deep=False)
-    for i, dtype in enumerate(meta.dtypes):
-        column = frame.iloc[:, i]
-        if not _fits(column.dtype, dtype):
-            frame.isetitem(i, _cast(column, dtype, f"{told}: column {meta.columns[i]!r}").array)
-    if meta.index.nlevels == 1 and not _fits(frame.index.dtype, meta.index.dtype):
-        frame.index = pd.Index(
-            _cast(frame.index.to_series(), meta.index.dtype, f"{told}: its index"), name=meta.index.name
-        )
-    return frame
-
-
-def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str | None]) -> pd.DataFrame:
-    """Return what a person's file holds in the form of its folder: the columns of all files, and those of its folders.
-
-    Parameters
-    ----------
-    frame
-        As pandas makes it of the file.
-    meta
-        Of the frame over the whole folder.
-    keys
-        What the file's folders say, see `hive_keys`.
-    """
-    columns = {}
-    for label, dtype in meta.dtypes.items():
-        if label in frame.columns:
-            columns[label] = frame[label] if _fits(frame[label].dtype, dtype) else frame[label].astype(dtype)
-        elif label in keys:
-            codes = np.full(len(frame), _category(keys[str(label)], dtype))
-            columns[label] = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), frame.index)
-        else:
-            columns[label] = pd.Series(np.nan, frame.index, dtype=object).astype(dtype)
-    fitted = pd.DataFrame(columns, index=frame.index, columns=meta.columns)
-    fitted.index.names = meta.index.names
-    return fitted
-
-
-def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
-    """Return the empty frame that a person's files make together: part name to what its footer says."""
-    if not footers:
-        raise FileTypeError("there is no parquet file in it")
-    schemas = {name: each.schema.to_arrow_schema() for name, each in footers.items()}
-    first = next(iter(schemas.values()))
-    schema = pa.unify_schemas([each.remove_metadata() for each in schemas.values()], promote_options="permissive")
-    meta: pd.DataFrame = schema.with_metadata(first.metadata).empty_table().to_pandas()
-    for label in meta.columns:
-        # pandas makes floats of integers where one is missing, in the partitions where that is so.
-        if meta[label].dtype in _NULLABLE and any(_may_miss(each, label) for each in footers.values()):
-            meta[label] = meta[label].astype(_NULLABLE[cast(Any, meta[label].dtype)])
-    described = (first.pandas_metadata or {}).get("index_columns") or [None]
-    if isinstance(described[0], dict):  # A range stands in the metadata alone, and an empty table has no use for it.
-        meta.index.name = described[0]["name"]
-    meta.index.names = [None if name == _NULL_DASK_INDEX else name for name in meta.index.names]
-    meta = clear_known_categories(meta)
-    keys = [hive_keys(name) for name in schemas]
-    for key in dict.fromkeys(key for each in keys for key in each):
-        values = sorted({text for each in keys if (text := each.get(key)) is not None})
-        if key not in meta.columns:
-            is_number = all(text == str(int(text)) if text.isdecimal() else False for text in values)
-            meta[key] = pd.Categorical([], categories=sorted(map(int, values)) if is_number else values)
-    return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
-
-
-def hive_keys(part_name: str) -> dict[str, str | None]:
-    """Return what the folders of a part say, ``year=2024/part.0.parquet``: name to text, None for a missing value."""
-    pairs = (each.partition("=") for each in part_name.split("/")[:-1])
-    return {unquote(key): None if text == MISSING_KEY else unquote(text) for key, equals, text in pairs if equals}
-
-
 def frame_to_json(frame: pd.DataFrame) -> JSONObject:
     """Return a small frame, or an empty one that stands for its dtypes, as JSON.
 
@@ -478,43 +387,6 @@ def frame_from_json(document: JSONObject) -> pd.DataFrame:
 def footer_of(stream: BinaryIO) -> tuple[str | None, pq.FileMetaData]:
     """Return the checksum of a parquet file's footer, and what it says."""
     return _measure(stream)[1], pq.ParquetFile(stream).metadata
-
-
-def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
-    names = footer.schema.names
-    if label not in names:
-        return True
-    columns = (footer.row_group(i).column(names.index(label)) for i in range(footer.num_row_groups))
-    return any(each.statistics is None or each.statistics.null_count != 0 for each in columns)
-
-
-def _category(text: str | None, dtype: pd.CategoricalDtype) -> int:
-    return -1 if text is None else [str(each) for each in dtype.categories].index(text)
-
-
-def _fits(dtype: Any, wanted: Any) -> bool:
-    # The categories of a partition are its own where the frame's are not known; an equal set in another order is not.
-    if isinstance(wanted, pd.CategoricalDtype) and isinstance(dtype, pd.CategoricalDtype) and not _known(wanted):
-        return True
-    return bool(dtype == wanted)
-
-
-def _known(dtype: pd.CategoricalDtype) -> bool:
-    return UNKNOWN_CATEGORIES not in dtype.categories
-
-
-def _cast(column: pd.Series[Any], dtype: Any, told: str) -> pd.Series[Any]:
-    wanted: Any = "category" if isinstance(dtype, pd.CategoricalDtype) and not _known(dtype) else dtype
-    try:
-        cast = column.astype(wanted)
-        same = bool((cast.isna() == column.isna()).all()) and bool(
-            (cast.astype(column.dtype) == column)[column.notna()].all()
-        )
-    except (TypeError, ValueError, OverflowError):
-        same = False
-    if not same:
-        raise RoundTripError(f"{told} is of {column.dtype}, not {dtype}: cast it with astype, or say so with meta=")
-    return cast
 
 
 def _rules() -> CellRules:

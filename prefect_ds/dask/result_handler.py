@@ -21,6 +21,7 @@ from dask.utils import natural_sort_key, parse_bytes
 
 from prefect_ds.dask.arrange import agree, regroup
 from prefect_ds.dask.computation import computation_key
+from prefect_ds.dask.foreign import foreign_meta
 from prefect_ds.dask.frames import FrameSource, divisions_from_json, divisions_to_json, open_frame, write_parts
 from prefect_ds.dask.parts import (
     PartReader,
@@ -28,7 +29,6 @@ from prefect_ds.dask.parts import (
     StagedPart,
     check_part,
     footer_of,
-    foreign_meta,
     frame_from_json,
     frame_to_json,
 )
