@@ -67,9 +67,14 @@ def burn(cpu_s: float) -> None:
         pass
 
 
+def _place() -> str | None:
+    # asv ends its processes without what atexit would do, in a folder that it removes afterwards.
+    return os.getcwd() if "asv_runner" in sys.modules else None
+
+
 def temporary_folder() -> str:
     """Return a new folder, which goes when this process ends."""
-    folder = tempfile.mkdtemp(prefix="prefect_ds-benchmark-")
+    folder = tempfile.mkdtemp(prefix="prefect_ds-benchmark-", dir=_place())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -82,7 +87,7 @@ class Folder:
     def new_folder(self) -> str:
         """Return an empty folder."""
         self.teardown()
-        self.folder = tempfile.mkdtemp(prefix="prefect_ds-benchmark-")
+        self.folder = tempfile.mkdtemp(prefix="prefect_ds-benchmark-", dir=_place())
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         return self.folder
 

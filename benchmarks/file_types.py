@@ -128,8 +128,7 @@ class Checkpoint(common.Folder):
 def break_even(write_s: float, read_s: float, hit_s: float, n_rows: int) -> float:
     """Return the seconds of computing a million rows at which a checkpoint costs as much as it saves.
 
-    With it, a run and a resume that needs the frame take ``compute + write`` and ``hit + read``; without, twice
-    ``compute``.
+    Of a run and a resume that needs the frame: ``compute + write + hit + read`` with it, ``2 * compute`` without.
     """
     return (write_s + hit_s + read_s) * 1e6 / n_rows
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from frame_strategies import NAMED_FRAMES, frames
 from hypothesis import HealthCheck, given, settings
+from scale import SCALE
 
 from prefect_ds import formats
 from prefect_ds.errors import DamagedCheckpointError, FileTypeError, ResultTypeError, RoundTripError
@@ -111,7 +112,7 @@ def test_any_frame_comes_back_or_is_refused(name, frame):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
-@settings(PROPERTY, max_examples=1_000)
+@settings(PROPERTY, max_examples=100 * SCALE)
 @given(frame=frames(max_rows=8, max_columns=6))
 def test_any_frame_comes_back_or_is_refused_in_the_long_run(name, frame):
     check_property(name, frame)

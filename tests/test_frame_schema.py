@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from frame_strategies import NAMED_FRAMES, frames
 from hypothesis import HealthCheck, given, settings
+from scale import SCALE
 
 from prefect_ds.frame_schema import CellRules, UnkeepableError, difference, from_table, to_table
 
@@ -44,7 +45,7 @@ def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs(rules, fr
 
 @pytest.mark.slow
 @ALL_RULES
-@settings(PROPERTY, max_examples=500)
+@settings(PROPERTY, max_examples=50 * SCALE)
 @given(frame=frames(max_rows=8, max_columns=6))
 def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs_in_the_long_run(rules, frame):
     check_property(rules, frame)

@@ -18,6 +18,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from faulty_files import FaultyFiles, Killed, Turns, WatchedFiles
+from scale import SCALE
 
 import prefect_ds
 from prefect_ds import cache, result_handler
@@ -471,8 +472,8 @@ class StoreContract:
     def test_of_two_writers_in_every_order_one_result_stands_whole(self, store, path, relation, old):
         places = itertools.combinations(range(2 * self.n_steps), self.n_steps)
         orders = [tuple(int(turn in place) for turn in range(2 * self.n_steps)) for place in map(set, places)]
-        if len(orders) > 3_500:
-            orders = random.Random(0).sample(orders, 3_500)
+        if len(orders) > 350 * SCALE:
+            orders = random.Random(0).sample(orders, 350 * SCALE)
         self.sweep_two(store, path, relation, old, orders)
 
     def sweep_two(self, store, path, relation, old, orders):
@@ -512,7 +513,7 @@ class StoreContract:
 
     @pytest.mark.slow
     def test_of_three_writers_in_many_orders_one_result_stands_whole(self, store, path):
-        self.sample_three(store, path, 1_000)
+        self.sample_three(store, path, 100 * SCALE)
 
     @pytest.mark.parametrize("n_writers", [1, 2])
     def test_a_reader_beside_writers_gets_one_whole_result_or_is_told_that_it_was_replaced(
