@@ -178,7 +178,8 @@ class Manifest:
             document = json.loads(text)
             body = document["manifest"]
             version = body.pop("format_version")
-            is_whole = document.get("sha256") == _checksum({"format_version": version, **body})
+            expected = document["sha256"]
+            is_whole = expected == _written_checksum(text) or expected == _checksum({"format_version": version, **body})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ManifestError(f"not a manifest: {error!r}") from error
         if not is_whole:
@@ -266,6 +267,12 @@ def _checked(part: Part) -> Part:
 def _shallow(value: Any) -> JSONObject:
     # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten thousand parts.
     return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _written_checksum(text: str | bytes) -> str:
+    """Return the checksum of the body as :meth:`Manifest.to_json` wrote it: no need to write it again to compare."""
+    head = len(f'{{"sha256":"{"":64}","manifest":')
+    return hashlib.sha256((text.encode() if isinstance(text, str) else text)[head:-1]).hexdigest()
 
 
 def _dumps(body: object) -> str:

@@ -11,6 +11,15 @@ from prefect.engine.state import Mapped, State
 
 from prefect_ds.reference import CheckpointReference, has_references, replace_references
 
+_NO_RESULT = Result()
+
+
+def plain_result(value: Any, location: str | None = None) -> Result:
+    """Return Prefect's own result with a value as it is."""
+    result = copy.copy(_NO_RESULT)
+    result.value, result.location = value, location
+    return result
+
 
 class LazyResult(Result):
     """A result that is, or has in it, references to checkpoints; ``value`` loads them.
@@ -28,10 +37,11 @@ class LazyResult(Result):
     """
 
     def __init__(self, raw: Any, location: str | None = None, *, keep: bool = True) -> None:
+        # Not Prefect's own, which looks up a logger each time: some tasks take less long than that.
+        self.__dict__.update(_NO_RESULT.__dict__, location=location)
         self.raw = raw
         self.keep = keep
         self._loaded: list[Any] = []
-        super().__init__(value=raw, location=location)
 
     @property
     def value(self) -> Any:
@@ -153,11 +163,11 @@ def by_reference(state: State) -> State:
         children = [child if child is None else by_reference(child) for child in state.map_states]
         raws = [None if child is None else raw_value(child) for child in children]
         return _with(
-            state, Result(value=raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
+            state, plain_result(raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
         )
     if not isinstance(state._result, LazyResult):
         return state
-    return _with(state, Result(value=state._result.raw, location=state._result.location))
+    return _with(state, plain_result(state._result.raw, state._result.location))
 
 
 def _with(state: State, result: Result, **attributes: Any) -> State:
