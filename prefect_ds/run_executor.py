@@ -13,7 +13,6 @@ import pickle
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 import prefect
@@ -26,14 +25,8 @@ from prefect.executors.dask import PrefectCallback
 from prefect_ds.progress import Progress
 from prefect_ds.report import outcome_of
 from prefect_ds.result import purged
+from prefect_ds.submission import Submissions, Submitted, map_submitted, run_submitted
 from prefect_ds.task_runner import CONFIG, PROGRESS
-
-
-@dataclass(slots=True, eq=False)
-class Submitted:
-    """What the flow runner holds in place of what the user's executor gave it."""
-
-    future: Any
 
 
 class RunExecutor(Executor):
@@ -69,6 +62,7 @@ class RunExecutor(Executor):
         self._progress = progress
         self._topic = f"prefect_ds-{uuid.uuid4().hex}"
         self._config = pickle.dumps(prefect.context.config)
+        self._submissions = Submissions()
         self._last_use = {} if keep is None else _last_uses(flow, set(keep))
         self._order = {task: position for position, task in enumerate(flow.sorted_tasks())}
         self._held: dict[Task, list[Submitted]] = {}
@@ -92,16 +86,19 @@ class RunExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], *args: Any, extra_context: Any = None, **kwargs: Any) -> Submitted:
         """Hand a call on to the user's executor."""
-        is_run = fn is run_task and not kwargs.get("is_mapped_parent")
+        # The parent of mapped children is no task run of its own: it only counts them.
+        task: Task | None = kwargs["task"] if fn is run_task and not kwargs.get("is_mapped_parent") else None
         if fn is run_task:
             self._release_before(kwargs["task"])
-            kwargs["context"] = self._lean(kwargs["context"]) if self._is_ours else kwargs["context"]
-        if is_run and self._progress is not None:
-            self._progress.submitted(self.flow.slugs[kwargs["task"]])
-        args, kwargs = _map((args, kwargs), lambda submitted: submitted.future)
+        if task is not None and self._progress is not None:
+            self._progress.submitted(self.flow.slugs[task])
+        if fn is run_task and self._is_ours:
+            kwargs["context"] = self._lean(kwargs["context"])
+            if isinstance(self.executor, DaskExecutor):
+                fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
+        args, kwargs = map_submitted((args, kwargs), lambda submitted: submitted.future)
         submitted = Submitted(self.executor.submit(fn, *args, extra_context=extra_context, **kwargs))
-        if is_run:
-            task = kwargs["task"]
+        if task is not None:
             if task in self._last_use:
                 self._held.setdefault(task, []).append(submitted)
             if isinstance(self.executor, LocalExecutor):
@@ -116,7 +113,7 @@ class RunExecutor(Executor):
         if type(futures) is dict and any(isinstance(key, Task) for key in futures):
             # The flow runner collects the tasks' final states: all is submitted.
             self._release_before(None)
-        return self.executor.wait(_map(futures, lambda submitted: submitted.future))
+        return self.executor.wait(map_submitted(futures, lambda submitted: submitted.future))
 
     def _lean(self, context: dict[str, Any]) -> dict[str, Any]:
         """Return a task's context without the config, whose merging is most of what a small task costs."""
@@ -202,14 +199,3 @@ def _last_uses(flow: Flow, keep: set[Task]) -> dict[Task, int]:
         for task, using in uses.items()
         if using and not any(use.max_retries for use in using)
     }
-
-
-def _map(value: Any, by: Callable[[Submitted], Any]) -> Any:
-    """Return nested dicts, lists and tuples with what was submitted replaced."""
-    if isinstance(value, Submitted):
-        return by(value)
-    if type(value) is dict:
-        return {key: _map(each, by) for key, each in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_map(each, by) for each in value)
-    return value
