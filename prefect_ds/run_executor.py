@@ -25,7 +25,7 @@ from prefect.executors.dask import PrefectCallback
 from prefect_ds.progress import Progress
 from prefect_ds.report import outcome_of
 from prefect_ds.result import purged
-from prefect_ds.submission import Submissions, Submitted, map_submitted, run_submitted
+from prefect_ds.submission import BY_EDGE, Submissions, Submitted, map_submitted, run_submitted
 from prefect_ds.task_runner import CONFIG, PROGRESS
 
 
@@ -96,7 +96,9 @@ class RunExecutor(Executor):
             kwargs["context"] = self._lean(kwargs["context"])
             if isinstance(self.executor, DaskExecutor):
                 fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
-        args, kwargs = map_submitted((args, kwargs), lambda submitted: submitted.future)
+        args = map_submitted(args, _future)
+        # Not the context, which may hold large parameters.
+        kwargs |= {name: map_submitted(kwargs[name], _future) for name in BY_EDGE if name in kwargs}
         submitted = Submitted(self.executor.submit(fn, *args, extra_context=extra_context, **kwargs))
         if task is not None:
             if task in self._last_use:
@@ -113,7 +115,7 @@ class RunExecutor(Executor):
         if type(futures) is dict and any(isinstance(key, Task) for key in futures):
             # The flow runner collects the tasks' final states: all is submitted.
             self._release_before(None)
-        return self.executor.wait(map_submitted(futures, lambda submitted: submitted.future))
+        return self.executor.wait(map_submitted(futures, _future))
 
     def _lean(self, context: dict[str, Any]) -> dict[str, Any]:
         """Return a task's context without the config, whose merging is most of what a small task costs."""
@@ -167,6 +169,10 @@ class RunExecutor(Executor):
                 self._released[held] = [each.future.key for each in submitted]
             for each in submitted:
                 each.future = self.executor.submit(purged, each.future)
+
+
+def _future(submitted: Submitted) -> Any:
+    return submitted.future
 
 
 class _Callback(PrefectCallback):

@@ -17,6 +17,9 @@ import cloudpickle
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
 
+BY_EDGE = ("upstream_states", "upstream_mapped_states")
+"""Arguments of ``run_task`` that hold what was submitted before."""
+
 
 @dataclass(slots=True, eq=False)
 class Submitted:
@@ -80,7 +83,7 @@ class Submissions:
             The arguments by name; a state that is not there yet is a :class:`Submitted`.
         """
         edges = dict(enumerate(call["upstream_states"]))
-        by_edge = {name: {at: call[name][edges[at]] for at in edges if edges[at] in call[name]} for name in _BY_EDGE}
+        by_edge = {name: {at: call[name][edges[at]] for at in edges if edges[at] in call[name]} for name in BY_EDGE}
         parts: dict[tuple[str, Any], Any] = {}
         for name, argument in {**call, **by_edge, "edges": edges}.items():
             parts |= (
@@ -110,17 +113,16 @@ def run_submitted(shared: Blob, own: bytes, states: list[State]) -> State:
     Each run unpickles a copy of its own of what it shares: what it changes there changes no other.
     """
     parts = pickle.loads(shared.data) | map_submitted(pickle.loads(own), lambda submitted: states[submitted.future])
-    call: dict[str, Any] = {"context": {}, "edges": {}, **{name: {} for name in _BY_EDGE}}
+    call: dict[str, Any] = {"context": {}, "edges": {}, **{name: {} for name in BY_EDGE}}
     for (name, key), value in parts.items():
         if key is None:
             call[name] = value
         else:
             call[name][key] = value
     edges = call.pop("edges")
-    by_edge = {name: {edge: call[name][at] for at, edge in edges.items() if at in call[name]} for name in _BY_EDGE}
+    by_edge = {name: {edge: call[name][at] for at, edge in edges.items() if at in call[name]} for name in BY_EDGE}
     state: State = run_task(**{**call, **by_edge})
     return state
 
 
-_BY_EDGE = ("upstream_states", "upstream_mapped_states")
 _OWN = {("state", None), ("context", "map_index")}
