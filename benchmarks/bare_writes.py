@@ -20,7 +20,7 @@ SAME_OPTIONS: dict[str, Any] = {"use_dictionary": ["name", "kind"], "write_page_
 WRITERS = ["prefect_ds", "pandas", "pandas, same options", "pyarrow, same options"]
 
 PLACES: dict[str, list[tuple[Any, str]]] = {
-    "checksum": [(pandas_result_handler, "describe_file")],
+    "checksum": [(pandas_result_handler, "describe_staged")],
     "manifest": [
         (PandasResultHandler, "_manifest"),
         (manifest.Manifest, "to_json"),

@@ -167,7 +167,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
     arrays = [_decode(column, spec) for column, spec in zip(cells, specs, strict=True)]
     n_index = n_index_columns(schema)
     index = _decode_row_index(arrays[:n_index], schema["index"], n_rows)
-    frame = _frame_of(arrays[n_index:], index)
+    frame = _frame_of(map(_writable, arrays[n_index:]), index)
     frame.columns = _decode_index(schema["labels"])
     frame.attrs.update(schema.get("attrs", {}))
     return frame
@@ -175,17 +175,15 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
 
 def _frame_of(arrays: Iterable[Array], index: pd.Index) -> pd.DataFrame:
     # By series, because pandas would guess another dtype for an array of objects.
-    series = {
-        i: pd.Series(array if _is_writable(array) else array.copy(), index=index, dtype=array.dtype, copy=False)
-        for i, array in enumerate(arrays)
-    }
+    series = {i: pd.Series(array, index=index, dtype=array.dtype, copy=False) for i, array in enumerate(arrays)}
     return pd.DataFrame(series, index=index, copy=False)
 
 
-def _is_writable(array: Array) -> bool:
-    """Return whether a frame around the array can be changed in place; what pandas and pyarrow give often cannot."""
+def _writable(array: Array) -> Array:
+    """Return an array around which a frame can be changed in place; what pandas and pyarrow give often cannot."""
     below = [getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_left", "_right")]
-    return all(each.flags.writeable for each in (array, *below) if isinstance(each, np.ndarray))
+    is_writable = all(each.flags.writeable for each in (array, *below) if isinstance(each, np.ndarray))
+    return array if is_writable else array.copy()
 
 
 def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:

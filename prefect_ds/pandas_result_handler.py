@@ -13,7 +13,7 @@ from prefect_ds import cache
 from prefect_ds.formats import FrameFormat, frame_format
 from prefect_ds.manifest import Identity, Manifest, Match, Owner
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
-from prefect_ds.store import describe_file
+from prefect_ds.store import describe_file, describe_staged
 
 
 class PandasResultHandler(ResultHandler):
@@ -87,8 +87,7 @@ class PandasResultHandler(ResultHandler):
         store = self.store
         with store.staging(path) as file:
             encoded = self._format(path).encode(value, file)
-            file.seek(0)
-            part = describe_file(path, file.read(), len(encoded.frame))
+            part = describe_staged(path, file, len(encoded.frame))
             staged = store.files.finish(file)
             yield Draft((part,), encoded.frame.shape[1], encoded.schema, encoded.frame, encoded.note, staged)
 

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from prefect_ds.errors import (
     CheckpointNotFoundError,
@@ -478,6 +478,13 @@ class CheckpointStore:
 def describe_file(path: str, data: bytes, n_rows: int) -> Part:
     """Return the part that a file of these bytes is."""
     return replace(_part(name(path), data), n_rows=n_rows)
+
+
+def describe_staged(path: str, file: BinaryIO, n_rows: int) -> Part:
+    """Return the part that a staged file will be at ``path``, by reading it from its start to its end."""
+    file.seek(0)
+    sha256 = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+    return Part(name(path), file.tell(), sha256, n_rows)
 
 
 def _part(part_name: str, data: bytes) -> Part:
