@@ -12,16 +12,35 @@ import dask.dataframe as dd
 import pandas as pd
 from dask._task_spec import Task, TaskRef
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import Blockwise, Lengths, Literal, PartitionsFiltered, Projection
+from dask.dataframe.dask_expr._expr import (
+    Between,
+    Binop,
+    Blockwise,
+    Expr,
+    Filter,
+    Index,
+    Isin,
+    IsNa,
+    Lengths,
+    Literal,
+    NotNull,
+    PartitionsFiltered,
+    Projection,
+    Unaryop,
+    _DelayedExpr,
+    determine_column_projection,
+    is_filter_pushdown_available,
+)
 from dask.dataframe.dask_expr._reductions import Len
 from dask.dataframe.dask_expr.io import BlockwiseIO
 from dask.typing import Key
 
+from prefect_ds.dask.conditions import condition_of
 from prefect_ds.dask.parts import PartReader, PartWriter, StagedPart, frame_from_json, frame_to_json
 from prefect_ds.manifest import JSONObject, Part
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FrameSource:
     """A committed checkpoint as a lazy frame sees it."""
 
@@ -38,12 +57,18 @@ class FrameSource:
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return self.reader.__dask_tokenize__()
 
+    def __repr__(self) -> str:
+        return f"<Checkpoint: {self.reader.path}>"
+
 
 class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
-    """Dask's expression of a frame over a checkpoint: columns reach the files, lengths come from the manifest."""
+    """Dask's expression of a frame over a checkpoint: columns reach the files, lengths come from the manifest.
 
-    _parameters = ["source", "columns", "_partitions", "_series"]  # noqa: RUF012 - as Dask declares it
-    _defaults = {"columns": None, "_partitions": None, "_series": False}  # noqa: RUF012
+    So do filters: ``condition`` is one, and rows that do not meet it may be left out, in whole groups.
+    """
+
+    _parameters = ["source", "columns", "condition", "_partitions", "_series"]  # noqa: RUF012 - as Dask declares it
+    _defaults = {"columns": None, "condition": None, "_partitions": None, "_series": False}  # noqa: RUF012
     _absorb_projections = True
 
     @functools.cached_property
@@ -70,21 +95,61 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         if self.operand("columns") is not None:
             wanted = tuple(int(each) for each in self.source.meta.columns.get_indexer(self.columns))
         parts = self.source.partitions[index]
-        task = Task(name, self.source.reader, parts, wanted, _data_producer=True)
+        task = Task(name, self.source.reader, parts, wanted, self.condition, _data_producer=True)
         return Task(name, operator.getitem, task, self.columns[0]) if self._series else task
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
-        if isinstance(parent, Lengths):
+        if isinstance(parent, Filter):
+            return self._reading_less(parent, dependents)
+        if isinstance(parent, Lengths) and self.condition is None:
             return Literal(self._lengths)
-        if isinstance(parent, Len):
+        if isinstance(parent, Len) and self.condition is None:
             return Literal(sum(self._lengths))
+        if isinstance(parent, Index):
+            columns = cast(list[Any], determine_column_projection(self, parent, dependents))
+            fewer = [column for column in self.columns if column in columns]
+            less = self.substitute_parameters({"columns": fewer, "_series": False})
+            return None if fewer == self.columns else Index(less)
         if isinstance(parent, Projection):
             return super()._simplify_up(parent, dependents)
         return None
 
+    def _filter_passthrough_available(self, parent: Any, dependents: Any) -> bool:
+        # Asked by a filter, before it lets a projection come between it and this.
+        return self._reading_less(parent, dependents) is not None
+
+    def _reading_less(self, parent: Filter, dependents: Any) -> Filter | None:
+        """Return a filter over rows some of which are left out already, ``None`` where it tells nothing new.
+
+        Its predicate is computed of the same rows.
+        """
+        if parent.frame._name != self._name or not is_filter_pushdown_available(self, parent, dependents):
+            return None
+        predicate = parent.predicate
+        read = {each._name: each for each in [self, *predicate.find_operations(ReadCheckpoint)]}
+        same = ("source", "condition", "_partitions")
+        if not _is_by_row(predicate) or not all(
+            each.operand(name) == self.operand(name) for each in read.values() for name in same
+        ):
+            return None
+        condition = condition_of(predicate, lambda each: each._name in read)
+        if condition is None or condition == self.condition:
+            return None
+        for each in read.values():
+            predicate = predicate.substitute(each, each.substitute_parameters({"condition": condition}))
+        return Filter(self.substitute_parameters({"condition": condition}), predicate)
+
     @property
     def _lengths(self) -> tuple[int, ...]:
         return tuple(sum(part.n_rows for part in self.source.partitions[index]) for index in self._partitions)
+
+
+def _is_by_row(predicate: Any) -> bool:
+    """Return whether each value of a predicate depends on one row of a checkpoint alone."""
+    if not isinstance(predicate, Expr) or isinstance(predicate, ReadCheckpoint):
+        return True
+    by_row = (Between, Binop, Isin, IsNa, Literal, NotNull, Projection, Unaryop, _DelayedExpr)
+    return isinstance(predicate, by_row) and all(map(_is_by_row, predicate.operands))
 
 
 class WriteParts(Blockwise):

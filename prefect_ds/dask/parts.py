@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefect_ds.dask.conditions import Condition, has_order, may_hold
 from prefect_ds.dask.conform import conform
 from prefect_ds.dask.foreign import MISSING_KEY, fit_foreign, hive_keys
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, RoundTripError
@@ -244,8 +245,19 @@ class PartReader:
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return ("prefect_ds-checkpoint", self.path, self.content)
 
-    def __call__(self, parts: Sequence[Part], columns: Sequence[int] | None = None) -> pd.DataFrame:
+    def __call__(
+        self, parts: Sequence[Part], columns: Sequence[int] | None = None, where: Condition | None = None
+    ) -> pd.DataFrame:
         """Return one partition: the rows of its parts, with the columns at these positions.
+
+        Parameters
+        ----------
+        parts
+            They make up the partition.
+        columns
+            Their positions; ``None``: all.
+        where
+            Rows that do not meet it may be left out.
 
         Raises
         ------
@@ -256,11 +268,12 @@ class PartReader:
         """
         if not parts:
             return self.meta if columns is None else self.meta.iloc[:, list(columns)]
-        frames = [self.read(part, columns) for part in parts]
+        frames = [self.read(part, columns, where) for part in parts]
+        frames = [each for each in frames if len(each)] or frames[:1]
         frame = frames[0] if len(frames) == 1 else pd.concat(frames)
         return frame.sort_index(kind="stable") if self.sorts else frame
 
-    def read(self, part: Part, columns: Sequence[int] | None = None) -> pd.DataFrame:
+    def read(self, part: Part, columns: Sequence[int] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """Return the rows of one part."""
         try:
             stream = open_files(self.path, self.storage_options).open(f"{self.path}/{part.name}")
@@ -276,7 +289,7 @@ class PartReader:
                 footer = (parquet.metadata.metadata or {}).get(_FOOTER)
                 if footer is None:
                     return self._foreign(parquet, part, columns)
-                return self._ours(parquet, json.loads(footer), columns)
+                return self._ours(parquet, json.loads(footer), columns, where)
             except OSError as error:
                 if error.errno is not None:
                     raise
@@ -284,19 +297,34 @@ class PartReader:
             except (pa.ArrowException, UnkeepableError) as error:
                 raise self._refusal(part, str(error)) from error
 
-    def _ours(self, parquet: pq.ParquetFile, footer: JSONObject, columns: Sequence[int] | None) -> pd.DataFrame:
+    def _ours(
+        self, parquet: pq.ParquetFile, footer: JSONObject, columns: Sequence[int] | None, where: Condition | None
+    ) -> pd.DataFrame:
         schema, keys = footer["schema"], footer.get("partition_on")
         row = frame_from_json(keys) if keys else pd.DataFrame()
         wanted = list(range(self.meta.shape[1]) if columns is None else columns)
         in_file = [position for position, label in enumerate(self.meta.columns) if label not in row.columns]
         picked = [in_file.index(position) for position in wanted if position in in_file]
         names, n_columns = parquet.schema_arrow.names, len(in_file)
-        table = parquet.read(columns=[names[i] for i in picked] + names[n_columns:])
-        index = table.columns[len(picked) :] or [pd.RangeIndex(*schema["index"]["range"]).to_numpy()]
+        ordered = {
+            self.meta.columns[position]: names[i]
+            for i, (position, spec) in enumerate(zip(in_file, schema["columns"], strict=True))
+            if spec.keys() == {"dtype"} and has_order(self.meta.dtypes.iloc[position])
+        }
+        groups = _groups(parquet, where, ordered, row)
+        table = parquet.read_row_groups(groups, columns=[names[i] for i in picked] + names[n_columns:])
+        index, n_rows = table.columns[len(picked) :], schema["n_rows"]
+        if where is not None:
+            n_rows = _n_rows(parquet, groups)
+        if "range" in schema["index"]:
+            n_before = _n_rows(parquet, range(min(groups, default=0)))
+            span = range(*schema["index"]["range"])[n_before : n_before + n_rows]
+            schema["index"]["range"] = [span.start, span.stop, span.step]
+            index = index or [np.arange(span.start, span.stop, span.step)]
         cells = [*index, *table.columns[: len(picked)]]
         # Labels are the frame's, whatever a file can hold as a name.
         labels = to_table(pd.DataFrame(columns=range(len(picked))), _rules())[1]["labels"]
-        schema = {**schema, "columns": [schema["columns"][i] for i in picked], "labels": labels}
+        schema |= {"n_rows": n_rows, "columns": [schema["columns"][i] for i in picked], "labels": labels}
         specs = column_specs(schema)
         frame = from_table([_undictionaried(cell, spec) for cell, spec in zip(cells, specs, strict=True)], schema)
         frame.columns = (
@@ -400,6 +428,46 @@ def _with_index(flat: pd.DataFrame, schema: JSONObject) -> pd.DataFrame:
     labels = list(flat.columns[: n_index_columns(schema)])
     names = [None if name is None else label for name, label in zip(schema["index"]["names"], labels, strict=True)]
     return flat.set_index(labels).rename_axis(names)
+
+
+def _groups(
+    parquet: pq.ParquetFile, where: Condition | None, names: Mapping[Any, str], keys: pd.DataFrame
+) -> list[int]:
+    """Return the row groups from the first to the last that may have rows which meet a condition.
+
+    Parameters
+    ----------
+    parquet
+        The file.
+    where
+        The condition; ``None``: every row meets it.
+    names
+        Column labels to names in the file.
+    keys
+        One row with the values that all rows of the file have in further columns, or an empty frame.
+    """
+    metadata = parquet.metadata
+    if where is None:
+        return list(range(metadata.num_row_groups))
+    in_file = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+
+    def may(group: int) -> bool:
+        def range_of(label: Any) -> tuple[Any, Any] | None:
+            if label in keys.columns:
+                value = keys[label].iloc[0]
+                return None if pd.isna(value) else (value, value)
+            at = in_file.get(names.get(label, ""))
+            found = None if at is None else metadata.row_group(group).column(at).statistics
+            return (found.min, found.max) if found is not None and found.has_min_max else None
+
+        return may_hold(where, range_of)
+
+    wanted = [group for group in range(metadata.num_row_groups) if may(group)]
+    return list(range(wanted[0], wanted[-1] + 1)) if wanted else []
+
+
+def _n_rows(parquet: pq.ParquetFile, groups: Iterable[int]) -> int:
+    return sum(parquet.metadata.row_group(group).num_rows for group in groups)
 
 
 def _settled(table: pa.Table) -> pa.Table:

@@ -228,13 +228,13 @@ class TestLaziness:
     def test_only_the_columns_asked_for_are_read(self, tmp_path, monkeypatch):
         opened = handler(tmp_path, "events").write(frame(2)).value
         read: list[list[str]] = []
-        original = pq.ParquetFile.read
+        original = pq.ParquetFile.read_row_groups
 
-        def spy(self, columns=None, **kwargs):
+        def spy(self, groups, columns=None, **kwargs):
             read.append(columns)
-            return original(self, columns=columns, **kwargs)
+            return original(self, groups, columns=columns, **kwargs)
 
-        monkeypatch.setattr(pq.ParquetFile, "read", spy)
+        monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
 
         assert opened["value"].sum().compute() == expected(2)["value"].sum()
         assert read == [["value", "row"]] * 2

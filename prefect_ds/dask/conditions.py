@@ -1,0 +1,88 @@
+"""Which rows a filter asks for, as far as the statistics of a parquet file can tell that there are none of them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from dask.dataframe.dask_expr._expr import EQ, GE, GT, LE, LT, And, Expr, Or, Projection
+
+Condition = tuple[str, Any, Any]
+"""``(">", column, value)`` and the like, or ``("&" | "|", condition, condition)``."""
+
+_COMPARISONS: Final[dict[type[Expr], str]] = {LT: "<", LE: "<=", GT: ">", GE: ">=", EQ: "=="}
+_FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+_MAY_HOLD: Final[Mapping[str, Callable[[Any, Any, Any], bool]]] = {
+    "<": lambda smallest, largest, value: smallest < value,
+    "<=": lambda smallest, largest, value: smallest <= value,
+    ">": lambda smallest, largest, value: largest > value,
+    ">=": lambda smallest, largest, value: largest >= value,
+    "==": lambda smallest, largest, value: smallest <= value <= largest,
+}
+_SCALARS: Final = (bool, int, float, str, np.number, datetime, np.datetime64)
+
+
+def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition | None:
+    """Return what a predicate asks of the columns of a frame, ``None`` where it cannot be told.
+
+    Parameters
+    ----------
+    predicate
+        Dask's expression of a boolean series.
+    is_frame
+        Whether an expression is the frame, or some of its columns.
+    """
+    if isinstance(predicate, And | Or):
+        sides = [condition_of(side, is_frame) for side in (predicate.left, predicate.right)]
+        known = [side for side in sides if side is not None]
+        if len(known) == 2:
+            return "&" if isinstance(predicate, And) else "|", known[0], known[1]
+        # Rows for which one of two conditions must hold as well are among those for which the other does.
+        return known[0] if known and isinstance(predicate, And) else None
+    if type(predicate) not in _COMPARISONS:
+        return None
+    sign, left, right = _COMPARISONS[type(predicate)], predicate.left, predicate.right
+    if isinstance(right, Expr):
+        left, right, sign = right, left, _FLIPPED[sign]
+    is_column = isinstance(left, Projection) and left.ndim == 1 and is_frame(left.frame)
+    # A value unlike itself is none that statistics could be compared with.
+    if not is_column or not isinstance(right, _SCALARS) or right != right:
+        return None
+    return sign, left.columns[0], right
+
+
+def may_hold(condition: Condition, range_of: Callable[[Any], tuple[Any, Any] | None]) -> bool:
+    """Return whether there may be a row for which a condition holds.
+
+    Parameters
+    ----------
+    condition
+        As `condition_of` gave it.
+    range_of
+        Gives the smallest and the largest value of a column, ``None`` where they are not known. Missing values do not
+        count: no comparison holds for them.
+    """
+    sign, left, right = condition
+    if sign in ("&", "|"):
+        combine = operator.and_ if sign == "&" else operator.or_
+        return bool(combine(may_hold(left, range_of), may_hold(right, range_of)))
+    found = range_of(left)
+    if found is None:
+        return True
+    try:
+        return bool(_MAY_HOLD[sign](*found, right))
+    except (TypeError, ValueError):  # Unlike types: pandas is to say what that means.
+        return True
+
+
+def has_order(dtype: Any) -> bool:
+    """Return whether values of a dtype are compared by pandas as parquet's statistics are."""
+    return (
+        (pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype))
+        or isinstance(dtype, pd.StringDtype | pd.DatetimeTZDtype)
+        or pd.api.types.is_datetime64_dtype(dtype)
+    )
