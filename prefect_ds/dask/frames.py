@@ -71,10 +71,6 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     _defaults = {"columns": None, "condition": None, "_partitions": None, "_series": False}  # noqa: RUF012
     _absorb_projections = True
 
-    @functools.cached_property
-    def _name(self) -> str:
-        return f"read-checkpoint-{self.deterministic_token}"
-
     @property
     def columns(self) -> list[Any]:
         """Labels of the columns that are read."""
