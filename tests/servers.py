@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -277,4 +278,17 @@ def memory(folder: Path) -> Iterator[ObjectStore]:
     yield ObjectStore("memory", f"memory://{uuid.uuid4().hex}", {})
 
 
-SERVERS = {"memory": memory, "s3": moto, "az": azurite, "gs": google}
+@contextlib.contextmanager
+def real(folder: Path) -> Iterator[ObjectStore]:
+    """What the environment names, such as ``s3://bucket/prefix``; no emulator proves a real store."""
+    url = os.environ.get("PREFECT_DS_TEST_URL")
+    if not url:
+        pytest.skip("PREFECT_DS_TEST_URL names no folder of a real store, PREFECT_DS_TEST_OPTIONS its options as JSON")
+    options = json.loads(os.environ.get("PREFECT_DS_TEST_OPTIONS", "{}"))
+    store = ObjectStore("real", f"{url.rstrip('/')}/prefect_ds-{uuid.uuid4().hex[:8]}", options)
+    yield store
+    with contextlib.suppress(FileNotFoundError):
+        store.fs.rm(store.root, recursive=True)
+
+
+SERVERS = {"memory": memory, "s3": moto, "az": azurite, "gs": google, "real": real}
