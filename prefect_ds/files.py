@@ -381,13 +381,13 @@ class ObjectFiles:
         sizes = None
         try:
             with _told(path):
-                if kind == "folder":
-                    found = self.fs.find(path, detail=True)
-                    root = self.fs._strip_protocol(path).rstrip("/")
-                    if not found:
-                        return None
-                    info = found.get(root) or {"type": "directory"}
-                    sizes = _sizes(root, found)
+                found = self.fs.find(path, detail=True) if kind == "folder" else None
+                if found == {}:
+                    return None
+                root = self.fs._strip_protocol(path).rstrip("/")
+                # A file is found too: s3fs and gcsfs tell of it then, adlfs gives a list of its name.
+                if isinstance(found, dict) and root not in found:
+                    info, sizes = {"type": "directory"}, _sizes(root, found)
                 else:
                     info = self.fs.info(path)
         except FileNotFoundError:

@@ -63,7 +63,9 @@ def s3(start):
 
 
 @pytest.fixture(params=KINDS)
-def kind(request):
+def kind(request, store):
+    if store.name in ("az", "gs") and request.param in ("parquet", "pickle") and SCALE == 1:
+        pytest.skip("as csv; PREFECT_DS_TEST_SCALE=10 does all of them")
     return request.param
 
 
@@ -238,7 +240,7 @@ def test_an_empty_frame_comes_back(store, kind):
 @pytest.mark.parametrize("mebibytes", [6, 110])
 def test_a_large_object_is_put_whole_and_where_nothing_was(store, kind, mebibytes):
     """Above 100 MiB s3fs uploads in pieces, above 50 MiB gcsfs: the last request is the commit."""
-    if store.name == "memory" or (store.name != "s3" and mebibytes > 6 and SCALE == 1):
+    if mebibytes > 6 and (store.name != "s3" or kind == "folder") and SCALE == 1:
         pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
     rows = mebibytes * 2**20 // 8
     frame = pd.DataFrame({"x": pd.RangeIndex(rows).to_numpy() * 2654435761 % 2**61})
@@ -371,6 +373,17 @@ def test_parts_that_no_manifest_names_go_with_clean_and_a_persons_file_stays(sto
     assert "/data/a/notes.parquet" in left
     assert len(left) == 4
     assert there(store, "folder") == "1"
+
+
+def test_a_frame_over_parts_that_were_replaced_by_equal_ones_spoils_nothing(s3):
+    """Dask keeps one expression for equal tokens, and a part that is gone is not always damage."""
+    keep(handler_of(s3, "folder"), "1", frame=FRAMES["3"])
+    old = handler_of(s3, "folder").load(handler_of(s3, "folder").location)
+    keep(handler_of(s3, "folder"), "2", "next run", frame=FRAMES["3"])
+    assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
+    with pytest.raises(CheckpointNotFoundError, match="cannot be read: it was replaced since"):
+        old.compute(scheduler="sync")
+    assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
 
 
 # ------------------------------------------------------------------------------------------------ kills
