@@ -25,7 +25,7 @@ from servers import KEY, SECRET, SERVERS, Dropped
 from prefect_ds import DSTaskRunner, PandasResultHandler, cache, result_handler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError, CollisionError, DamagedCheckpointError
-from prefect_ds.files import open_files
+from prefect_ds.files import _open_files, open_files
 from prefect_ds.manifest import Identity, Owner
 
 FRAMES = {
@@ -64,8 +64,8 @@ def s3(start):
 
 @pytest.fixture(params=KINDS)
 def kind(request, store):
-    if store.name in ("az", "gs") and request.param in ("parquet", "pickle") and SCALE == 1:
-        pytest.skip("as csv; PREFECT_DS_TEST_SCALE=10 does all of them")
+    if store.name != "memory" and request.param in ("parquet", "pickle") and SCALE == 1:
+        pytest.skip("a file like csv; PREFECT_DS_TEST_SCALE=10 does all of them")
     return request.param
 
 
@@ -254,14 +254,15 @@ def test_a_large_object_is_put_whole_and_where_nothing_was(store, kind, mebibyte
 
 
 def test_a_look_is_never_answered_from_an_old_listing(store, kind):
-    ours, another = handler_of(store, kind), handler_of(store, kind)
+    ours, path = handler_of(store, kind).store, handler_of(store, kind).location
     for inputs in "012":
-        assert ours.look_up(ours.location).manifest is None
-        ours.store.files.names(f"{store.root}/data")
-        keep(another, inputs, inputs)
-        assert there(store, kind) == inputs
-        assert ours.look_up(ours.location).manifest.identity.inputs == {"x": inputs}
-        store.fs.rm(another.location, recursive=True)
+        assert ours.look_up(path, handler_of(store, kind).kind).manifest is None
+        ours.files.names(f"{store.root}/data")
+        _open_files.cache_clear()  # Another process has a file system of its own.
+        keep(handler_of(store, kind), inputs, inputs)
+        assert ours.look_up(path, handler_of(store, kind).kind).manifest.identity.inputs == {"x": inputs}
+        ours.files.names(f"{store.root}/data")
+        store.fs.rm(path, recursive=True)
 
 
 def test_the_same_bytes_for_other_inputs_count_for_those(store, kind):
@@ -341,21 +342,28 @@ def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(s3, 
         assert any(isinstance(each, CollisionError) for each in outcomes), outcomes
 
 
-def test_a_part_that_a_slow_writer_is_copying_is_not_in_the_way_of_a_fast_one(s3):
-    """A folder of parts whose manifest is not there yet is a write under way, not damage to be moved aside."""
-    slow, done = handler_of(s3, "folder"), []
+@pytest.mark.slow
+@pytest.mark.parametrize("inputs", ["1", "2"])
+@pytest.mark.parametrize("moment", ["part.", "folder.json"])
+def test_a_slow_writer_of_a_folder_and_a_fast_one_are_not_in_each_others_way(s3, inputs, moment):
+    """Parts whose manifest is not there yet belong to a write under way, and are no damage to be moved aside."""
+    requests, lock = [], threading.Lock()
 
     def before(request):
-        if request.startswith("PUT") and request.endswith("/folder.json") and not done:
-            done.append(request)
-            keep(handler_of(s3, "folder"), "2", "a fast run")
-            assert there(s3, "folder") == "2"
+        if not (request.startswith("PUT") and f"/{moment}" in request):
+            return
+        with lock:
+            requests.append(request)
+            is_last = len(requests) == (3 if moment == "part." else 1)
+        if is_last:
+            keep(handler_of(s3, "folder"), inputs, "a fast run")
+            assert there(s3, "folder") == inputs
 
     s3.proxy.before = before
-    keep(slow, "1", "a slow run")
-    assert done
+    keep(handler_of(s3, "folder"), "1", "a slow run")
     assert there(s3, "folder") == "1", "the later replaces the earlier, whole"
     assert not [each for each in names_below(s3) if "/set-aside/" in each]
+    assert len(names_below(s3, "data/a")) == 3, "who came second leaves no part"
     only_the_checkpoint_is_left(s3, "folder")
 
 
