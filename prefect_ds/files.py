@@ -11,6 +11,8 @@ import ctypes
 import errno
 import functools
 import hashlib
+import inspect
+import io
 import json
 import os
 import shutil
@@ -19,7 +21,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
@@ -34,16 +37,27 @@ FOLDER_STAMP = "folder"
 REPLACED = ".replaced"
 """Ends the name of a folder that made room for its successor."""
 
+Kind = Literal["file", "folder"]
+
+
+class StorageOptions(dict[str, Any]):
+    """What fsspec's file system takes. Credentials are among it: whoever prints it gets the names alone."""
+
+    def __repr__(self) -> str:
+        return f"<storage options: {', '.join(sorted(map(str, self))) or 'none'}>"
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """What a file system says of a path without reading it."""
 
-    kind: Literal["file", "folder"]
+    kind: Kind
     size_bytes: int
     """Of a file; 0 for a folder."""
     stamp: str
     """Changes with the data: size and time of change, or a store's tag."""
+    sizes: Mapping[str, int] | None = field(default=None, compare=False)
+    """Of a folder, where the look listed it anyway: what :meth:`Files.sizes` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +78,8 @@ class Files(Protocol):
     renames_folders: bool
     """Whether a folder of any size goes to its place in one step; if not, its files go one by one."""
 
-    def status(self, path: str) -> Status | None:
-        """Return what lies at the path, ``None`` for nothing."""
+    def status(self, path: str, kind: Kind = "file") -> Status | None:
+        """Return what lies at the path, ``None`` for nothing; ``kind``, what is to be expected, may spare a request."""
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
@@ -112,15 +126,15 @@ class Files(Protocol):
     def move(self, source: str, target: str) -> None:
         """Move a file or folder out of the way."""
 
-    def remove(self, path: str) -> None:
-        """Remove a file or folder; nothing there is fine."""
+    def remove(self, path: str, kind: Kind | None = None) -> None:
+        """Remove a file or folder; nothing there is fine. ``kind``, where it is known, may spare requests."""
 
     def sync(self, *paths: str) -> None:
         """Let these files and folders survive a power cut."""
 
 
 @functools.lru_cache(maxsize=64)
-def _open_files(protocol: str, options: str) -> Files:
+def _open_files(protocol: str, options: str, pid: int) -> Files:
     if protocol in ("file", "local"):
         return LocalFiles()
     # A listing kept by fsspec could hide what another process wrote.
@@ -142,7 +156,7 @@ def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Fi
     protocol, _ = split_protocol(url)
     options = dict(storage_options or {})
     try:
-        return _open_files(protocol or "file", json.dumps(options, sort_keys=True))
+        return _open_files(protocol or "file", json.dumps(options, sort_keys=True), os.getpid())
     except TypeError:  # Options that are no JSON (credential objects): no sharing between handlers then.
         return ObjectFiles(fsspec.filesystem(protocol, use_listings_cache=False, **options))
 
@@ -163,7 +177,7 @@ class LocalFiles:
 
     renames_folders = True
 
-    def status(self, path: str) -> Status | None:
+    def status(self, path: str, kind: Kind = "file") -> Status | None:
         """Return what lies at the path, ``None`` for nothing."""
         try:
             found = os.stat(path)
@@ -330,7 +344,7 @@ class LocalFiles:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.rename(source, target)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, kind: Kind | None = None) -> None:
         """Remove a file or folder; nothing there is fine."""
         try:
             os.unlink(path)
@@ -358,37 +372,48 @@ class ObjectFiles:
 
     def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
         self.fs = fs
+        # One GET. s3fs would ask for the size, then send several: some could answer with what was put meanwhile.
+        takes = inspect.signature(getattr(fs, "_cat_file", fs.cat_file)).parameters
+        self._one_get = {"max_concurrency": 1} if "max_concurrency" in takes else {}
 
-    def status(self, path: str) -> Status | None:
-        """Return what lies at the path, ``None`` for nothing."""
+    def status(self, path: str, kind: Kind = "file") -> Status | None:
+        """Return what lies at the path, ``None`` for nothing; a folder is asked for by listing it."""
+        sizes = None
         try:
-            info = self.fs.info(path)
+            with _told(path):
+                found = self.fs.find(path, detail=True) if kind == "folder" else None
+                if found == {}:
+                    return None
+                root = self.fs._strip_protocol(path).rstrip("/")
+                # A file is found too: s3fs and gcsfs tell of it then, adlfs gives a list of its name.
+                if isinstance(found, dict) and root not in found:
+                    info, sizes = {"type": "directory"}, _sizes(root, found)
+                else:
+                    info = self.fs.info(path)
         except FileNotFoundError:
             return None
         if info["type"] == "directory":
-            return Status("folder", 0, FOLDER_STAMP)
+            return Status("folder", 0, FOLDER_STAMP, sizes)
         size = int(info["size"])
         tags = [str(info[key]) for key in _TAGS if info.get(key) is not None]
         return Status("file", size, f"{size:x}-{hashlib.sha256(repr(tags).encode()).hexdigest()[:24]}")
 
     def read_bytes(self, path: str) -> bytes:
         """Return an object's bytes."""
-        return bytes(self.fs.cat_file(path))
+        with _told(path):
+            return bytes(self.fs.cat_file(path, **self._one_get))
 
     def create(self, path: str, data: bytes) -> None:
-        """Write an object that is not there yet, or raise ``FileExistsError``."""
-        self._make_parent(path)
-        self.fs.pipe_file(path, data, mode="create")
+        """Write an object that is not there yet, or raise ``FileExistsError``; some stores do not look."""
+        self._pipe(path, data, mode="create")
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object in one step, whatever is there."""
-        self._make_parent(path)
-        self.fs.pipe_file(path, data)
+        self._pipe(path, data)
 
     def open(self, path: str) -> BinaryIO:
         """Return an object open for reading."""
-        file: BinaryIO = self.fs.open(path, "rb")
-        return file
+        return cast(BinaryIO, _ObjectReader(self.fs, path))
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
@@ -396,25 +421,25 @@ class ObjectFiles:
         with tempfile.TemporaryFile(prefix="prefect_ds-") as file:
             yield file
             file.seek(0)
-            self._make_parent(path)
-            self.fs.pipe_file(path, file.read())
+            self._pipe(path, file.read())
 
     def names(self, folder: str) -> list[str]:
         """Return the names below a prefix, as it is now."""
         try:
-            return [name(str(found).rstrip("/")) for found in self.fs.ls(folder, detail=False)]
+            with _told(folder):
+                return [name(str(found).rstrip("/")) for found in self.fs.ls(folder, detail=False)]
         except FileNotFoundError:
             return []
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the path below the prefix and the bytes of each object, in order."""
-        root = self.fs._strip_protocol(folder).rstrip("/")
-        found = self.fs.find(folder, detail=True).items()
-        return {str(path).removeprefix(root).lstrip("/"): int(info["size"]) for path, info in sorted(found)}
+        with _told(folder):
+            return _sizes(self.fs._strip_protocol(folder).rstrip("/"), self.fs.find(folder, detail=True))
 
     def modified(self, path: str) -> float:
         """Return when the object, or the last one of a prefix, was written, in seconds since the epoch."""
-        times = [self.fs.modified(each).timestamp() for each in self.fs.find(path)]
+        with _told(path):
+            times = [self.fs.modified(each).timestamp() for each in self.fs.find(path)]
         if not times:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return float(max(times))
@@ -435,7 +460,7 @@ class ObjectFiles:
         return Staged(folder, None, names)
 
     def place(self, staged: Staged, path: str) -> None:
-        """PUT where nothing is."""
+        """PUT where nothing is. The objects of a folder go beside what is there."""
         if staged.names:
             self._copy_folder(staged, path)
             return
@@ -449,49 +474,141 @@ class ObjectFiles:
             return
         with open(staged.path, "rb") as file:
             # Never `with fs.open(...)`: an error inside it publishes half an object.
-            self.fs.pipe_file(path, file.read())
+            self.put(path, file.read())
 
     def link(self, source: str, target: str) -> None:
         """Copy, inside the store."""
-        self._make_parent(target)
-        self.fs.cp_file(source, target)
+        self._into(target, lambda: self.fs.cp_file(source, target), source)
 
     def _copy_folder(self, staged: Staged, path: str) -> None:
-        for here, there in staged.names.items():
-            self.link(f"{staged.path}/{here}", f"{path}/{there}")
+        _each(lambda pair: self.link(f"{staged.path}/{pair[0]}", f"{path}/{pair[1]}"), staged.names.items())
 
     def move(self, source: str, target: str) -> None:
         """Copy, then delete."""
         # Neither mv nor rm: both take `[`, `*` and `?` in a name for a pattern.
-        for below in self._below(source):
-            self.link(f"{source}{below}", f"{target}{below}")
+        _each(lambda below: self.link(f"{source}{below}", f"{target}{below}"), self._below(source))
         self.remove(source)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, kind: Kind | None = None) -> None:
         """Remove an object or prefix; nothing there is fine."""
-        with contextlib.suppress(FileNotFoundError):
-            for below in self._below(path):
-                self.fs.rm_file(f"{path}{below}")
-            # Memory and SFTP have folders that outlive their files.
-            for folder in sorted(self.fs.find(path, withdirs=True), reverse=True):
-                self.fs.rmdir(folder)
-            if self.status(path) is not None:
-                self.fs.rmdir(path)
+        with contextlib.suppress(FileNotFoundError), _told(path):
+            if kind == "file":
+                self.fs.rm_file(path)
+                return
+            _each(lambda below: self.remove(f"{path}{below}", "file"), self._below(path))
+            if self._has_folders(path):
+                for folder in sorted(self.fs.find(path, withdirs=True), reverse=True):
+                    self.fs.rmdir(folder)
+                if self.status(path) is not None:
+                    self.fs.rmdir(path)
 
     def sync(self, *paths: str) -> None:
         """Do nothing: a PUT that was answered is kept."""
 
     def _below(self, path: str) -> list[str]:
         """Return what follows ``path`` in the names of the objects there: nothing for a file."""
-        if self.fs.info(path)["type"] != "directory":
-            return [""]
-        return [f"/{each}" for each in self.sizes(path)]
+        status = self.status(path, "folder")
+        if status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return [""] if status.kind == "file" else [f"/{each}" for each in status.sizes or ()]
 
-    def _make_parent(self, path: str) -> None:
-        # Memory and SFTP have folders; object stores answer at once without a request.
-        self.fs.makedirs(parent(path), exist_ok=True)
+    def _has_folders(self, path: str) -> bool:
+        """Whether it has folders that outlive their files, as memory and SFTP have: its paths start with a slash."""
+        return bool(self.fs._strip_protocol(path).startswith("/"))
+
+    def _pipe(self, path: str, data: bytes, **mode: str) -> None:
+        self._into(path, lambda: self.fs.pipe_file(path, data, **mode))
+
+    def _into(self, path: str, write: Callable[[], Any], source: str | None = None) -> None:
+        """Write an object; make its folder first where it has to be and is not there."""
+        # Not ahead of each write: drivers ask for the bucket then, and some make one for a typing error.
+        try:
+            with _told(path):
+                write()
+        except FileNotFoundError:
+            if self._has_folders(path):
+                self.fs.makedirs(parent(path), exist_ok=True)
+            elif source is None:
+                bucket = self.fs._strip_protocol(path).partition("/")[0]
+                raise FileNotFoundError(
+                    errno.ENOENT,
+                    f"there is no bucket or container {bucket!r}: make it, or correct the URL or storage_options",
+                    path,
+                ) from None
+            with _told(path):
+                write()
 
 
+class _ObjectReader(io.RawIOBase):
+    """An object open for reading, which tells of a lost connection as a disk does of an error: with a number."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, path: str) -> None:
+        self._path = path
+        with _told(path):
+            self._file = fs.open(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def read(self, size: int | None = -1) -> bytes:
+        with _told(self._path):
+            return bytes(self._file.read(-1 if size is None else size))
+
+    def readinto(self, buffer: Any) -> int:
+        with _told(self._path):
+            return int(self._file.readinto(buffer))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Turn what a driver raises into an ``OSError`` with a number, the path, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise PermissionError(errno.EACCES, f"{_NO_ACCESS} ({error})", path) from error
+        if isinstance(error, TimeoutError | ConnectionError) or (type(error) is OSError and error.filename is None):
+            raise OSError(error.errno or errno.EIO, f"{type(error).__name__}: {error}", path) from error
+        raise
+    except Exception as error:
+        # Each driver has classes of its own: azure.core's, botocore's, aiohttp's, gcsfs.retry.HttpError.
+        status = str(getattr(error, "status_code", None) or getattr(error, "code", None))
+        known = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 409: errno.EBUSY, 412: errno.EEXIST}
+        code = known.get(int(status), errno.EIO) if status.isdigit() else errno.EIO
+        what = f"{type(error).__name__}: {error}"
+        raise OSError(code, f"{_NO_ACCESS} ({what})" if code == errno.EACCES else what, path) from error
+
+
+_NO_ACCESS = "the store refuses: are the credentials in storage_options right, and do they allow this?"
+
+
+def _sizes(root: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the path below the root, and the size, of each object that a listing gave."""
+    return {str(path).removeprefix(root).lstrip("/"): int(info["size"]) for path, info in sorted(found.items())}
+
+
+def _each(action: Callable[[Any], object], items: Iterable[Any]) -> None:
+    """Do something with each item, some at a time: each is a request or two, which mostly wait."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(action, items):
+            pass
+
+
+_AT_ONCE = 16
 _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "created", "mtime", "modified", "LastModified")
 
 

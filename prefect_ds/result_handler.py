@@ -25,7 +25,7 @@ from prefect.engine.result import Result
 
 from prefect_ds import cache
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, TemplateError
-from prefect_ds.files import Staged, open_files
+from prefect_ds.files import Staged, StorageOptions, open_files
 from prefect_ds.identity import digest
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
 from prefect_ds.path_template import PathTemplate
@@ -108,7 +108,7 @@ class ResultHandler(Result, abc.ABC):
             raise ValueError(f"durability={durability!r}: it is one of {', '.join(map(repr, get_args(Durability)))}")
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
-        self.storage_options = dict(storage_options or {})
+        self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = match
         self.durability: Durability = durability
         # Workers may stand in other folders: what a relative path means is settled here.
@@ -160,7 +160,7 @@ class ResultHandler(Result, abc.ABC):
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        found = _with_retries(lambda: self.store.look_up(path))
+        found = _with_retries(lambda: self.store.look_up(path, self.kind))
         if found.kind != "foreign":
             return found
         status = self.store.files.status(path)

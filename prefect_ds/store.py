@@ -13,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import logging
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from prefect_ds.errors import (
     ManifestError,
     NewerFormatError,
 )
-from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Staged, Status, name, open_files, parent
+from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Kind, Staged, Status, name, open_files, parent
 from prefect_ds.manifest import Manifest, Part
 from prefect_ds.path_template import SIDE_FOLDER
 
@@ -63,8 +64,15 @@ class CheckpointStore:
         """Return the store of the file system that a path or URL names."""
         return cls(open_files(url, storage_options))
 
-    def look_up(self, path: str) -> Found:
+    def look_up(self, path: str, kind: Kind = "file") -> Found:
         """Say what lies at ``path``; reads no data unless the data were touched since they were written.
+
+        Parameters
+        ----------
+        path
+            Where to look.
+        kind
+            What is expected there: spares an object store a question.
 
         Raises
         ------
@@ -72,10 +80,10 @@ class CheckpointStore:
             A later prefect_ds wrote the checkpoint.
         """
         while True:
-            status = self.files.status(path)
+            status = self.files.status(path, kind)
             if status is None:
                 filed = self.files.names(self._folder(path))
-                if filed and self._put_back(path, filed):
+                if filed and self.files.renames_folders and self._put_back(path, filed):
                     continue
                 if filed:
                     return Found("missing", reason="its data were gone, only the manifest was left")
@@ -89,7 +97,7 @@ class CheckpointStore:
         problem = ""
         try:
             manifest = self._manifest(self._filed(path, status.stamp))
-            if status.stamp != FOLDER_STAMP or self._has_parts(path, manifest):
+            if status.stamp != FOLDER_STAMP or self._has_parts(path, status, manifest):
                 return Found("committed", manifest)
             problem = "parts of it are gone, or of another size"
         except NewerFormatError:
@@ -128,6 +136,8 @@ class CheckpointStore:
                 except OSError as error:  # A read-only folder: then its bytes prove it each time.
                     logger.debug("%s: cannot file its manifest anew: %s", path, error)
                 return Found("committed", manifest)
+        if status.stamp == FOLDER_STAMP and not problem and self._is_under_way(path, manifests):
+            return Found("missing", reason="only parts of a write that was stopped, or goes on, were there")
         if manifests and not problem and all(manifest.adopted for manifest in manifests):
             return Found("foreign", reason="it was put there by hand, and changed since", stamp=status.stamp)
         return Found("damaged", reason=problem or "its bytes were not those that were written", stamp=status.stamp)
@@ -240,9 +250,9 @@ class CheckpointStore:
         # Filed first, looked second: of two writers at least one sees the other's manifest.
         self._refuse_collision(path, manifest)
         while True:
-            found = self.look_up(path)
+            found = self.look_up(path, manifest.kind)
             if found.manifest is not None and _same_result(found.manifest, manifest):
-                self.files.remove(filed)
+                self.files.remove(filed, "file")
                 return found.manifest
             is_ours = found.manifest is not None and not found.manifest.adopted
             if found.manifest is not None and found.manifest.adopted:
@@ -257,6 +267,8 @@ class CheckpointStore:
                     self.files.replace(staged, path)
                 else:
                     self.files.place(staged, path)
+                if staged.stamp is None:
+                    manifest = self._file_placed(path, manifest, found.manifest)
                 break
             except FileExistsError:
                 continue  # Someone was first: look again at what lies there now.
@@ -264,8 +276,7 @@ class CheckpointStore:
                 if found.manifest is None or self.files.status(path) is not None:
                     raise
         if staged.stamp is None:
-            manifest = self._file_placed(path, manifest, found.manifest)
-            self.files.remove(filed)
+            self.files.remove(filed, "file")
         if found.manifest is not None:
             self._drop(path, found.manifest, manifest)
         # Who saw our manifest gave up before our data were in place, and left its own for us to see.
@@ -355,20 +366,37 @@ class CheckpointStore:
             # Where no readable manifest answers to the data, any of them may still prove the data by their bytes.
             if in_place is None or self._is_readable(in_place):
                 leftovers += [each for each in filed if each != in_place]
+            if in_place is not None and status is not None and status.stamp == FOLDER_STAMP:
+                leftovers += self._stray_parts(f"{folder}/{checkpoint}", in_place, newest)
         removed = [each for each in leftovers if self._is_older(each, newest)]
         if not dry_run:
             for each in removed:
                 self.files.remove(each)
         return removed
 
+    def _stray_parts(self, path: str, in_place: str, newest: float) -> list[str]:
+        """Return the parts that stopped writers, or one of two at a time, left in a store's folder."""
+        parts = [each for each in self.files.sizes(path) if _PART_IN_STORE.fullmatch(name(each))]
+        # Listed first, asked second: a part that is on its way has a manifest by now.
+        manifests = dict(self._manifests(path))
+        if in_place not in manifests:
+            return []
+        named = {
+            part
+            for filed, manifest in manifests.items()
+            if filed == in_place or not self._is_older(filed, newest)
+            for part in _names(manifest)
+        }
+        return [f"{path}/{each}" for each in parts if each not in named]
+
     def _refuse_collision(self, path: str, manifest: Manifest) -> None:
-        for filed, other in self._manifests(path):
+        own = self._filed(path, manifest.stamp or manifest.attempt)
+        for filed, other in self._manifests(path, but=own):
             if not _collide(manifest, other):
                 continue
             # Neither result may pass for the other's: what is in place goes, and no manifest of the two stays in force.
             status = self.files.status(path)
-            ours = self._filed(path, manifest.stamp or manifest.attempt)
-            if status is not None and self._filed(path, status.stamp) in (filed, ours):
+            if status is not None and self._filed(path, status.stamp) in (filed, own):
                 self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run", status.stamp)
             why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
             raise CollisionError(
@@ -388,24 +416,37 @@ class CheckpointStore:
                 return True
         return False
 
-    def _has_parts(self, path: str, manifest: Manifest) -> bool:
-        sizes = self.files.sizes(path)
+    def _has_parts(self, path: str, status: Status, manifest: Manifest) -> bool:
+        sizes = self.files.sizes(path) if status.sizes is None else status.sizes
         return all(sizes.get(part.name) == part.size_bytes for part in manifest.parts)
 
     def _drop(self, path: str, replaced: Manifest, manifest: Manifest) -> None:
         """Remove what a successor leaves of a checkpoint: its manifest, and parts that lie beside the new ones."""
         if replaced.stamp != manifest.stamp:
-            self.files.remove(self._filed(path, replaced.stamp))
+            self.files.remove(self._filed(path, replaced.stamp), "file")
         elif manifest.kind == "folder":
-            for gone in sorted(_names(replaced) - _names(manifest)):
-                self.files.remove(f"{path}/{gone}")
+            self._drop_copies(path, replaced, manifest)
+
+    def _drop_copies(self, path: str, gone: Manifest, there: Manifest) -> None:
+        """Remove the parts of a folder that lie beside those in force."""
+        if there.stamp == FOLDER_STAMP:
+            for part in sorted(_names(gone) - _names(there)):
+                self.files.remove(f"{path}/{part}", "file")
 
     def _file_placed(self, path: str, manifest: Manifest, replaced: Manifest | None) -> Manifest:
         """File a manifest under the stamp that a store gave its object, or that all its folders have."""
         if manifest.kind == "folder":
             manifest = replace(manifest, stamp=FOLDER_STAMP)
             # This is the commit: parts of two generations may lie at the path, and the manifest says which count.
-            self.files.put(self._filed(path, FOLDER_STAMP), manifest.to_json().encode())
+            filed_folder, data = self._filed(path, FOLDER_STAMP), manifest.to_json().encode()
+            try:
+                (self.files.create if replaced is None else self.files.put)(filed_folder, data)
+            except FileExistsError:
+                there = self.look_up(path, "folder").manifest
+                if there is not None:  # Another writer was first, and what it committed holds.
+                    self._drop_copies(path, manifest, there)
+                    raise
+                self.files.put(filed_folder, data)
             return manifest
         status = self.files.status(path)
         # Whoever wrote since has filed a manifest before, which is still there, by attempt or by stamp.
@@ -418,7 +459,8 @@ class CheckpointStore:
         if status is None or not is_ours:
             return manifest  # Replaced already, and its successor has a manifest of its own.
         manifest = replace(manifest, stamp=status.stamp)
-        self._file(path, manifest)
+        # The same bytes in the same second have the same stamp: the manifest there may be of other inputs.
+        self._refile(path, manifest)
         return manifest
 
     def _holds(self, path: str, status: Status, manifest: Manifest) -> bool:
@@ -443,13 +485,6 @@ class CheckpointStore:
         except FileNotFoundError:
             return False  # Its writer was faster.
 
-    def _file(self, path: str, manifest: Manifest) -> str:
-        filed = self._filed(path, manifest.stamp or manifest.attempt)
-        # A manifest with this stamp describes these bytes already: another reader found them unfiled too.
-        with contextlib.suppress(FileExistsError):
-            self.files.create(filed, manifest.to_json().encode())
-        return filed
-
     def _staging(self, path: str) -> str:
         return f"{parent(path)}/{SIDE_FOLDER}/staging"
 
@@ -462,17 +497,29 @@ class CheckpointStore:
     def _manifest(self, filed: str) -> Manifest:
         return Manifest.from_json(self.files.read_bytes(filed))
 
-    def _manifests(self, path: str) -> Iterator[tuple[str, Manifest]]:
-        """Yield every readable manifest that was ever filed for ``path`` and not cleared, with its file."""
+    def _is_under_way(self, path: str, manifests: list[Manifest]) -> bool:
+        """Whether all that lies in a store's folder was copied there by writers that have not committed it."""
+        unfinished = [each for each in manifests if each.stamp is None]
+        named = {part for each in unfinished for part in _names(each)}
+        return bool(unfinished) and self.files.sizes(path).keys() <= named
+
+    def _manifests(self, path: str, *, but: str = "") -> Iterator[tuple[str, Manifest]]:
+        """Yield every readable manifest filed for ``path`` and not cleared, with its file; all ``but`` one."""
         folder = self._folder(path)
         for each in sorted(self.files.names(folder)):
             filed = f"{folder}/{each}"
+            if filed == but:
+                continue
             try:
                 yield filed, self._manifest(filed)
             except NewerFormatError:
                 raise
             except (FileNotFoundError, ManifestError):
                 continue  # Cleared by its writer since the listing; or torn by a kill, and so never in force.
+
+
+# What a handler names a part in an object store; nothing else in a folder is ever taken for ours.
+_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}\.parquet")
 
 
 def describe_file(path: str, data: bytes, n_rows: int) -> Part:

@@ -54,8 +54,9 @@ class FrameSource:
         """The empty frame that Dask held when it was written."""
         return self.reader.meta
 
-    def __dask_tokenize__(self) -> tuple[str, str, str]:
-        return self.reader.__dask_tokenize__()
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        # Names too: Dask keeps one expression per token, and in an object store equal data have parts of other names.
+        return (*self.reader.__dask_tokenize__(), [[part.name for part in parts] for parts in self.partitions])
 
     def __repr__(self) -> str:
         return f"<Checkpoint: {self.reader.path}>"

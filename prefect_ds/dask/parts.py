@@ -350,7 +350,11 @@ class PartReader:
         """Return the error for a part that is not the one the frame was made over; set aside what is damaged."""
         store = CheckpointStore(open_files(self.path, self.storage_options))
         found = store.look_up(self.path)
-        if found.kind in ("missing", "foreign") or (found.manifest and found.manifest.content != self.content):
+        there = found.manifest
+        # In an object store each write has part names of its own, also one of equal data.
+        if found.kind in ("missing", "foreign") or (
+            there and (there.content != self.content or part.name not in {each.name for each in there.parts})
+        ):
             why = found.reason or "it was replaced since"
             return CheckpointNotFoundError(
                 f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
