@@ -184,10 +184,21 @@ class Damage:
 
 
 _GONE = "its data were gone, only the manifest was left"
+_CUT = r"part 'part\.00001\.parquet' had \d+ bytes, was written with \d+"
+
+
+def _counted_otherwise(text: bytes) -> bytes:
+    return text.replace(b'"n_rows":6', b'"n_rows":7').replace(b'"n_rows":3', b'"n_rows":4')
+
+
+def _other_year(text: bytes) -> bytes:
+    return flipped(text, text.index(b'"written_at"') + len('"written_at":"202'), bit=0)
+
+
 DAMAGES = {
-    "truncated": Damage(rewritten(lambda data: data[:-5]), OTHER_BYTES, r"part 'part\.00001\.parquet' had \d+ bytes, was written with \d+"),
-    "emptied": Damage(rewritten(lambda data: b""), OTHER_BYTES, r"part 'part\.00001\.parquet' had 0 bytes, was written with \d+"),
-    "appended": Damage(rewritten(lambda data: data + b"\n"), OTHER_BYTES, r"part 'part\.00001\.parquet' had \d+ bytes, was written with \d+"),
+    "truncated": Damage(rewritten(lambda data: data[:-5]), OTHER_BYTES, _CUT),
+    "emptied": Damage(rewritten(lambda data: b""), OTHER_BYTES, _CUT),
+    "appended": Damage(rewritten(lambda data: data + b"\n"), OTHER_BYTES, _CUT),
     "bit-flipped": Damage(rewritten(flipped), OTHER_BYTES, shows_in_folder=False),
     "bit-flipped without a trace": Damage(rewritten(flipped, seen=False), "", shows=False, shows_in_folder=False),
     "swapped": Damage(swapped, OTHER_BYTES, both=True),
@@ -196,11 +207,11 @@ DAMAGES = {
     "manifest truncated": Damage(in_manifest(lambda text: text[:-7]), r"not a manifest: JSONDecodeError.*"),
     "manifest emptied": Damage(in_manifest(lambda text: b""), r"not a manifest: JSONDecodeError.*"),
     "manifest foreign": Damage(foreign_manifest, OTHERS_MANIFEST),
-    "manifest of something else": Damage(in_manifest(lambda text: b'{"a": 1}'), r"not a manifest: KeyError\('manifest'\)"),
+    "manifest of something else": Damage(in_manifest(lambda text: b'{"a": 1}'), r"not a manifest: KeyError.*"),
     "manifest of an older format": Damage(of_format(0), "not a manifest: there never was a format 0"),
-    "manifest edited by hand": Damage(in_manifest(lambda text: text.replace(b'"n_rows":6', b'"n_rows":7').replace(b'"n_rows":3', b'"n_rows":4')), TORN),
-    "manifest bit-flipped": Damage(in_manifest(lambda text: flipped(text, text.index(b'"written_at"') + 16, bit=0)), TORN),
-}  # fmt: skip
+    "manifest edited by hand": Damage(in_manifest(_counted_otherwise), TORN),
+    "manifest bit-flipped": Damage(in_manifest(_other_year), TORN),
+}
 
 CASES = [
     pytest.param(kind, damage, id=f"{kind}-{damage}", marks=[] if kind in ("csv", FOLDER) else [pytest.mark.slow])
