@@ -534,7 +534,7 @@ def _names(manifest: Manifest) -> set[str]:
 
 
 def _same_bytes(parts: tuple[Part, ...], there: tuple[Part, ...], status: Status) -> bool:
-    ours, theirs = ({(part.name, part.sha256) for part in each} for each in (parts, there))
+    ours, theirs = ({(part.name, part.size_bytes, part.sha256) for part in each} for each in (parts, there))
     # In an object store the parts of a successor may lie beside them already.
     return ours <= theirs if status.stamp == FOLDER_STAMP else ours == theirs
 
