@@ -129,7 +129,7 @@ def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path, kind):
-    for number in range(ROUNDS):
+    for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
         answers = race(*[partial(keep, str(folder), kind, version, "run", version) for version in range(RACES)])
         collided = [answer for answer in answers if isinstance(answer, CollisionError)]
@@ -150,7 +150,7 @@ def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_children_of_one_run_with_equal_inputs_share_one_result(race, tmp_path, kind):
-    for number in range(ROUNDS):
+    for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
         answers = race(*[partial(keep, str(folder), kind, 7, "run", index) for index in range(RACES)])
         assert len(set(answers)) == 1, answers
