@@ -8,12 +8,16 @@ import importlib.util
 import inspect
 import io
 import json
+import pickle
 import shutil
 import tempfile
+import threading
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, Final, TypeAlias
 from xml.etree import ElementTree
 
@@ -455,7 +459,7 @@ def _read_hdf(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 
 def _write_hdf_file(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _hdf_lock:
         path = Path(folder, "frame.h5")
         frame.to_hdf(path, **kwargs)
         with path.open("rb") as written:
@@ -466,7 +470,60 @@ def _read_hdf_file(data: bytes, kwargs: Kwargs) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "frame.h5")
         path.write_bytes(data)
-        return _pandas.read_hdf(path, **kwargs)
+        with _values_only():
+            return _pandas.read_hdf(path, **kwargs)
+
+
+_hdf_lock: Final = threading.RLock()
+"""PyTables is not for several threads at once."""
+
+
+class _ValuesUnpickler(pickle.Unpickler):
+    """Loads what pandas pickles into HDF5 files: text, numbers, dates, lists of them, and nothing that runs code."""
+
+    _modules: Final = frozenset({"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "datetime", "decimal"})
+    _names: Final = frozenset(
+        {"ndarray", "dtype", "scalar", "_reconstruct", "date", "time", "datetime", "timedelta", "timezone", "Decimal"}
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        offset = getattr(pd.tseries.offsets, name, None) if module == "pandas._libs.tslibs.offsets" else None
+        if offset is not None or (module in self._modules and name in self._names):
+            return offset or super().find_class(module, name)
+        raise _RefusedError(f"it holds a pickled {module}.{name}, and only file type pickle loads such")
+
+
+class _RefusedError(pickle.UnpicklingError):
+    """A pickle holds more than values."""
+
+
+@contextmanager
+def _values_only() -> Iterator[None]:
+    """Keep PyTables from running the code of a pickle while this thread reads a file.
+
+    It unpickles attributes and arrays of objects as soon as it opens a file, with no way to tell it not to.
+    """
+    tables, here = importlib.import_module("tables"), threading.get_ident()
+    refused: list[_RefusedError] = []
+
+    def loads(data: bytes, **options: Any) -> Any:
+        if threading.get_ident() != here:  # The user's own file.
+            return pickle.loads(data, **options)
+        try:
+            return _ValuesUnpickler(io.BytesIO(data), **options).load()
+        except _RefusedError as error:
+            refused.append(error)  # PyTables goes on with the bytes.
+            raise
+
+    with _hdf_lock:
+        guarded = SimpleNamespace(**{**vars(pickle), "loads": loads})
+        try:
+            tables.attributeset.pickle = tables.atom.pickle = guarded
+            yield
+        finally:
+            tables.attributeset.pickle = tables.atom.pickle = pickle
+            if refused:
+                raise refused[0]
 
 
 def _write_html(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:

@@ -13,7 +13,7 @@ from prefect_ds import cache
 from prefect_ds.formats import FrameFormat, frame_format
 from prefect_ds.manifest import Identity, Manifest, Match, Owner
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
-from prefect_ds.store import describe_file, describe_staged
+from prefect_ds.store import Check, describe_file, describe_staged
 
 
 class PandasResultHandler(ResultHandler):
@@ -30,7 +30,7 @@ class PandasResultHandler(ResultHandler):
     read_kwargs, write_kwargs
         Given to pandas' reader and writer, and win over what the handler would choose. Where they change the data
         (``usecols``, ``float_format``), the task's result is what the file gives, on the first run as on every other.
-    storage_options, match, durability
+    storage_options, match, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -63,6 +63,7 @@ class PandasResultHandler(ResultHandler):
         storage_options: Mapping[str, Any] | None = None,
         match: Match = "inputs",
         durability: Durability = "process",
+        check: Check = "size",
     ) -> None:
         super().__init__(
             path,
@@ -71,6 +72,7 @@ class PandasResultHandler(ResultHandler):
             storage_options=storage_options,
             match=match,
             durability=durability,
+            check=check,
         )
         self.file_type = file_type.lower()
         self._format(self.location or "")

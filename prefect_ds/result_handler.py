@@ -30,7 +30,7 @@ from prefect_ds.identity import digest
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference
-from prefect_ds.store import CheckpointStore, Found
+from prefect_ds.store import Check, CheckpointStore, Found
 
 Durability = Literal["process", "power"]
 """What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
@@ -87,6 +87,10 @@ class ResultHandler(Result, abc.ABC):
     durability
         ``"process"``: a finished checkpoint outlives any process, a power cut may cost it (never the one before it, nor
         the truth); ``"power"``: it outlives a power cut, for some 20 ms of waiting for the disk.
+    check
+        What is looked at before a checkpoint counts: ``"size"``, that all files are there, as large as they were
+        written (what is read is hashed then); ``"checksum"``, every byte, so that damage which size and time of change
+        do not show is found, and mended by running the task, before anything reads it.
     """
 
     file_type: str
@@ -101,16 +105,21 @@ class ResultHandler(Result, abc.ABC):
         storage_options: Mapping[str, Any] | None = None,
         match: Match = "inputs",
         durability: Durability = "process",
+        check: Check = "size",
     ) -> None:
-        if match not in get_args(Match):
-            raise ValueError(f"match={match!r}: it is one of {', '.join(map(repr, get_args(Match)))}")
-        if durability not in get_args(Durability):
-            raise ValueError(f"durability={durability!r}: it is one of {', '.join(map(repr, get_args(Durability)))}")
+        for name, choice, choices in (
+            ("match", match, get_args(Match)),
+            ("durability", durability, get_args(Durability)),
+            ("check", check, get_args(Check)),
+        ):
+            if choice not in choices:
+                raise ValueError(f"{name}={choice!r}: it is one of {', '.join(map(repr, choices))}")
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = match
         self.durability: Durability = durability
+        self.check: Check = check
         # Workers may stand in other folders: what a relative path means is settled here.
         self.base_folder = os.getcwd()
         if path is not None:
@@ -160,7 +169,7 @@ class ResultHandler(Result, abc.ABC):
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        found = _with_retries(lambda: self.store.look_up(path, self.kind))
+        found = _with_retries(lambda: self.store.look_up(path, self.kind, check=self.check))
         if found.kind != "foreign":
             return found
         status = self.store.files.status(path)

@@ -33,6 +33,11 @@ from prefect_ds.path_template import SIDE_FOLDER
 
 logger = logging.getLogger("prefect.prefect_ds.store")
 
+Check = Literal["size", "checksum"]
+"""What is looked at before a checkpoint counts: its size and time of change, or every byte of it."""
+
+_SUCCEEDED = "a new result takes its place"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -64,15 +69,17 @@ class CheckpointStore:
         """Return the store of the file system that a path or URL names."""
         return cls(open_files(url, storage_options))
 
-    def look_up(self, path: str, kind: Kind = "file") -> Found:
+    def look_up(self, path: str, kind: Kind = "file", *, check: Check = "size") -> Found:
         """Say what lies at ``path``; reads no data unless the data were touched since they were written.
 
         Parameters
         ----------
         path
-            Where to look.
+            Of the checkpoint.
         kind
             What is expected there: spares an object store a question.
+        check
+            ``"checksum"``: reads every byte, whatever the file system says.
 
         Raises
         ------
@@ -88,18 +95,21 @@ class CheckpointStore:
                 if filed:
                     return Found("missing", reason="its data were gone, only the manifest was left")
                 return Found("missing", reason="there was nothing yet")
-            found = self._look_at(path, status)
+            found = self._look_at(path, status, check)
             if found is not None:
                 return found
 
-    def _look_at(self, path: str, status: Status) -> Found | None:
+    def _look_at(self, path: str, status: Status, check: Check) -> Found | None:
         """Say what it is that has this status; ``None`` where a writer was at work meanwhile: look again."""
         problem = ""
         try:
             manifest = self._manifest(self._filed(path, status.stamp))
-            if status.stamp != FOLDER_STAMP or self._has_parts(path, status, manifest):
+            if manifest.stamp != status.stamp:
+                problem = "its manifest is that of other data"
+            elif status.kind == "folder":
+                problem = self._difference(path, status, manifest)
+            if not problem and check == "size":
                 return Found("committed", manifest)
-            problem = "parts of it are gone, or of another size"
         except NewerFormatError:
             raise
         except FileNotFoundError:
@@ -128,18 +138,22 @@ class CheckpointStore:
         if self.files.status(path) != status:
             return None
         for manifest in manifests:
-            if parts is not None and _same_bytes(manifest.parts, parts):
+            if parts is None or not _same_bytes(manifest.parts, parts, status):
+                continue
+            if problem or manifest.stamp != status.stamp:
                 # Copied, touched, or its writer died just after it put the data in place: filed anew, nothing replaced.
                 manifest = replace(manifest, stamp=status.stamp)
                 try:
                     self._refile(path, manifest)
                 except OSError as error:  # A read-only folder: then its bytes prove it each time.
                     logger.debug("%s: cannot file its manifest anew: %s", path, error)
-                return Found("committed", manifest)
+            return Found("committed", manifest)
         if status.stamp == FOLDER_STAMP and not problem and self._is_under_way(path, manifests):
             return Found("missing", reason="only parts of a write that was stopped, or goes on, were there")
         if manifests and not problem and all(manifest.adopted for manifest in manifests):
             return Found("foreign", reason="it was put there by hand, and changed since", stamp=status.stamp)
+        if not problem and parts is not None and status.kind == "folder":
+            problem = self._difference(path, status, manifests[-1])
         return Found("damaged", reason=problem or "its bytes were not those that were written", stamp=status.stamp)
 
     def read_parts(self, path: str, status: Status) -> tuple[Part, ...]:
@@ -256,9 +270,9 @@ class CheckpointStore:
                 return found.manifest
             is_ours = found.manifest is not None and not found.manifest.adopted
             if found.manifest is not None and found.manifest.adopted:
-                self.set_aside(path, "it was put there by hand", found.manifest.stamp)
+                self.set_aside(path, "it was put there by hand", found.manifest.stamp, then=_SUCCEEDED)
             elif found.manifest is None and found.kind != "missing":
-                self.set_aside(path, found.reason, found.stamp)
+                self.set_aside(path, found.reason, found.stamp, then=_SUCCEEDED)
             try:
                 if is_ours:
                     if staged.stamp is not None:
@@ -297,10 +311,13 @@ class CheckpointStore:
         self._refile(path, manifest)
         return manifest
 
-    def set_aside(self, path: str, why: str, stamp: str | None = None) -> str:
+    def set_aside(
+        self, path: str, why: str, stamp: str | None = None, *, then: str = "the next run computes it again"
+    ) -> str:
         """Move what lies at ``path`` out of the way, say so in one line, and return where it went.
 
-        With ``stamp``, nothing is moved that has another one: a writer put a good copy there meanwhile.
+        With ``stamp``, nothing is moved that has another one: a writer put a good copy there meanwhile. ``then`` says
+        what is done now.
         """
         status = self.files.status(path) if stamp is not None else None
         if status is not None and status.stamp != stamp:
@@ -311,7 +328,7 @@ class CheckpointStore:
             self.files.move(path, aside)
         except FileNotFoundError:
             return aside  # Another reader saw the damage too, and was first.
-        logger.warning("%s: %s; set aside as %s", path, why, aside)
+        logger.warning("%s: %s; set aside as %s; %s", path, why, aside, then)
         return aside
 
     def verify(self, path: str) -> list[str]:
@@ -416,9 +433,16 @@ class CheckpointStore:
                 return True
         return False
 
-    def _has_parts(self, path: str, status: Status, manifest: Manifest) -> bool:
+    def _difference(self, path: str, status: Status, manifest: Manifest) -> str:
+        """Return in words which part of a folder is not there as large as it was written; empty for none."""
         sizes = self.files.sizes(path) if status.sizes is None else status.sizes
-        return all(sizes.get(part.name) == part.size_bytes for part in manifest.parts)
+        for part in manifest.parts:
+            size_bytes = sizes.get(part.name)
+            if size_bytes is None:
+                return f"part {part.name!r} was gone"
+            if size_bytes != part.size_bytes:
+                return f"part {part.name!r} had {size_bytes} bytes, was written with {part.size_bytes}"
+        return ""
 
     def _drop(self, path: str, replaced: Manifest, manifest: Manifest) -> None:
         """Remove what a successor leaves of a checkpoint: its manifest, and parts that lie beside the new ones."""
@@ -464,7 +488,7 @@ class CheckpointStore:
         return manifest
 
     def _holds(self, path: str, status: Status, manifest: Manifest) -> bool:
-        return _same_bytes(manifest.parts, self.read_parts(path, status))
+        return _same_bytes(manifest.parts, self.read_parts(path, status), status)
 
     def _refile(self, path: str, manifest: Manifest) -> None:
         """File a manifest in place of a torn or outdated one."""
@@ -551,8 +575,10 @@ def _names(manifest: Manifest) -> set[str]:
     return {part.name for part in manifest.parts}
 
 
-def _same_bytes(parts: tuple[Part, ...], others: tuple[Part, ...]) -> bool:
-    return {(part.name, part.sha256) for part in parts} == {(part.name, part.sha256) for part in others}
+def _same_bytes(parts: tuple[Part, ...], there: tuple[Part, ...], status: Status) -> bool:
+    ours, theirs = ({(part.name, part.size_bytes, part.sha256) for part in each} for each in (parts, there))
+    # In an object store the parts of a successor may lie beside them already.
+    return ours <= theirs if status.stamp == FOLDER_STAMP else ours == theirs
 
 
 def _same_result(there: Manifest, ours: Manifest) -> bool:

@@ -198,8 +198,7 @@ class DSTaskRunner(TaskRunner):
         if found.manifest is None:
             self._reason = found.reason
             if found.kind == "damaged":
-                handler.store.set_aside(path, found.reason, found.stamp)
-                self.logger.warning("Task %r: no sound checkpoint at %s: %s; running", self._name, path, found.reason)
+                handler.store.set_aside(path, found.reason, found.stamp, then=f"task {self._name!r} runs")
             return None
         identity = self._identity(handler)
         difference = identity.difference(found.manifest.identity, handler.match) if found.manifest.identity else ""

@@ -359,7 +359,8 @@ class PartReader:
             return CheckpointNotFoundError(
                 f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
             )
-        aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}")
+        stamp = found.manifest.stamp if found.manifest else found.stamp
+        aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}", stamp)
         return DamagedCheckpointError(
             f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
             "and the next run computes it again"

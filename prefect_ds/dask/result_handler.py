@@ -35,6 +35,7 @@ from prefect_ds.dask.parts import (
 from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part, content_digest
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.store import Check
 
 _PANDAS_PARTITION_BYTES = 128 * 2**20
 _ADVICE = {
@@ -71,7 +72,7 @@ class DaskDataFrameResultHandler(ResultHandler):
     partition_size
         ``"128MB"``: partitions of at most about this size in memory in place of those of the frame. Larger ones are
         split when they are written, small neighbours are joined after that. Not with ``partition_on``.
-    storage_options, match, durability
+    storage_options, match, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -108,6 +109,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         storage_options: Mapping[str, Any] | None = None,
         match: Match = "inputs",
         durability: Durability = "process",
+        check: Check = "size",
     ) -> None:
         super().__init__(
             path,
@@ -116,6 +118,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             storage_options=storage_options,
             match=match,
             durability=durability,
+            check=check,
         )
         _check_kwargs("read_kwargs", self.read_kwargs, [pq.ParquetFile.__init__], {"self", "source", "filesystem"})
         _check_kwargs("write_kwargs", self.write_kwargs, [pq.write_table], {"table", "where", "filesystem"})
