@@ -217,7 +217,7 @@ class TestLaziness:
         for part in (tmp_path / "events").iterdir():
             part.chmod(0)
             stamp = (tmp_path / "events").stat()
-            part.write_bytes(b"")  # As root reads whatever the mode says.
+            part.write_bytes(bytes(part.stat().st_size))  # As root reads whatever the mode says.
             os.utime(tmp_path / "events", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
         opened = keep.load(f"{tmp_path}/events")
@@ -577,7 +577,7 @@ class TestOthersWroteIt:
         self.loaded(tmp_path)
         stamp = (tmp_path / "events").stat()
         for part in (tmp_path / "events").iterdir():
-            part.write_bytes(b"")
+            part.write_bytes(bytes(part.stat().st_size))
         os.utime(tmp_path / "events", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
         assert len(handler(tmp_path, "events").load(f"{tmp_path}/events")) == 200
