@@ -1,0 +1,223 @@
+"""A look at a Dask cluster before a flow runs on it: are the packages there, and do the workers share their folders.
+
+Without it Dask waits without end for workers that cannot import what they are sent, and workers that each have a disk
+of their own compute everything, of which nobody finds more than a part.
+
+What is asked of the workers is a function of this module, sent by name: where prefect_ds or what it needs is missing,
+the error of the import is the answer. Workers that come later are not looked at, so an adaptive cluster without any is
+not waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.metadata
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import prefect
+from fsspec.core import split_protocol
+from prefect.core import Flow
+from prefect.engine.runner import ENDRUN
+from prefect.engine.state import Failed
+
+from prefect_ds.errors import PreflightError
+from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.result_handler import ResultHandler
+
+logger = logging.getLogger("prefect.prefect_ds.preflight")
+
+_PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
+"""Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What a process says of itself."""
+
+    parent: int
+    versions: Mapping[str, str]
+    """Of the packages that matter, where they are installed."""
+
+
+def describe() -> Process:
+    """Return what this process is."""
+    versions = {}
+    for package in _PACKAGES:
+        # It may be on the path without an installation.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return Process(os.getppid(), versions)
+
+
+def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
+    """Leave an empty file for each folder; return those where that worked, each with the folders made for it."""
+    left: dict[str, list[str]] = {}
+    for folder in folders:
+        token = _token(folder, name)
+        made = [each for each in _above(token) if not os.path.lexists(each)]
+        # The disk may be one to read from only, and all checkpoints there.
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(token), exist_ok=True)
+            open(token, "x").close()
+            left[folder] = made
+    return left
+
+
+def sees(folders: Sequence[str], name: str) -> list[str]:
+    """Return the folders for which the file is there."""
+    return [folder for folder in folders if os.path.lexists(_token(folder, name))]
+
+
+def take_away(folders: Sequence[str], name: str, left: Mapping[str, Sequence[str]]) -> None:
+    """Remove what :func:`leave` left; a folder stays if somebody has put something into it."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.remove(_token(folder, name))
+            for each in left.get(folder, ()):
+                os.rmdir(each)
+
+
+def _token(folder: str, name: str) -> str:
+    # Where `clean` finds it, should nobody be left to take it away.
+    return os.path.join(folder, SIDE_FOLDER, "staging", f"{name}.staged")
+
+
+def _above(path: str) -> list[str]:
+    """Return the folders above a path, the nearest first."""
+    above = os.path.dirname(path)
+    return [] if above == path else [above, *_above(above)]
+
+
+def check(client: Any, flow: Flow) -> None:
+    """End the run of a flow whose tasks could not work on the cluster; say in one line where, why, and what to do.
+
+    Only the client's not seeing a folder is no more than a warning: all works but looking at results from there.
+    ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the check off.
+
+    Parameters
+    ----------
+    client
+        Dask's client of the cluster.
+    flow
+        The flow about to run.
+
+    Raises
+    ------
+    ENDRUN
+        With a Failed state whose result is the :class:`PreflightError`: the scheduler or a worker lacks a package or
+        has another version of it, or the workers do not share a folder of checkpoints.
+    """
+    if not prefect.context.config.get("prefect_ds", {}).get("preflight", True):
+        return
+    if client.scheduler.address.startswith("inproc"):
+        return  # All is this process.
+    answers = client.run(describe, on_error="return")
+    if all(isinstance(answer, Process) and answer.parent == os.getpid() for answer in answers.values()):
+        return  # The children of this process, those of a LocalCluster, have its packages and its disks.
+    try:
+        workers = _check_packages(client, answers)
+        _check_folders(client, _folders(flow), workers)
+    except PreflightError as error:
+        logger.error(error)
+        raise ENDRUN(Failed(message=str(error), result=error)) from error
+
+
+def _check_packages(client: Any, answers: Mapping[str, Process | Exception]) -> list[str]:
+    """Return the addresses of the workers that answered."""
+    try:
+        # It unpickles what it passes on to the workers.
+        answers = {**answers, "the scheduler": client.run_on_scheduler(describe)}
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        answers = {**answers, "the scheduler": error}
+    here = describe().versions
+    problems: dict[str, list[str]] = {}
+    silent = [place for place, answer in answers.items() if isinstance(answer, OSError)]
+    for place, answer in answers.items():
+        for problem in [] if place in silent else _problems(here, answer):
+            problems.setdefault(problem, []).append(place)
+    if problems:
+        raise PreflightError("; ".join(f"{_named(client, places)} {what}" for what, places in problems.items()))
+    if silent:
+        # It has just gone, and Dask knows what to do about that.
+        logger.warning("Not looked at before the run, as no answer came: %s", _named(client, silent))
+    return [place for place in answers if place not in [*silent, "the scheduler"]]
+
+
+def _problems(here: Mapping[str, str], answer: Process | Exception) -> Iterator[str]:
+    if isinstance(answer, Exception):
+        version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
+        yield f"cannot import prefect_ds ({answer}): pip install prefect_ds{version} there"
+        return
+    for package in here.keys() & answer.versions.keys():
+        ours, theirs = here[package], answer.versions[package]
+        n_numbers = _PACKAGES[package]
+        if ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
+            yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
+
+
+def _check_folders(client: Any, folders: Sequence[str], workers: Sequence[str]) -> None:
+    if not folders or not workers:
+        return
+    first = workers[0]
+    name = uuid.uuid4().hex
+    left: dict[str, list[str]] = {}
+    try:
+        try:
+            left = client.run(leave, folders, name, workers=[first])[first]
+            seen: dict[str, Any] = client.run(sees, list(left), name, workers=workers, on_error="return")
+            seen_here = sees(list(left), name)
+        finally:
+            client.run(take_away, folders, name, left, workers=[first])
+    except OSError as error:
+        logger.warning("Whether the workers share their folders was not found out: %s", error)
+        return
+
+    problems = []
+    for folder in left:
+        blind = [address for address, answer in seen.items() if isinstance(answer, list) and folder not in answer]
+        if blind:
+            problems.append(f"{_named(client, blind)} cannot see what {_named(client, [first])} writes to {folder}")
+    if problems:
+        raise PreflightError(
+            f"{'; '.join(problems)}: mount one folder on all workers, or keep checkpoints in a store as s3://..."
+        )
+    unseen = [folder for folder in left if folder not in seen_here]
+    if unseen:
+        logger.warning(
+            "The workers keep checkpoints in %s, which this machine does not see: no result can be looked at from here",
+            ", ".join(unseen),
+        )
+
+
+def _folders(flow: Flow) -> list[str]:
+    """Return the local folders that hold all checkpoints of a flow."""
+    folders = set()
+    for task in flow.tasks:
+        handler = task.result or flow.result
+        if not isinstance(handler, ResultHandler) or task.checkpoint is False:
+            continue
+        handler = copy.copy(handler)
+        target = task.target or handler.location
+        if isinstance(target, str):  # A function makes the path when the task runs.
+            handler.location = target
+            assert handler.template is not None
+            if split_protocol(handler.template.root)[0] is None:
+                folders.add(handler.template.root)
+    return sorted(folders)
+
+
+def _named(client: Any, places: Sequence[str]) -> str:
+    """Return addresses with the names of their hosts, which any worker can tell."""
+    hosts = client.run(socket.gethostname, workers=[each for each in places if "://" in each], on_error="ignore")
+    named = [f"{each} (host {hosts[each]})" if each in hosts else each for each in places]
+    more = len(named) - _MAX_NAMED
+    return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
