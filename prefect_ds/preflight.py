@@ -18,10 +18,11 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import prefect
+from distributed import LocalCluster
+from distributed.protocol.pickle import dumps, loads
 from fsspec.core import split_protocol
 from prefect.core import Flow
 from prefect.engine.runner import ENDRUN
@@ -37,25 +38,22 @@ _PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
 """Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
 
 _MAX_NAMED = 5
+_MAX_PICKLED_BYTES = 10 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """What a process says of itself."""
-
-    parent: int
-    versions: Mapping[str, str]
-    """Of the packages that matter, where they are installed."""
-
-
-def describe() -> Process:
-    """Return what this process is."""
-    versions = {}
+def versions() -> dict[str, str]:
+    """Return the versions that this process has of the packages that matter."""
+    found = {}
     for package in _PACKAGES:
         # It may be on the path without an installation.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return Process(os.getppid(), versions)
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def receive(pickled: bytes) -> None:
+    """Unpickle what a flow's tasks are made of."""
+    loads(pickled)
 
 
 def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
@@ -114,31 +112,34 @@ def check(client: Any, flow: Flow) -> None:
     ------
     ENDRUN
         With a Failed state whose result is the :class:`PreflightError`: the scheduler or a worker lacks a package or
-        has another version of it, or the workers do not share a folder of checkpoints.
+        has another version of it, a worker cannot import the flow's tasks, or the workers do not share a folder of
+        checkpoints.
     """
     if not prefect.context.config.get("prefect_ds", {}).get("preflight", True):
         return
-    if client.scheduler.address.startswith("inproc"):
-        return  # All is this process.
-    answers = client.run(describe, on_error="return")
-    if all(isinstance(answer, Process) and answer.parent == os.getpid() for answer in answers.values()):
-        return  # The children of this process, those of a LocalCluster, have its packages and its disks.
+    if isinstance(client.cluster, LocalCluster):
+        return  # Its processes have this one's packages and disks.
     try:
-        workers = _check_packages(client, answers)
-        _check_folders(client, _folders(flow), workers)
+        workers = _check_packages(client)
+        if workers:
+            _check_tasks(client, flow, workers)
+            _check_folders(client, _folders(flow), workers)
     except PreflightError as error:
         logger.error(error)
         raise ENDRUN(Failed(message=str(error), result=error)) from error
 
 
-def _check_packages(client: Any, answers: Mapping[str, Process | Exception]) -> list[str]:
+def _check_packages(client: Any) -> list[str]:
     """Return the addresses of the workers that answered."""
+    answers: dict[str, Any] = client.run(versions, on_error="return")
+    workers = list(answers)
     try:
         # It unpickles what it passes on to the workers.
-        answers = {**answers, "the scheduler": client.run_on_scheduler(describe)}
+        answers["the scheduler"] = client.run_on_scheduler(versions)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-        answers = {**answers, "the scheduler": error}
-    here = describe().versions
+        answers["the scheduler"] = error
+
+    here = versions()
     problems: dict[str, list[str]] = {}
     silent = [place for place, answer in answers.items() if isinstance(answer, OSError)]
     for place, answer in answers.items():
@@ -149,23 +150,39 @@ def _check_packages(client: Any, answers: Mapping[str, Process | Exception]) -> 
     if silent:
         # It has just gone, and Dask knows what to do about that.
         logger.warning("Not looked at before the run, as no answer came: %s", _named(client, silent))
-    return [place for place in answers if place not in [*silent, "the scheduler"]]
+    return [address for address in workers if address not in silent]
 
 
-def _problems(here: Mapping[str, str], answer: Process | Exception) -> Iterator[str]:
+def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) -> Iterator[str]:
     if isinstance(answer, Exception):
         version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
         yield f"cannot import prefect_ds ({answer}): pip install prefect_ds{version} there"
         return
-    for package in here.keys() & answer.versions.keys():
-        ours, theirs = here[package], answer.versions[package]
-        n_numbers = _PACKAGES[package]
-        if ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
+    for package, n_numbers in _PACKAGES.items():
+        ours, theirs = here.get(package), answer.get(package)
+        if ours and theirs and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
             yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
 
 
+def _check_tasks(client: Any, flow: Flow, workers: Sequence[str]) -> None:
+    try:
+        pickled = dumps(list(flow.tasks))
+    except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
+        return
+    if len(pickled) > _MAX_PICKLED_BYTES:
+        return
+    answers = client.run(receive, pickled, workers=workers, on_error="return")
+    problems: dict[str, list[str]] = {}
+    for address, answer in answers.items():
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            problems.setdefault(str(answer), []).append(address)
+    if problems:
+        where = "; ".join(f"{_named(client, places)} ({problem})" for problem, places in problems.items())
+        raise PreflightError(f"the flow's tasks cannot be imported on {where}: install what they are defined in there")
+
+
 def _check_folders(client: Any, folders: Sequence[str], workers: Sequence[str]) -> None:
-    if not folders or not workers:
+    if not folders:
         return
     first = workers[0]
     name = uuid.uuid4().hex

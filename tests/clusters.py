@@ -111,9 +111,11 @@ def _start(
     machine: Machine, folder: Path, log: Path, command: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     python_path = os.pathsep.join([*machine.python_path, *filter(None, [os.environ.get("PYTHONPATH")]), ROOT])
+    # No child of this process, as on another machine.
+    child = ["sh", "-c", '"$@"; exit', "sh"]
     with open(log, "wb") as output:
         return subprocess.Popen(
-            [*machine.inside, sys.executable, "-m", "dask", *command],
+            [*child, *machine.inside, sys.executable, "-m", "dask", *command],
             cwd=machine.folder or folder,
             env={**os.environ, "PYTHONPATH": python_path, **environment},
             stdout=output,
