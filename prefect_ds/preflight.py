@@ -122,8 +122,8 @@ def check(client: Any, flow: Flow) -> None:
     try:
         workers = _check_packages(client)
         if workers:
-            _check_tasks(client, flow, workers)
-            _check_folders(client, _folders(flow), workers)
+            _check_tasks(client, flow)
+            _check_folders(client, _folders(flow), workers[0])
     except PreflightError as error:
         logger.error(error)
         raise ENDRUN(Failed(message=str(error), result=error)) from error
@@ -164,14 +164,14 @@ def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) ->
             yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
 
 
-def _check_tasks(client: Any, flow: Flow, workers: Sequence[str]) -> None:
+def _check_tasks(client: Any, flow: Flow) -> None:
     try:
         pickled = dumps(list(flow.tasks))
     except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
         return
     if len(pickled) > _MAX_PICKLED_BYTES:
         return
-    answers = client.run(receive, pickled, workers=workers, on_error="return")
+    answers = client.run(receive, pickled, on_error="return")
     problems: dict[str, list[str]] = {}
     for address, answer in answers.items():
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
@@ -181,16 +181,15 @@ def _check_tasks(client: Any, flow: Flow, workers: Sequence[str]) -> None:
         raise PreflightError(f"the flow's tasks cannot be imported on {where}: install what they are defined in there")
 
 
-def _check_folders(client: Any, folders: Sequence[str], workers: Sequence[str]) -> None:
+def _check_folders(client: Any, folders: Sequence[str], first: str) -> None:
     if not folders:
         return
-    first = workers[0]
     name = uuid.uuid4().hex
     left: dict[str, list[str]] = {}
     try:
         try:
             left = client.run(leave, folders, name, workers=[first])[first]
-            seen: dict[str, Any] = client.run(sees, list(left), name, workers=workers, on_error="return")
+            seen: dict[str, Any] = client.run(sees, list(left), name, on_error="return")
             seen_here = sees(list(left), name)
         finally:
             client.run(take_away, folders, name, left, workers=[first])

@@ -46,13 +46,6 @@ class Barrier:
         Path(f"{self.path}.let go").touch()
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
-
-
 class Held(PandasResultHandler):
     """Is held up where its data are staged and nothing is in place yet."""
 

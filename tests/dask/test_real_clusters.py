@@ -65,8 +65,11 @@ def test_whole_flows_and_their_resume_with_each_log_line_once(somewhere, tmp_pat
         assert_frame_equal(result_of(state, dask_flow, "events")[1].compute(), dask_flows.expected(3, offset=2))
 
 
-SHORT_TTL = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s"}
-"""Dask makes ten heartbeats of it, 5 s."""
+SHORT_TTL = {
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",  # Dask makes ten heartbeats of it, 5 s.
+    "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": '["prefect_ds"]',  # No import keeps a worker from its heartbeats.
+    "DASK_DISTRIBUTED__WORKER__PRELOAD": '["prefect_ds"]',
+}
 
 
 @pytest.fixture(params=["stopped", "cut off the network"])
@@ -93,7 +96,7 @@ def cut_off(request, tmp_path):
 
 
 def run_with_a_worker_cut_off(flow: Flow, cut_off, barrier: Barrier, finished: Path):
-    """Run the flow; cut off the worker that the barrier holds until another has written what it should, then let it go."""
+    """Run the flow; cut off the worker that the barrier holds until another has written what it was to write."""
     there, cut, mend = cut_off
 
     def fate() -> str:
