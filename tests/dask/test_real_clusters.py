@@ -7,6 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import dask.dataframe as dd
 import pytest
 from distributed import get_worker
@@ -19,6 +20,7 @@ from tests import dask_flows
 from tests.barrier import Barrier, Held, held_partition, wait_for
 from tests.clusters import Cluster, Machine, cluster, network, why_no_network
 from tests.flows import ALL_RAN, Notes, expected_total, frame_of, pipeline, result_of
+from tests.scale import SCALE
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,7 @@ def run(flow: Flow, there: Cluster):
     return flow.run(executor=there.executor(), task_runner_cls=DSTaskRunner)
 
 
-@pytest.fixture(params=["loopback and TLS", "network", "network and TLS"])
+@pytest.fixture(params=["loopback and TLS", "network", "network and TLS"][: 1 + SCALE])
 def somewhere(request, tmp_path):
     """A scheduler and two workers, each at an address of its own."""
     folder, tls = tmp_path / "cluster", "TLS" in request.param
@@ -72,7 +74,7 @@ SHORT_TTL = {
 }
 
 
-@pytest.fixture(params=["stopped", "cut off the network"])
+@pytest.fixture
 def cut_off(request, tmp_path):
     """A cluster, and what takes the worker with an address off it and brings it back."""
     if request.param == "stopped":
@@ -129,6 +131,7 @@ def assert_nothing_but_checkpoints(folder: Path, *names: str) -> None:
     assert not (folder / ".prefect_ds/set-aside").exists()
 
 
+@pytest.mark.parametrize("cut_off", ["cut off the network", "stopped"][:SCALE], indirect=True)
 def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(cut_off, tmp_path, notes):
     barrier, data = Barrier(tmp_path / "barrier"), tmp_path / "data"
     handler = Held(f"{data}/source.parquet", barrier)
@@ -157,7 +160,15 @@ def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(cu
     assert_nothing_but_checkpoints(data, "source.parquet")
 
 
-@pytest.mark.parametrize("at_owner", [True, False], ids=["with the task", "with a part"])
+@pytest.mark.parametrize(
+    ("cut_off", "at_owner"),
+    [
+        pytest.param(how, at_owner, id=f"{how} with {'the task' if at_owner else 'a part'}")
+        for how in ("stopped", "cut off the network")
+        for at_owner in (True, False)
+    ][:SCALE],
+    indirect=["cut_off"],
+)
 def test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it(cut_off, at_owner, tmp_path, notes):
     barrier, data, owner = Barrier(tmp_path / "barrier"), tmp_path / "data", str(tmp_path / "owner")
     data.mkdir()
@@ -205,9 +216,12 @@ def test_a_flow_whose_scheduler_is_killed_fails_and_is_resumed_by_the_next_run(t
             os.killpg(there.scheduler.pid, signal.SIGKILL)
 
         killed = thread.submit(kill)
-        state = run(flow, there)
+        # How long the client looks for it before it gives up: 30 s by default.
+        with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+            state = run(flow, there)
         killed.result()
     assert state.is_failed()
+    print("MESSAGE", state.message, repr(state.result))
     assert notes.take() == ["source 1", "source 2", "source 3"]
 
     with cluster(tmp_path / "another", hosts) as there:
