@@ -158,7 +158,9 @@ class RunExecutor(Executor):
             yield
         finally:
             if forwards:
-                client.unforward_logging("prefect")
+                # A scheduler that has gone forwards nothing, and its going is what the run is to end with.
+                with contextlib.suppress(OSError):
+                    client.unforward_logging("prefect")
             if progress is not None:
                 progress.settle()
                 client.unsubscribe_topic(self._topic)

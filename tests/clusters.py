@@ -45,7 +45,7 @@ class Cluster:
 
     def executor(self) -> DaskExecutor:
         """Return an executor for one run."""
-        client_kwargs = {"security": self.security, "timeout": 60}
+        client_kwargs = {"security": self.security, "timeout": 5}  # How long it looks for a scheduler that has gone.
         return DaskExecutor(address=self.address, client_kwargs=client_kwargs, watch_worker_status=False)
 
     def client(self) -> Client:
