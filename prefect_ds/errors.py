@@ -37,6 +37,10 @@ class CollisionError(PrefectDSError, RuntimeError):
     """Two tasks of one run render the same path for different inputs."""
 
 
+class PreflightError(PrefectDSError, RuntimeError):
+    """A flow could not work on the cluster it was to run on."""
+
+
 class ManifestError(PrefectDSError, ValueError):
     """A manifest cannot be read: torn, altered, or of a newer format."""
 

@@ -22,6 +22,7 @@ from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 from prefect.executors.dask import PrefectCallback
 
+from prefect_ds import preflight
 from prefect_ds.progress import Progress
 from prefect_ds.report import outcome_of
 from prefect_ds.result import purged
@@ -76,6 +77,8 @@ class RunExecutor(Executor):
         """Start the user's executor, and listen to what it does."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.executor.start())
+            if isinstance(self.executor, DaskExecutor):
+                preflight.check(self.executor.client, self.flow)
             if self._progress is not None:
                 stack.enter_context(self._progress.shown())
             if isinstance(self.executor, DaskExecutor):
@@ -155,7 +158,9 @@ class RunExecutor(Executor):
             yield
         finally:
             if forwards:
-                client.unforward_logging("prefect")
+                # A scheduler that has gone forwards nothing, and its going is what the run is to end with.
+                with contextlib.suppress(OSError):
+                    client.unforward_logging("prefect")
             if progress is not None:
                 progress.settle()
                 client.unsubscribe_topic(self._topic)

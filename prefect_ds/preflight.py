@@ -1,0 +1,239 @@
+"""A look at a Dask cluster before a flow runs on it: are the packages there, and do the workers share their folders.
+
+Without it Dask waits without end for workers that cannot import what they are sent, and workers that each have a disk
+of their own compute everything, of which nobody finds more than a part.
+
+What is asked of the workers is a function of this module, sent by name: where prefect_ds or what it needs is missing,
+the error of the import is the answer. Workers that come later are not looked at, so an adaptive cluster without any is
+not waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.metadata
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import prefect
+from distributed import LocalCluster
+from distributed.protocol.pickle import dumps, loads
+from fsspec.core import split_protocol
+from prefect.core import Flow
+from prefect.engine.runner import ENDRUN
+from prefect.engine.state import Failed
+
+from prefect_ds.errors import PreflightError
+from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.result_handler import ResultHandler
+
+logger = logging.getLogger("prefect.prefect_ds.preflight")
+
+_PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
+"""Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
+
+_MAX_NAMED = 5
+_MAX_PICKLED_BYTES = 10 * 2**20
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that this process has of the packages that matter."""
+    found = {}
+    for package in _PACKAGES:
+        # It may be on the path without an installation.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def receive(pickled: bytes) -> None:
+    """Unpickle what a flow's tasks are made of."""
+    loads(pickled)
+
+
+def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
+    """Leave an empty file for each folder; return those where that worked, each with the folders made for it."""
+    left: dict[str, list[str]] = {}
+    for folder in folders:
+        token = _token(folder, name)
+        made = [each for each in _above(token) if not os.path.lexists(each)]
+        # The disk may be one to read from only, and all checkpoints there.
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(token), exist_ok=True)
+            open(token, "x").close()
+            left[folder] = made
+    return left
+
+
+def sees(folders: Sequence[str], name: str) -> list[str]:
+    """Return the folders for which the file is there."""
+    return [folder for folder in folders if os.path.lexists(_token(folder, name))]
+
+
+def take_away(folders: Sequence[str], name: str, left: Mapping[str, Sequence[str]]) -> None:
+    """Remove what :func:`leave` left; a folder stays if somebody has put something into it."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.remove(_token(folder, name))
+            for each in left.get(folder, ()):
+                os.rmdir(each)
+
+
+def _token(folder: str, name: str) -> str:
+    # Where `clean` finds it, should nobody be left to take it away.
+    return os.path.join(folder, SIDE_FOLDER, "staging", f"{name}.staged")
+
+
+def _above(path: str) -> list[str]:
+    """Return the folders above a path, the nearest first."""
+    above = os.path.dirname(path)
+    return [] if above == path else [above, *_above(above)]
+
+
+def check(client: Any, flow: Flow) -> None:
+    """End the run of a flow whose tasks could not work on the cluster; say in one line where, why, and what to do.
+
+    Only the client's not seeing a folder is no more than a warning: all works but looking at results from there.
+    ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the check off.
+
+    Parameters
+    ----------
+    client
+        Dask's client of the cluster.
+    flow
+        The flow about to run.
+
+    Raises
+    ------
+    ENDRUN
+        With a Failed state whose result is the :class:`PreflightError`: the scheduler or a worker lacks a package or
+        has another version of it, a worker cannot import the flow's tasks, or the workers do not share a folder of
+        checkpoints.
+    """
+    if not prefect.context.config.get("prefect_ds", {}).get("preflight", True):
+        return
+    if isinstance(client.cluster, LocalCluster):
+        return  # Its processes have this one's packages and disks.
+    try:
+        workers = _check_packages(client)
+        if workers:
+            _check_tasks(client, flow)
+            _check_folders(client, _folders(flow), workers[0])
+    except PreflightError as error:
+        logger.error(error)
+        raise ENDRUN(Failed(message=str(error), result=error)) from error
+
+
+def _check_packages(client: Any) -> list[str]:
+    """Return the addresses of the workers that answered."""
+    answers: dict[str, Any] = client.run(versions, on_error="return")
+    workers = list(answers)
+    try:
+        # It unpickles what it passes on to the workers.
+        answers["the scheduler"] = client.run_on_scheduler(versions)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        answers["the scheduler"] = error
+
+    here = versions()
+    problems: dict[str, list[str]] = {}
+    silent = [place for place, answer in answers.items() if isinstance(answer, OSError)]
+    for place, answer in answers.items():
+        for problem in [] if place in silent else _problems(here, answer):
+            problems.setdefault(problem, []).append(place)
+    if problems:
+        raise PreflightError("; ".join(f"{_named(client, places)} {what}" for what, places in problems.items()))
+    if silent:
+        # It has just gone, and Dask knows what to do about that.
+        logger.warning("Not looked at before the run, as no answer came: %s", _named(client, silent))
+    return [address for address in workers if address not in silent]
+
+
+def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) -> Iterator[str]:
+    if isinstance(answer, Exception):
+        version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
+        yield f"cannot import prefect_ds ({answer}): pip install prefect_ds{version} there"
+        return
+    for package, n_numbers in _PACKAGES.items():
+        ours, theirs = here.get(package), answer.get(package)
+        if ours and theirs and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
+            yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
+
+
+def _check_tasks(client: Any, flow: Flow) -> None:
+    try:
+        pickled = dumps(list(flow.tasks))
+    except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
+        return
+    if len(pickled) > _MAX_PICKLED_BYTES:
+        return
+    answers = client.run(receive, pickled, on_error="return")
+    problems: dict[str, list[str]] = {}
+    for address, answer in answers.items():
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            problems.setdefault(str(answer), []).append(address)
+    if problems:
+        where = "; ".join(f"{_named(client, places)} ({problem})" for problem, places in problems.items())
+        raise PreflightError(f"the flow's tasks cannot be imported on {where}: install what they are defined in there")
+
+
+def _check_folders(client: Any, folders: Sequence[str], first: str) -> None:
+    if not folders:
+        return
+    name = uuid.uuid4().hex
+    left: dict[str, list[str]] = {}
+    try:
+        try:
+            left = client.run(leave, folders, name, workers=[first])[first]
+            seen: dict[str, Any] = client.run(sees, list(left), name, on_error="return")
+            seen_here = sees(list(left), name)
+        finally:
+            client.run(take_away, folders, name, left, workers=[first])
+    except OSError as error:
+        logger.warning("Whether the workers share their folders was not found out: %s", error)
+        return
+
+    problems = []
+    for folder in left:
+        blind = [address for address, answer in seen.items() if isinstance(answer, list) and folder not in answer]
+        if blind:
+            problems.append(f"{_named(client, blind)} cannot see what {_named(client, [first])} writes to {folder}")
+    if problems:
+        raise PreflightError(
+            f"{'; '.join(problems)}: mount one folder on all workers, or keep checkpoints in a store as s3://..."
+        )
+    unseen = [folder for folder in left if folder not in seen_here]
+    if unseen:
+        logger.warning(
+            "The workers keep checkpoints in %s, which this machine does not see: no result can be looked at from here",
+            ", ".join(unseen),
+        )
+
+
+def _folders(flow: Flow) -> list[str]:
+    """Return the local folders that hold all checkpoints of a flow."""
+    folders = set()
+    for task in flow.tasks:
+        handler = task.result or flow.result
+        if not isinstance(handler, ResultHandler) or task.checkpoint is False:
+            continue
+        handler = copy.copy(handler)
+        target = task.target or handler.location
+        if isinstance(target, str):  # A function makes the path when the task runs.
+            handler.location = target
+            assert handler.template is not None
+            if split_protocol(handler.template.root)[0] is None:
+                folders.add(handler.template.root)
+    return sorted(folders)
+
+
+def _named(client: Any, places: Sequence[str]) -> str:
+    """Return addresses with the names of their hosts, which any worker can tell."""
+    hosts = client.run(socket.gethostname, workers=[each for each in places if "://" in each], on_error="ignore")
+    named = [f"{each} (host {hosts[each]})" if each in hosts else each for each in places]
+    more = len(named) - _MAX_NAMED
+    return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
