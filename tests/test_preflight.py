@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -194,7 +194,7 @@ def test_workers_with_disks_of_their_own_are_named_with_the_folder(tmp_path, not
     with cluster(tmp_path / "cluster", machines) as there:
         why = refused(pipeline(data, notes), there.executor())
         with there.client() as client:
-            on_the_workers = client.run(_below, str(data))
+            on_the_workers = client.run(os.listdir, data)
 
     blind, writer = ("127.0.0.2", "127.0.0.3") if why.startswith("tcp://127.0.0.2") else ("127.0.0.3", "127.0.0.2")
     assert why.startswith(f"tcp://{blind}:")
@@ -276,7 +276,3 @@ class _Client:
 
     def run_on_scheduler(self, function):
         return function()
-
-
-def _below(folder: str) -> list[str]:
-    return [str(each) for each in Path(folder).rglob("*")]
