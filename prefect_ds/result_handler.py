@@ -15,7 +15,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -38,6 +38,14 @@ Durability = Literal["process", "power"]
 _RETRY_DELAYS_S = (0.1, 0.5, 2.0)
 # Trying again does not help against these; against what else a disk or a network says, it may.
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR}
+
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, then run again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write in that folder, then run again"),
+    errno.EROFS: "mount it for writing, or give the handler another folder, then run again",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n), then run again"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or its mount, then run again"),
+}
 
 # Prefect asks `exists` with a template and its values, then `read` with what `str.format` makes of them, on one thread.
 _found = threading.local()
@@ -169,9 +177,11 @@ class ResultHandler(Result, abc.ABC):
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        found = _with_retries(lambda: self.store.look_up(path, self.kind, check=self.check))
-        if found.kind != "foreign":
-            return found
+        with _named("read", path):
+            found = _with_retries(lambda: self.store.look_up(path, self.kind, check=self.check))
+            return found if found.kind != "foreign" else self._find_foreign(path, found)
+
+    def _find_foreign(self, path: str, found: Found) -> Found:
         status = self.store.files.status(path)
         try:
             draft = _with_retries(lambda: self._describe_foreign(path))
@@ -215,7 +225,8 @@ class ResultHandler(Result, abc.ABC):
             Another task of the run wrote this path for other inputs.
         """
         owner = owner or Owner()
-        return _with_retries(lambda: self._keep_once(value, path, owner, identity, dict(fields or {}), compute_s))
+        with _named("write", path):
+            return _with_retries(lambda: self._keep_once(value, path, owner, identity, dict(fields or {}), compute_s))
 
     def _keep_once(
         self,
@@ -289,7 +300,8 @@ class ResultHandler(Result, abc.ABC):
                 f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
                 f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
             )
-        value = _with_retries(lambda: self._load(path, manifest))
+        with _named("read", path):
+            value = _with_retries(lambda: self._load(path, manifest))
         self._remember(self._content(manifest), value)
         return value
 
@@ -458,6 +470,18 @@ def _with_retries(action: Callable[[], T]) -> T:
                 raise
             time.sleep(delay_s)
     return action()
+
+
+@contextlib.contextmanager
+def _named(doing: str, path: str) -> Iterator[None]:
+    """Let an error of the system name the checkpoint and what helps: a failed state shows ``repr(error)``, no path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+        raise OSError(error.errno, f"cannot {doing} the checkpoint {path!r}: {error}{advice}") from error
 
 
 @functools.cache

@@ -1,0 +1,262 @@
+"""Runs flows in forks of one warm process that reads jobs, so that a real kill costs no imports.
+
+Each fork is a process of its own: it runs a flow as a user does and dies by SIGKILL, or judges what the dead left.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kill_harness
+import numpy as np
+import pandas as pd
+from pandas.testing import assert_frame_equal
+from prefect import Flow
+from prefect.executors import LocalExecutor
+
+from prefect_ds import DSTaskRunner, PandasResultHandler, cache, result_handler, task
+from prefect_ds.result_handler import _versions
+
+FILE_TYPES = {
+    "csv": "csv", "json": "json", "parquet": "parquet", "feather": "feather", "orc": "orc", "hdf": "h5", "html": "html",
+    "xml": "xml", "stata": "dta", "pickle": "pkl", "excel": "xlsx", "ods": "ods",
+}  # fmt: skip
+"""The endings that the file types have here; ods is another one of Excel's."""
+SCENES = ("first", "rewrite", "adopt", "damaged")
+OLD, NEW = 0, 1
+READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    "html": lambda path: pd.read_html(path)[0],
+    "ods": pd.read_excel,
+}
+
+
+def frame_of(number: int) -> pd.DataFrame:
+    """A frame that takes more than one write to its file, and lets itself be kept by every file type."""
+    rows = np.arange(40 if number else 60)
+    text = [f"{number} {'x' * 400 if row % 2 else 'y'}{row}" for row in rows]
+    return pd.DataFrame({"x": rows + number * 1000, "f": rows * 0.5 + number, "s": pd.Series(text, dtype="str")})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a flow, what befalls it, and what it stood before."""
+
+    folder: str
+    """Of this job alone; the checkpoint lies in ``data`` below it."""
+    file_type: str
+    scene: str
+    durability: str = "process"
+    max_retries: int = 0
+    number: int = 0
+    when: str = "before"
+    action: str = "kill self"
+    n_times: int | None = 1
+    only: tuple[str, ...] = kill_harness.CHANGES
+    """As for a trap."""
+
+    @property
+    def data(self) -> str:
+        return f"{self.folder}/data"
+
+    @property
+    def path(self) -> str:
+        return f"{self.data}/a.{FILE_TYPES[self.file_type]}"
+
+    @property
+    def trap(self) -> kill_harness.Trap:
+        return kill_harness.Trap(
+            self.data, f"{self.folder}/log", self.number, self.when, self.action, self.n_times, tuple(self.only)
+        )
+
+    @property
+    def handler(self) -> PandasResultHandler:
+        kind = "excel" if self.file_type == "ods" else self.file_type
+        return PandasResultHandler(self.path, kind, durability=self.durability)
+
+    def run(self, number: int, max_retries: int = 0) -> Any:
+        """Run the flow for an input; return the state of its task."""
+        delay = {"max_retries": max_retries, "retry_delay": pd.Timedelta(0).to_pytimedelta()} if max_retries else {}
+
+        @task(name="make", result=self.handler, **delay)
+        def make(number):
+            with open(f"{self.folder}/ran", "a") as file:
+                file.write("ran\n")
+            return frame_of(number)
+
+        with Flow("kills") as flow:
+            made = make(number)
+        state = flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+        return state.result[made]
+
+    def take_n_runs(self) -> int:
+        """Return how often the task's body ran since this was asked last."""
+        if not os.path.exists(f"{self.folder}/ran"):
+            return 0
+        with open(f"{self.folder}/ran") as file:
+            n_runs = len(file.readlines())
+        os.unlink(f"{self.folder}/ran")
+        return n_runs
+
+    def read_plainly(self) -> pd.DataFrame:
+        """Read the file as anybody does."""
+        reader = READERS.get(self.file_type) or getattr(pd, f"read_{self.file_type}")
+        return reader(self.path)
+
+    def side_files(self) -> list[str]:
+        return sorted(
+            os.path.relpath(os.path.join(at, name), self.data)
+            for at, _, names in os.walk(self.data)
+            for name in names
+            if "/set-aside" not in at
+        )
+
+    def prepare(self) -> None:
+        """Make what is there before the flow runs."""
+        os.makedirs(self.folder, exist_ok=True)
+        if self.scene == "first":
+            return
+        earlier = f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
+        if not os.path.exists(earlier):
+            assert in_fork(lambda: Job(earlier, self.file_type, "first").keep_old()) == (0, "")
+        shutil.copytree(f"{earlier}/data", self.data)
+        if self.scene == "adopt":
+            shutil.rmtree(f"{self.data}/.prefect_ds")
+        if self.scene == "damaged":
+            with open(self.path, "r+b") as file:
+                file.truncate(os.path.getsize(self.path) // 2)
+
+    def keep_old(self) -> None:
+        os.makedirs(self.folder, exist_ok=True)
+        assert self.run(OLD).is_successful()
+
+    def act(self) -> None:
+        """Run the flow with its trap, in a process that may die of it."""
+        kill_harness.install(self.trap)
+        state = self.run(NEW, self.max_retries)
+        with open(f"{self.folder}/outcome", "w") as file:
+            json.dump([type(state).__name__, str(state.message)], file)
+
+    def judge(self) -> None:
+        """Say by an assertion what is amiss after the flow has ended, or died; runs it again and clears what is left."""
+        outcome, message = None, ""
+        if os.path.exists(f"{self.folder}/outcome"):
+            with open(f"{self.folder}/outcome") as file:
+                outcome, message = json.load(file)
+        self.take_n_runs()
+        allowed = {"first": (None, NEW), "rewrite": (OLD, NEW), "adopt": (OLD,), "damaged": (None, NEW)}[self.scene]
+        result = OLD if self.scene == "adopt" else NEW
+        if outcome == "Success":
+            allowed = (result,)
+        elif outcome is not None:
+            assert outcome == "Failed", outcome
+            code = getattr(errno, self.action, 0)
+            assert self.path in message, message
+            assert os.strerror(code) in message, message
+            assert "run again" in message, message
+        # What others see, before anything of ours looks.
+        if os.path.exists(self.path) and not (self.scene == "damaged" and self.is_damaged()):
+            first = self.read_plainly()["x"].iloc[0]
+            assert first in [frame_of(number)["x"].iloc[0] for number in allowed if number is not None], first
+        # A reader of ours.
+        found = self.handler.look_up(self.path)
+        there = None
+        if found.manifest is None:
+            assert found.kind in ("missing", "damaged"), found
+            assert found.kind == "missing" or self.scene == "damaged", found
+        else:
+            frame = self.handler.load(self.path)
+            (there,) = [number for number in (OLD, NEW) if frame_of(number)["x"].equals(frame["x"].astype("int64"))]
+            if self.scene != "adopt":
+                assert_frame_equal(frame, frame_of(there))
+        assert there in allowed, (there, allowed)
+        # Leftovers that are young stay: their writer may be at work.
+        store = self.handler.store
+        before = self.side_files()
+        assert store.clean(self.data) == []
+        assert self.side_files() == before
+        # The next run mends it.
+        state = self.run(NEW)
+        assert state.is_successful(), state.message
+        assert self.take_n_runs() == (there != result), message
+        if self.scene == "adopt":
+            assert len(state.result) == len(frame_of(OLD))
+        else:
+            assert_frame_equal(state.result, frame_of(NEW))
+        # Leftovers are recognised and cleared; nothing else is.
+        would_go = store.clean(self.data, older_than_s=-10, dry_run=True)
+        assert sorted(store.clean(self.data, older_than_s=-10)) == sorted(would_go)
+        stamp = store.files.status(self.path).stamp
+        name = os.path.basename(self.path)
+        assert self.side_files() == [f".prefect_ds/manifests/{name}/{stamp}.json", name]
+        assert self.handler.verify(self.path) == []
+        assert self.run(NEW).is_successful()
+        assert self.take_n_runs() == 0
+
+    def is_damaged(self) -> bool:
+        return os.path.getsize(self.path) == os.path.getsize(self.path.replace(self.folder, self.earlier)) // 2
+
+    @property
+    def earlier(self) -> str:
+        return f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
+
+
+def in_fork(action: Callable[[], None]) -> tuple[int, str]:
+    """Run an action in a process of its own; return the number of the signal that ended it, and what went wrong."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            signal.alarm(60)  # Nothing hangs.
+            cache.resize(0)
+            action()
+        except BaseException:
+            os.write(write, traceback.format_exc()[-6000:].encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    text = b""
+    while piece := os.read(read, 65536):
+        text += piece
+    os.close(read)
+    status = os.waitpid(pid, 0)[1]
+    return os.waitstatus_to_exitcode(status), text.decode()
+
+
+def serve() -> None:
+    """Do one job a line of the standard input; answer each with a line of JSON."""
+    result_handler._RETRY_DELAYS_S = (0.0, 0.0, 0.0)
+    _versions()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        job = Job(**json.loads(line))
+        started = time.monotonic()
+        job.prepare()
+        code, problem = in_fork(job.act)
+        outcome = None
+        if os.path.exists(f"{job.folder}/outcome"):
+            with open(f"{job.folder}/outcome") as file:
+                outcome, _ = json.load(file)
+        calls = job.trap.calls
+        died = code == -signal.SIGKILL
+        if not problem and (code == 0 or died):
+            code, problem = in_fork(job.judge)
+        problem = problem or (f"ended by signal {-code}" if code < 0 and not died else "")
+        shutil.rmtree(job.folder)
+        seconds = time.monotonic() - started
+        answer = {"died": died, "outcome": outcome, "problem": problem, "calls": calls, "seconds": seconds}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,172 @@
+"""Real flows in real processes, killed by SIGKILL or failed at every file-system call of a commit.
+
+The points are counted, not listed by hand: a first run of each scene writes the table of its calls. A kill before a call
+that only looks leaves what a kill after the last call that changed something leaves, so kills are tried at the latter.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import itertools
+import json
+import os
+import queue
+import random
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from kill_harness import CALLS, CHANGES, OPENS, WRITES
+from scale import SCALE
+
+HERE = Path(__file__).parent
+FILE_TYPES = ("csv", "json", "parquet", "feather", "orc", "hdf", "html", "xml", "stata", "pickle", "excel", "ods")
+SCENES = ("first", "rewrite", "adopt", "damaged")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is tried at each call of these kinds; a task that is run again after the error is to be a success."""
+
+    action: str
+    when: str
+    only: tuple[str, ...]
+    n_times: int | None = 1
+    max_retries: int = 0
+
+
+KILLS = {
+    "killed before": Fault("kill self", "before", CHANGES),
+    "killed after": Fault("kill self", "after", CHANGES),
+    "killed halfway": Fault("kill self", "halfway", ("write",)),
+}
+FAULTS = {
+    "disk full": Fault("ENOSPC", "halfway", WRITES, None),
+    "disk full, then a retry by Prefect": Fault("ENOSPC", "halfway", WRITES, 1, max_retries=1),
+    "over quota, then a retry by Prefect": Fault("EDQUOT", "before", WRITES, 1, max_retries=1),
+    "forbidden": Fault("EACCES", "before", CALLS),
+    "read-only": Fault("EROFS", "before", CHANGES, None),
+    "too many open files": Fault("EMFILE", "before", OPENS),
+    "fails once": Fault("EIO", "before", CALLS),
+    "answer lost once": Fault("EIO", "after", CHANGES),
+    "short write": Fault("short write", "before", ("write",), None),
+}
+
+
+class Servers:
+    """Warm processes that fork one process for each job."""
+
+    def __init__(self, folder: Path, n_servers: int = 2) -> None:
+        self.folder = folder
+        self._numbers = itertools.count()
+        self._idle: queue.Queue[subprocess.Popen[str]] = queue.Queue()
+        self._pool = concurrent.futures.ThreadPoolExecutor(n_servers)
+        python_path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), ROOT, str(HERE)])
+        # One thread, so that a fork is a whole process.
+        quiet = {"OPENBLAS_NUM_THREADS": "1", "PREFECT__LOGGING__LEVEL": "CRITICAL", "PYTHONPATH": python_path}
+        self._all = [
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", str(HERE / "kill_server.py")],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, **quiet},
+            )
+            for _ in range(n_servers)
+        ]  # fmt: skip
+        for server in self._all:
+            assert server.stdout is not None
+            assert json.loads(server.stdout.readline()) == "ready"
+            (folder / str(server.pid)).mkdir()
+            self._idle.put(server)
+
+    def run(self, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the answers to jobs, in order."""
+        return list(self._pool.map(self._ask, jobs))
+
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        server = self._idle.get()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        folder = f"{self.folder}/{server.pid}/{next(self._numbers)}"
+        server.stdin.write(json.dumps({**job, "folder": folder}) + "\n")
+        server.stdin.flush()
+        answer: dict[str, Any] = json.loads(server.stdout.readline())
+        self._idle.put(server)
+        return answer
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        for server in self._all:
+            server.kill()
+            server.communicate()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("kills"))
+    yield servers
+    servers.close()
+
+
+def points(servers: Servers, faults: dict[str, Fault], cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a job for each fault at each call of the runs that these cells describe."""
+    found = []
+    for cell, answer in zip(cells, servers.run({**cell, "only": CALLS} for cell in cells), strict=True):
+        assert (answer["outcome"], answer["problem"]) == ("Success", ""), (cell, answer["problem"])
+        for name, fault in faults.items():
+            n_calls = sum(call in fault.only for _, call, _ in answer["calls"])
+            assert n_calls or "fsync" in fault.only or cell["scene"] == "adopt", (name, answer["calls"])
+            found += [{**cell, **vars(fault), "number": number} for number in range(1, n_calls + 1)]
+    return found
+
+
+def sample(jobs: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:
+    """Return this share of the jobs, all of them at full scale; the same ones each time."""
+    n_jobs = len(jobs) if SCALE >= 10 else max(1, round(len(jobs) * share))
+    return random.Random(n_jobs).sample(jobs, n_jobs)
+
+
+def problems(jobs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> list[str]:
+    outcomes = collections.Counter("killed" if each["died"] else each["outcome"] for each in answers)
+    print(len(jobs), "points:", dict(outcomes))
+    return [f"{job}:\n{answer['problem']}" for job, answer in zip(jobs, answers, strict=True) if answer["problem"]]
+
+
+def cells(file_type: str, scenes: Iterable[str] = SCENES, durability: str = "process") -> list[dict[str, Any]]:
+    return [{"file_type": file_type, "scene": scene, "durability": durability} for scene in scenes]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_flow_killed_before_any_call_leaves_old_new_or_nothing(servers, scene):
+    jobs = points(servers, {"killed before": KILLS["killed before"]}, cells("csv", [scene]))
+    answers = servers.run(jobs)
+    assert problems(jobs, answers) == []
+    assert [job for job, answer in zip(jobs, answers, strict=True) if not answer["died"]] == []
+    assert len(jobs) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_type", FILE_TYPES)
+def test_a_flow_killed_at_any_call_leaves_old_new_or_nothing_and_the_next_run_mends_it(servers, file_type):
+    every = points(servers, KILLS, [*cells(file_type), *cells(file_type, ["first", "rewrite"], "power")])
+    jobs = sample(every, 0.1)
+    answers = servers.run(jobs)
+    assert problems(jobs, answers) == []
+    assert [job for job, answer in zip(jobs, answers, strict=True) if not answer["died"]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_type", FILE_TYPES)
+def test_an_error_at_any_call_is_mended_or_fails_the_task_and_costs_no_checkpoint(servers, file_type):
+    jobs = sample(points(servers, FAULTS, cells(file_type)), 0.04)
+    answers = servers.run(jobs)
+    assert problems(jobs, answers) == []
+    for job, answer in zip(jobs, answers, strict=True):
+        assert not answer["died"]
+        # What passes, within the run or with Prefect's retry, is no failure.
+        is_lasting = job["n_times"] is None or (job["action"] == "EACCES" and not job["max_retries"])
+        assert answer["outcome"] == "Success" or (is_lasting and job["action"] != "short write"), (job, answer)
