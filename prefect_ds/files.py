@@ -197,10 +197,7 @@ class LocalFiles:
         """Write a small file that is not there yet, or raise ``FileExistsError``."""
         written = f"{path}.{uuid.uuid4().hex}"
         for last_try in (False, False, True):
-            try:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-            except FileExistsError as error:
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.path.dirname(path)) from error
+            _make_folder(os.path.dirname(path))
             try:
                 file = open(written, "xb")  # noqa: SIM115 - closed below
                 break
@@ -217,7 +214,7 @@ class LocalFiles:
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, whatever is there."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(os.path.dirname(path))
         written = f"{path}.{uuid.uuid4().hex}"
         with open(written, "xb") as file:
             file.write(data)
@@ -230,7 +227,7 @@ class LocalFiles:
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         """Give the file itself."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(os.path.dirname(path))
         with open(path, "xb") as file:
             yield file
 
@@ -254,7 +251,7 @@ class LocalFiles:
     def staging(self, path: str) -> Iterator[BinaryIO]:
         """Give a file beside the goal, so that one rename puts it there."""
         folder = os.path.join(os.path.dirname(path), SIDE_FOLDER, "staging")
-        os.makedirs(folder, exist_ok=True)
+        _make_folder(folder)
         staged = os.path.join(folder, f"{uuid.uuid4().hex}.staged")
         file = open(staged, "w+b")  # noqa: SIM115 - closed by finish, or below
         try:
@@ -270,11 +267,11 @@ class LocalFiles:
 
     def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
         """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
-        os.makedirs(folder, exist_ok=True)
+        _make_folder(folder)
         for other in set(self.names(folder)) - names.keys():
             self.remove(f"{folder}/{other}")
         for here, there in names.items():
-            os.makedirs(os.path.dirname(f"{folder}/{there}"), exist_ok=True)
+            _make_folder(os.path.dirname(f"{folder}/{there}"))
             os.rename(f"{folder}/{here}", f"{folder}/{there}")
         return self.stamped(folder)
 
@@ -289,7 +286,7 @@ class LocalFiles:
 
     def place(self, staged: Staged, path: str) -> None:
         """Link a file, rename a folder: each fails where something is already."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(os.path.dirname(path))
         if not os.path.isdir(staged.path):
             self._place_file(staged.path, path)
             return
@@ -331,7 +328,7 @@ class LocalFiles:
 
     def link(self, source: str, target: str) -> None:
         """Link; copy where the disk has no links."""
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _make_folder(os.path.dirname(target))
         try:
             os.link(source, target)
         except FileNotFoundError:
@@ -341,7 +338,7 @@ class LocalFiles:
 
     def move(self, source: str, target: str) -> None:
         """Rename."""
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _make_folder(os.path.dirname(target))
         os.rename(source, target)
 
     def remove(self, path: str, kind: Kind | None = None) -> None:
@@ -610,6 +607,22 @@ def _each(action: Callable[[Any], object], items: Iterable[Any]) -> None:
 
 _AT_ONCE = 16
 _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "created", "mtime", "modified", "LastModified")
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder and those above it, unless they are there."""
+    # os.makedirs says FileExistsError where a disk that falters keeps it from seeing that a folder is one.
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+    except FileNotFoundError:
+        above = os.path.dirname(folder)
+        if above in ("", folder):
+            raise
+        _make_folder(above)
+        _make_folder(folder)
 
 
 def _exchange(one: str, other: str) -> bool:

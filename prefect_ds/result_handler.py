@@ -10,13 +10,14 @@ import errno
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
@@ -31,6 +32,8 @@ from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Pa
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference
 from prefect_ds.store import Check, CheckpointStore, Found
+
+logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
 Durability = Literal["process", "power"]
 """What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
@@ -182,7 +185,7 @@ class ResultHandler(Result, abc.ABC):
             return found if found.kind != "foreign" else self._find_foreign(path, found)
 
     def _find_foreign(self, path: str, found: Found) -> Found:
-        status = self.store.files.status(path)
+        status = _with_retries(lambda: self.store.files.status(path))
         try:
             draft = _with_retries(lambda: self._describe_foreign(path))
         except Exception as error:
@@ -191,8 +194,19 @@ class ResultHandler(Result, abc.ABC):
             reason = f"it has no manifest and cannot be read as {self.file_type} ({error})"
             return Found("damaged", reason=reason, stamp=found.stamp)
         described = self._manifest(path, draft, Owner(), None, {}, None, None)
-        manifest = _with_retries(lambda: self.store.adopt(path, described, status))
+        try:
+            manifest = _with_retries(lambda: self.store.adopt(path, described, status))
+        except CheckpointNotFoundError:
+            raise
+        except OSError as error:  # A read-only folder, a full disk: then it is read each time, and counts all the same.
+            logger.debug("%s: cannot file a manifest for it: %s", path, error)
+            manifest = replace(described, stamp=found.stamp, adopted=True)
         return Found("committed", manifest, found.reason)
+
+    def set_aside(self, path: str, found: Found, *, then: str) -> None:
+        """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
+        with _named("replace", path):
+            _with_retries(lambda: self.store.set_aside(path, found.reason, found.stamp, then=then))
 
     def keep(
         self,

@@ -74,6 +74,7 @@ class DSTaskRunner(TaskRunner):
             self.result = copy.copy(self.result)
         self._inputs: dict[str, Result] = {}
         self._reason = ""
+        self._problem: OSError | None = None
         self._by_reference = False
         self._progress: str | None = None
 
@@ -161,6 +162,8 @@ class DSTaskRunner(TaskRunner):
     @call_state_handlers
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
+        if self._problem is not None and state.is_running():
+            raise self._problem
         inputs = self._task_arguments(inputs) if state.is_running() else inputs
         run = functools.partial(_get_task_run_state, self, state, inputs=inputs)
         started = time.perf_counter()
@@ -194,11 +197,16 @@ class DSTaskRunner(TaskRunner):
         if handler is None or prefect.context.get("task_loop_count") is not None:
             return None
         path = self._path(handler)
-        found = handler.look_up(path)
+        try:
+            found = handler.look_up(path)
+            if found.kind == "damaged":
+                handler.set_aside(path, found, then=f"task {self._name!r} runs")
+        except OSError as error:
+            # Raised where the task would run: Prefect retries what fails there, and no error of a state handler.
+            self._problem = error
+            return None
         if found.manifest is None:
             self._reason = found.reason
-            if found.kind == "damaged":
-                handler.store.set_aside(path, found.reason, found.stamp, then=f"task {self._name!r} runs")
             return None
         identity = self._identity(handler)
         difference = identity.difference(found.manifest.identity, handler.match) if found.manifest.identity else ""
