@@ -40,11 +40,15 @@ Durability = Literal["process", "power"]
 
 _RETRY_DELAYS_S = (0.1, 0.5, 2.0)
 # Trying again does not help against these; against what else a disk or a network says, it may.
-_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR}
+_LASTING = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR),
+}
 
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, then run again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write in that folder, then run again"),
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), then run again",
     errno.EROFS: "mount it for writing, or give the handler another folder, then run again",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n), then run again"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or its mount, then run again"),

@@ -90,7 +90,9 @@ class CheckpointStore:
             status = self.files.status(path, kind)
             if status is None:
                 filed = self.files.names(self._folder(path))
-                if filed and self.files.renames_folders and self._put_back(path, filed):
+                waiting = self._waiting(path, filed)
+                if waiting is not None:
+                    self._put_back(path, waiting)
                     continue
                 if filed:
                     return Found("missing", reason="its data were gone, only the manifest was left")
@@ -125,7 +127,9 @@ class CheckpointStore:
             except NewerFormatError:
                 raise
             except FileNotFoundError:
-                return None
+                if self.files.status(f"{self._folder(path)}/{filed}") is None:
+                    return None
+                problem = problem or "its manifest was a link to nothing"
             except ManifestError as error:
                 # What a power cut left of a manifest speaks against the data: they may be as short.
                 problem = problem or f"{error}"
@@ -370,15 +374,18 @@ class CheckpointStore:
             Only return what would go.
         """
         side, newest = f"{folder}/{SIDE_FOLDER}", time.time() - older_than_s
-        for checkpoint in self.files.names(f"{side}/manifests"):
-            if self.files.status(f"{folder}/{checkpoint}") is None:
-                self.look_up(f"{folder}/{checkpoint}")  # A copy that a crash left in staging goes back to its place.
         leftovers = [f"{side}/staging/{each}" for each in self.files.names(f"{side}/staging")]
         for checkpoint in self.files.names(f"{side}/manifests"):
             status = self.files.status(f"{folder}/{checkpoint}")
-            filed = [
-                f"{side}/manifests/{checkpoint}/{each}" for each in self.files.names(f"{side}/manifests/{checkpoint}")
-            ]
+            names = self.files.names(f"{side}/manifests/{checkpoint}")
+            waiting = None if status else self._waiting(f"{folder}/{checkpoint}", names)
+            if waiting is not None and waiting.path in leftovers:
+                # A copy that a crash left in staging goes back to its place.
+                leftovers.remove(waiting.path)
+                status = self.files.status(waiting.path)
+                if not dry_run:
+                    self._put_back(f"{folder}/{checkpoint}", waiting)
+            filed = [f"{side}/manifests/{checkpoint}/{each}" for each in names]
             in_place = None if status is None else self._filed(f"{folder}/{checkpoint}", status.stamp)
             # Where no readable manifest answers to the data, any of them may still prove the data by their bytes.
             if in_place is None or self._is_readable(in_place):
@@ -421,17 +428,19 @@ class CheckpointStore:
                 f"inputs{f' ({why})' if why else ''}: give the template a field that tells them apart"
             )
 
-    def _put_back(self, path: str, filed: list[str]) -> bool:
-        """Put back a folder whose writer died between its two renames; return whether there was one."""
+    def _waiting(self, path: str, filed: list[str]) -> Staged | None:
+        """Return the folder that waits in staging to be put back, as its writer died between its two renames."""
         staging = self._staging(path)
-        for each in self.files.names(staging):
+        for each in self.files.names(staging) if filed and self.files.renames_folders else ():
             status = self.files.status(f"{staging}/{each}") if each.endswith(REPLACED) else None
             if status is not None and f"{status.stamp}.json" in filed:
-                # Its writer lives, and was faster: then this is its successor's place.
-                with contextlib.suppress(FileExistsError, FileNotFoundError):
-                    self.files.place(Staged(f"{staging}/{each}", status.stamp), path)
-                return True
-        return False
+                return Staged(f"{staging}/{each}", status.stamp)
+        return None
+
+    def _put_back(self, path: str, waiting: Staged) -> None:
+        # Its writer lives, and was faster: then this is its successor's place.
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            self.files.place(waiting, path)
 
     def _difference(self, path: str, status: Status, manifest: Manifest) -> str:
         """Return in words which part of a folder is not there as large as it was written; empty for none."""

@@ -5,15 +5,18 @@ Each fork is a process of its own: it runs a flow as a user does and dies by SIG
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +66,10 @@ class Job:
     n_times: int | None = 1
     only: tuple[str, ...] = kill_harness.CHANGES
     """As for a trap."""
+    disk: str = ""
+    """What is really wrong with the machine while the flow runs: a key of DISKS; ``action`` is the error that it makes."""
+    room: int = 0
+    """Pages free on a small disk, bytes that a file may have, files that may be open beside those that are."""
 
     @property
     def data(self) -> str:
@@ -123,12 +130,17 @@ class Job:
     def prepare(self) -> None:
         """Make what is there before the flow runs."""
         os.makedirs(self.folder, exist_ok=True)
+        if self.disk:
+            os.mkdir(self.data)
+            os.chmod(self.folder, 0o777)  # Who may write nothing else says here how it went.
+        if self.disk in MOUNTED:
+            mount("-t", "tmpfs", "tmpfs", self.data)
         if self.scene == "first":
             return
         earlier = f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
         if not os.path.exists(earlier):
             assert in_fork(lambda: Job(earlier, self.file_type, "first").keep_old()) == (0, "")
-        shutil.copytree(f"{earlier}/data", self.data)
+        shutil.copytree(f"{earlier}/data", self.data, dirs_exist_ok=True)
         if self.scene == "adopt":
             shutil.rmtree(f"{self.data}/.prefect_ds")
         if self.scene == "damaged":
@@ -141,8 +153,12 @@ class Job:
 
     def act(self) -> None:
         """Run the flow with its trap, in a process that may die of it."""
-        kill_harness.install(self.trap)
-        state = self.run(NEW, self.max_retries)
+        if self.disk:
+            with DISKS[self.disk](self):
+                state = self.run(NEW, self.max_retries)
+        else:
+            kill_harness.install(self.trap)
+            state = self.run(NEW, self.max_retries)
         with open(f"{self.folder}/outcome", "w") as file:
             json.dump([type(state).__name__, str(state.message)], file)
 
@@ -210,6 +226,55 @@ class Job:
         return f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
 
 
+def mount(*args: str) -> None:
+    subprocess.run(["mount", *args], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def small(job: Job) -> Iterator[None]:
+    """A disk with so many pages left."""
+    status = os.statvfs(job.data)
+    used = (status.f_blocks - status.f_bfree) * status.f_frsize
+    mount("-o", f"remount,size={used + max(1, job.room) * status.f_frsize}", job.data)
+    yield
+    mount("-o", "remount,size=64m", job.data)
+
+
+@contextlib.contextmanager
+def read_only(job: Job) -> Iterator[None]:
+    """A disk that is mounted to be read."""
+    mount("-o", "remount,ro", job.data)
+    yield
+    mount("-o", "remount,rw", job.data)
+
+
+@contextlib.contextmanager
+def forbidden(job: Job) -> Iterator[None]:
+    """A folder of root's, for anybody else."""
+    os.setgid(65534)
+    os.setuid(65534)
+    yield
+
+
+@contextlib.contextmanager
+def limited(kind: int, room: int) -> Iterator[None]:
+    """A limit that the system sets to this process."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (room, before[1]))
+    yield
+    resource.setrlimit(kind, before)
+
+
+DISKS: dict[str, Callable[[Job], contextlib.AbstractContextManager[None]]] = {
+    "small": small,
+    "read-only": read_only,
+    "forbidden": forbidden,
+    "file size": lambda job: limited(resource.RLIMIT_FSIZE, job.room),
+    "open files": lambda job: limited(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + job.room),
+}
+MOUNTED = ("small", "read-only")
+
+
 def in_fork(action: Callable[[], None]) -> tuple[int, str]:
     """Run an action in a process of its own; return the number of the signal that ended it, and what went wrong."""
     read, write = os.pipe()
@@ -252,6 +317,8 @@ def serve() -> None:
         if not problem and (code == 0 or died):
             code, problem = in_fork(job.judge)
         problem = problem or (f"ended by signal {-code}" if code < 0 and not died else "")
+        if job.disk in MOUNTED:
+            subprocess.run(["umount", job.data], check=True)
         shutil.rmtree(job.folder)
         seconds = time.monotonic() - started
         answer = {"died": died, "outcome": outcome, "problem": problem, "calls": calls, "seconds": seconds}

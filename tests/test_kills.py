@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from kill_harness import CALLS, CHANGES, OPENS, WRITES
+from kill_servers import Servers, problems
 from scale import SCALE
 
-HERE = Path(__file__).parent
 FILE_TYPES = ("csv", "json", "parquet", "feather", "orc", "hdf", "html", "xml", "stata", "pickle", "excel", "ods")
 SCENES = ("first", "rewrite", "adopt", "damaged")
 
@@ -59,52 +59,6 @@ FAULTS = {
 }
 
 
-class Servers:
-    """Warm processes that fork one process for each job."""
-
-    def __init__(self, folder: Path, n_servers: int = 2) -> None:
-        self.folder = folder
-        self._numbers = itertools.count()
-        self._idle: queue.Queue[subprocess.Popen[str]] = queue.Queue()
-        self._pool = concurrent.futures.ThreadPoolExecutor(n_servers)
-        python_path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), ROOT, str(HERE)])
-        # One thread, so that a fork is a whole process.
-        quiet = {"OPENBLAS_NUM_THREADS": "1", "PREFECT__LOGGING__LEVEL": "CRITICAL", "PYTHONPATH": python_path}
-        self._all = [
-            subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(HERE / "kill_server.py")],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, **quiet},
-            )
-            for _ in range(n_servers)
-        ]  # fmt: skip
-        for server in self._all:
-            assert server.stdout is not None
-            assert json.loads(server.stdout.readline()) == "ready"
-            (folder / str(server.pid)).mkdir()
-            self._idle.put(server)
-
-    def run(self, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the answers to jobs, in order."""
-        return list(self._pool.map(self._ask, jobs))
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        server = self._idle.get()
-        assert server.stdin is not None
-        assert server.stdout is not None
-        folder = f"{self.folder}/{server.pid}/{next(self._numbers)}"
-        server.stdin.write(json.dumps({**job, "folder": folder}) + "\n")
-        server.stdin.flush()
-        answer: dict[str, Any] = json.loads(server.stdout.readline())
-        self._idle.put(server)
-        return answer
-
-    def close(self) -> None:
-        self._pool.shutdown()
-        for server in self._all:
-            server.kill()
-            server.communicate()
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     servers = Servers(tmp_path_factory.mktemp("kills"))
@@ -128,12 +82,6 @@ def sample(jobs: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:
     """Return this share of the jobs, all of them at full scale; the same ones each time."""
     n_jobs = len(jobs) if SCALE >= 10 else max(1, round(len(jobs) * share))
     return random.Random(n_jobs).sample(jobs, n_jobs)
-
-
-def problems(jobs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> list[str]:
-    outcomes = collections.Counter("killed" if each["died"] else each["outcome"] for each in answers)
-    print(len(jobs), "points:", dict(outcomes))
-    return [f"{job}:\n{answer['problem']}" for job, answer in zip(jobs, answers, strict=True) if answer["problem"]]
 
 
 def cells(file_type: str, scenes: Iterable[str] = SCENES, durability: str = "process") -> list[dict[str, Any]]:

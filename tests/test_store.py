@@ -617,6 +617,17 @@ class TestLocalStore(StoreContract):
         assert not isinstance(outcomes[0], AssertionError)
         assert read(store, path) == NEW
 
+    def test_a_manifest_that_is_a_link_to_nothing_does_not_hang_a_look(self, store, path):
+        """As in a tree kept by git-annex whose contents are elsewhere."""
+        write(store, path, NEW)
+        filed = in_force(store, path)
+        os.unlink(filed)
+        os.symlink("/nowhere/at/all", filed)
+        found = store.look_up(path)
+        assert (found.kind, found.reason) == ("damaged", "its manifest was a link to nothing")
+        write(store, path, OTHER, inputs="2")
+        assert read(store, path) == OTHER
+
     def test_manifest_and_data_reach_the_disk_before_a_good_copy_goes(self, store, path):
         write(store, path, OLD, inputs="1")
         synced, fsync = [], os.fsync

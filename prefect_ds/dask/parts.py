@@ -361,6 +361,10 @@ class PartReader:
             )
         stamp = found.manifest.stamp if found.manifest else found.stamp
         aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}", stamp)
+        if aside == self.path:
+            return CheckpointNotFoundError(
+                f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: it was replaced since"
+            )
         return DamagedCheckpointError(
             f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
             "and the next run computes it again"

@@ -138,8 +138,13 @@ def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):
     write(files, path, "old")
     os.rename(path, f"{tmp_path}/.prefect_ds/staging/0.replaced")
 
-    CheckpointStore(files).clean(str(tmp_path), older_than_s=-10)
+    manifests = files.names(f"{tmp_path}/.prefect_ds/manifests/a")
+    assert CheckpointStore(files).clean(str(tmp_path), older_than_s=-10, dry_run=True) == []
+    assert not os.path.exists(path), "a dry run moves nothing"
+    assert CheckpointStore(files).clean(str(tmp_path), older_than_s=-10) == []
 
+    assert os.path.exists(path)
+    assert files.names(f"{tmp_path}/.prefect_ds/manifests/a") == manifests
     assert value_at(files, path) == "old"
 
 
