@@ -239,9 +239,9 @@ class _Armed:
             """libc, whose exchange of two paths counts."""
 
             def __getattr__(self, name: str) -> Any:
-                function = super().__getattr__(name)
                 if name != "renameat2":
-                    return function
+                    return super().__getattr__(name)
+                function = self[name]  # Not kept as an attribute, which would be the function itself.
 
                 def renameat2(at: int, one: bytes, other_at: int, other: bytes, flags: int) -> Any:
                     with armed.around("exchange", os.fsdecode(other)):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
+import pathlib
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,19 +91,26 @@ class Job:
         kind = "excel" if self.file_type == "ods" else self.file_type
         return PandasResultHandler(self.path, kind, durability=self.durability)
 
-    def run(self, number: int, max_retries: int = 0) -> Any:
+    def make(self, number: int) -> Any:
+        """The task's body."""
+        self.note()
+        return frame_of(number)
+
+    def note(self) -> None:
+        with open(f"{self.folder}/ran", "a") as file:
+            file.write("ran\n")
+
+    def run(self, number: int, max_retries: int = 0, executor: Any = None) -> Any:
         """Run the flow for an input; return the state of its task."""
         delay = {"max_retries": max_retries, "retry_delay": pd.Timedelta(0).to_pytimedelta()} if max_retries else {}
 
         @task(name="make", result=self.handler, **delay)
         def make(number):
-            with open(f"{self.folder}/ran", "a") as file:
-                file.write("ran\n")
-            return frame_of(number)
+            return self.make(number)
 
         with Flow("kills") as flow:
             made = make(number)
-        state = flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+        state = flow.run(executor=executor or LocalExecutor(), task_runner_cls=DSTaskRunner)
         return state.result[made]
 
     def take_n_runs(self) -> int:
@@ -139,7 +147,7 @@ class Job:
             return
         earlier = f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
         if not os.path.exists(earlier):
-            assert in_fork(lambda: Job(earlier, self.file_type, "first").keep_old()) == (0, "")
+            assert in_fork(lambda: type(self)(earlier, self.file_type, "first").keep_old()) == (0, "")
         shutil.copytree(f"{earlier}/data", self.data, dirs_exist_ok=True)
         if self.scene == "adopt":
             shutil.rmtree(f"{self.data}/.prefect_ds")
@@ -190,7 +198,7 @@ class Job:
             assert found.kind in ("missing", "damaged"), found
             assert found.kind == "missing" or self.scene == "damaged", found
         else:
-            frame = self.handler.load(self.path)
+            frame = self.loaded(self.handler.load(self.path))
             (there,) = [number for number in (OLD, NEW) if frame_of(number)["x"].equals(frame["x"].astype("int64"))]
             if self.scene != "adopt":
                 assert_frame_equal(frame, frame_of(there))
@@ -201,22 +209,33 @@ class Job:
         assert store.clean(self.data) == []
         assert self.side_files() == before
         # The next run mends it.
+        self.judge_next_run(there == result)
+        self.judge_litter()
+
+    def judge_next_run(self, is_there: bool) -> None:
         state = self.run(NEW)
         assert state.is_successful(), state.message
-        assert self.take_n_runs() == (there != result), message
+        assert self.take_n_runs() == (not is_there)
         if self.scene == "adopt":
             assert len(state.result) == len(frame_of(OLD))
         else:
             assert_frame_equal(state.result, frame_of(NEW))
-        # Leftovers are recognised and cleared; nothing else is.
+
+    def judge_litter(self) -> None:
+        """Leftovers are recognised and cleared; nothing else is."""
+        store = self.handler.store
         would_go = store.clean(self.data, older_than_s=-10, dry_run=True)
         assert sorted(store.clean(self.data, older_than_s=-10)) == sorted(would_go)
         stamp = store.files.status(self.path).stamp
         name = os.path.basename(self.path)
-        assert self.side_files() == [f".prefect_ds/manifests/{name}/{stamp}.json", name]
+        ours = [f"{name}/{part}" for part in store.files.sizes(self.path)] or [name]
+        assert self.side_files() == [f".prefect_ds/manifests/{name}/{stamp}.json", *ours]
         assert self.handler.verify(self.path) == []
         assert self.run(NEW).is_successful()
         assert self.take_n_runs() == 0
+
+    def loaded(self, value: Any) -> pd.DataFrame:
+        return value
 
     def is_damaged(self) -> bool:
         return os.path.getsize(self.path) == os.path.getsize(self.path.replace(self.folder, self.earlier)) // 2
@@ -224,6 +243,62 @@ class Job:
     @property
     def earlier(self) -> str:
         return f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
+
+
+class DaskJob(Job):
+    """A folder of twelve parts."""
+
+    N_PARTITIONS = 12
+
+    @property
+    def path(self) -> str:
+        return f"{self.data}/a"
+
+    @property
+    def handler(self) -> Any:
+        from prefect_ds.dask import DaskDataFrameResultHandler
+
+        return DaskDataFrameResultHandler(self.path, durability=self.durability)
+
+    def make(self, number: int) -> Any:
+        import dask.dataframe as dd
+
+        numbers = range(self.N_PARTITIONS)
+        return dd.from_map(partition_of, numbers, which=number, folder=self.folder, meta=partition_of(0, 0, "").iloc[:0])
+
+    def read_plainly(self) -> pd.DataFrame:
+        return self.whole(pd.read_parquet(self.path))
+
+    def loaded(self, value: Any) -> pd.DataFrame:
+        return self.whole(value.compute())
+
+    def whole(self, parts: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame that twelve parts, none more and none of another frame, were made of."""
+        number = int(parts["x"].iloc[0]) // 1000
+        expected = pd.concat([partition_of(i, number, "") for i in range(self.N_PARTITIONS)])
+        assert_frame_equal(parts.reset_index(drop=True), expected.reset_index(drop=True))
+        return frame_of(number)
+
+    def judge_next_run(self, is_there: bool) -> None:
+        staging = f"{self.data}/.prefect_ds/staging"
+        finished = {each.name.partition(".")[0] for each in pathlib.Path(staging).glob("*.staged/*.json")}
+        state = self.run(NEW)
+        assert state.is_successful(), state.message
+        assert self.loaded(state.result).equals(frame_of(NEW))
+        n_runs = self.take_n_runs()
+        assert n_runs == 0 if is_there else n_runs <= self.N_PARTITIONS - len(finished), (n_runs, finished)
+
+
+def partition_of(number: int, which: int, folder: str) -> pd.DataFrame:
+    """One part of a frame, noted."""
+    if folder:
+        with open(f"{folder}/ran", "a") as file:
+            file.write("ran\n")
+    return frame_of(which).assign(part=number).astype({"s": pd.StringDtype("pyarrow")})  # As Dask would have it.
+
+
+def job_of(described: dict[str, Any]) -> Job:
+    return (DaskJob if described["file_type"] == "dask" else Job)(**described)
 
 
 def mount(*args: str) -> None:
@@ -302,28 +377,46 @@ def serve() -> None:
     """Do one job a line of the standard input; answer each with a line of JSON."""
     result_handler._RETRY_DELAYS_S = (0.0, 0.0, 0.0)
     _versions()
+    importlib.import_module("prefect_ds.dask")
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        job = Job(**json.loads(line))
-        started = time.monotonic()
-        job.prepare()
-        code, problem = in_fork(job.act)
+        described = json.loads(line)
+        step = described.pop("step", "all")
+        job = job_of(described)
+        if step != "judge":
+            job.prepare()
+        code, problem = in_fork(job.act) if step == "all" else (0, "")
         outcome = None
         if os.path.exists(f"{job.folder}/outcome"):
             with open(f"{job.folder}/outcome") as file:
                 outcome, _ = json.load(file)
         calls = job.trap.calls
         died = code == -signal.SIGKILL
-        if not problem and (code == 0 or died):
+        if step != "prepare" and not problem and (code == 0 or died):
             code, problem = in_fork(job.judge)
         problem = problem or (f"ended by signal {-code}" if code < 0 and not died else "")
         if job.disk in MOUNTED:
             subprocess.run(["umount", job.data], check=True)
-        shutil.rmtree(job.folder)
-        seconds = time.monotonic() - started
-        answer = {"died": died, "outcome": outcome, "problem": problem, "calls": calls, "seconds": seconds}
+        if step != "prepare":
+            shutil.rmtree(job.folder)
+        answer = {"died": died, "outcome": outcome, "problem": problem, "calls": calls}
         print(json.dumps(answer), flush=True)
 
 
+def run_on_cluster(described: dict[str, Any], scheduler: str) -> None:
+    """Run a job's flow on a cluster, its own where none is named, and write how it went; for a process of its own."""
+    from conftest import own_cluster
+    from prefect.executors import DaskExecutor
+
+    job = job_of(described)
+    executor = DaskExecutor(address=scheduler, watch_worker_status=False) if scheduler else own_cluster()
+    state = job.run(NEW, executor=executor)
+    with open(f"{job.folder}/outcome", "w") as file:
+        json.dump([type(state).__name__, str(state.message)], file)
+
+
 if __name__ == "__main__":
-    serve()
+    if len(sys.argv) == 1:
+        serve()
+    else:
+        run_on_cluster(json.loads(sys.argv[1]), sys.argv[2])

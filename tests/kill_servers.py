@@ -51,8 +51,8 @@ class Servers:
         server = self._idle.get()
         assert server.stdin is not None
         assert server.stdout is not None
-        folder = f"{self.folder}/{server.pid}/{next(self._numbers)}"
-        server.stdin.write(json.dumps({**job, "folder": folder}) + "\n")
+        job = {"folder": f"{self.folder}/{server.pid}/{next(self._numbers)}", **job}
+        server.stdin.write(json.dumps(job) + "\n")
         server.stdin.flush()
         answer: dict[str, Any] = json.loads(server.stdout.readline())
         self._idle.put(server)

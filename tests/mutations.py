@@ -1,0 +1,138 @@
+"""What each safeguard of the commit is worth: the source without it, and the tests that then have to fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A safeguard that is taken out."""
+
+    name: str
+    file: str
+    """Below the package."""
+    changes: tuple[tuple[str, str], ...]
+    """Texts that stand in the file exactly once, and what replaces them."""
+    tests: tuple[str, ...]
+    """Below the folder of tests: some, that are quick, of which at least one notices."""
+
+
+LOCAL = "test_store.py::TestLocalStore::"
+
+MUTATIONS = (
+    Mutation(
+        "new data are not synced before they replace good ones",
+        "files.py",
+        (('        self.sync(*(f"{staged.path}/{each}" for each in below), staged.path)\n', ""),),
+        (f"{LOCAL}test_manifest_and_data_reach_the_disk_before_a_good_copy_goes",),
+    ),
+    Mutation(
+        "the manifest is not synced before its data replace good ones",
+        "store.py",
+        (("self.files.sync(filed, parent(filed))\n                    self.files.replace", "self.files.replace"),),
+        (f"{LOCAL}test_manifest_and_data_reach_the_disk_before_a_good_copy_goes",),
+    ),
+    Mutation(
+        "a durable commit does not sync the folder",
+        "store.py",
+        (("            self.files.sync(parent(path))\n", "            pass\n"),),
+        (f"{LOCAL}test_a_durable_commit_syncs_all_that_it_needs",),
+    ),
+    Mutation(
+        "a first write takes its place without looking whether somebody was first",
+        "files.py",
+        (("            os.link(source, path)\n        except FileExistsError:", "            os.replace(source, path)\n        except FileExistsError:"),),
+        (f"{LOCAL}test_of_two_writers_in_every_order_one_result_stands_whole",),
+    ),
+    Mutation(
+        "data are placed before their manifest is filed",
+        "store.py",
+        (
+            ("        try:\n            self.files.create(filed, manifest.to_json().encode())\n", "        try:\n            pass\n"),
+            (
+                "        if staged.stamp is None:\n            manifest = self._file_placed",
+                "        self._refile(path, manifest)\n        if staged.stamp is None:\n            manifest = self._file_placed",
+            ),
+        ),
+        ("test_store.py::test_a_fault_at_any_call_leaves_the_old_checkpoint_or_the_new_one",),
+    ),
+    Mutation(
+        "data without a manifest under their stamp pass for what any manifest says",
+        "store.py",
+        (("if parts is not None and _same_bytes(manifest.parts, parts):", "if parts is not None:"),),
+        (f"{LOCAL}test_damage_is_seen_and_mended_by_the_next_commit",),
+    ),
+    Mutation(
+        "bytes are handed on without their checksum",
+        "store.py",
+        (("if (found.size_bytes, found.sha256) != (part.size_bytes, part.sha256):", "if False:"),),
+        (f"{LOCAL}test_bytes_that_are_not_those_of_the_part_are_never_handed_on", f"{LOCAL}test_a_bit_flipped"),
+    ),
+    Mutation(
+        "a manifest is believed without its checksum",
+        "manifest.py",
+        (("        if not is_whole:\n", "        if False:\n"),),
+        (f"{LOCAL}test_no_flipped_bit_in_a_manifest_is_believed_or_stops_the_next_commit",),
+    ),
+    Mutation(
+        "two tasks of one run may write one path",
+        "store.py",
+        (("            if not _collide(manifest, other):\n", "            if True:\n"),),
+        (f"{LOCAL}test_two_tasks_of_one_run_collide_and_neither_stays",),
+    ),
+    Mutation(
+        "young leftovers are cleared too",
+        "store.py",
+        (("            return self.files.modified(path) < newest\n", "            return True\n"),),
+        (f"{LOCAL}test_what_a_killed_writer_left_never_counts_and_goes_when_it_is_old",),
+    ),
+    Mutation(
+        "two attempts have one time of change",
+        "files.py",
+        (("now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000", "now = 10**18"),),
+        (f"{LOCAL}test_of_two_writers_in_every_order_one_result_stands_whole",),
+    ),
+    Mutation(
+        "what a writer put in place meanwhile is set aside for the damage before it",
+        "store.py",
+        (("        if status is not None and status.stamp != stamp:\n", "        if False:\n"),),
+        (f"{LOCAL}test_a_reader_beside_writers_gets_one_whole_result_or_is_told_that_it_was_replaced",),
+    ),
+    Mutation(
+        "what a person put there is replaced",
+        "store.py",
+        (("                self.set_aside(path, found.reason, found.stamp)\n            try:", "                self.files.remove(path)\n            try:"),),
+        (f"{LOCAL}test_foreign_data_are_set_aside_before_a_commit",),
+    ),
+    Mutation(
+        "a manifest is written to its name, and torn there by a kill",
+        "files.py",
+        (("            self._place_file(written, path)\n        finally:", "            shutil.copyfile(written, path)\n        finally:"),),
+        ("test_kills.py::test_a_flow_killed_before_any_call_leaves_old_new_or_nothing",),
+    ),
+    Mutation(
+        "errors that pass are not tried again",
+        "result_handler.py",
+        (("    for delay_s in _RETRY_DELAYS_S:\n", "    for delay_s in ():\n"),),
+        ("test_store.py::test_what_may_pass_is_tried_again",),
+    ),
+    Mutation(
+        "an error does not name the checkpoint",
+        "result_handler.py",
+        (("        if error.errno is None:\n            raise\n        advice", "        raise\n        advice"),),
+        ("test_disk_faults.py::test_a_limit_of_a_files_size_fails_the_task_and_costs_no_checkpoint",),
+    ),
+    Mutation(
+        "a part is read without the checksum of its footer",
+        "dask/parts.py",
+        (("            if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):\n", "            if False:\n"),),
+        ("dask/test_result_handler.py::TestChecks",),
+    ),
+    Mutation(
+        "a part of a stopped write counts without its checksum",
+        "dask/parts.py",
+        (("    return staged if sha256 == staged.part.sha256 else None\n", "    return staged\n"),),
+        ("dask/test_result_handler.py",),
+    ),
+)
