@@ -264,7 +264,9 @@ class DaskJob(Job):
         import dask.dataframe as dd
 
         numbers = range(self.N_PARTITIONS)
-        return dd.from_map(partition_of, numbers, which=number, folder=self.folder, meta=partition_of(0, 0, "").iloc[:0])
+        return dd.from_map(
+            partition_of, numbers, which=number, folder=self.folder, meta=partition_of(0, 0, "").iloc[:0]
+        )
 
     def read_plainly(self) -> pd.DataFrame:
         return self.whole(pd.read_parquet(self.path))

@@ -42,14 +42,22 @@ MUTATIONS = (
     Mutation(
         "a first write takes its place without looking whether somebody was first",
         "files.py",
-        (("            os.link(source, path)\n        except FileExistsError:", "            os.replace(source, path)\n        except FileExistsError:"),),
+        (
+            (
+                "            os.link(source, path)\n        except FileExistsError:",
+                "            os.replace(source, path)\n        except FileExistsError:",
+            ),
+        ),
         (f"{LOCAL}test_of_two_writers_in_every_order_one_result_stands_whole",),
     ),
     Mutation(
         "data are placed before their manifest is filed",
         "store.py",
         (
-            ("        try:\n            self.files.create(filed, manifest.to_json().encode())\n", "        try:\n            pass\n"),
+            (
+                "        try:\n            self.files.create(filed, manifest.to_json().encode())\n",
+                "        try:\n            pass\n",
+            ),
             (
                 "        if staged.stamp is None:\n            manifest = self._file_placed",
                 "        self._refile(path, manifest)\n        if staged.stamp is None:\n            manifest = self._file_placed",
@@ -102,13 +110,23 @@ MUTATIONS = (
     Mutation(
         "what a person put there is replaced",
         "store.py",
-        (("                self.set_aside(path, found.reason, found.stamp)\n            try:", "                self.files.remove(path)\n            try:"),),
+        (
+            (
+                "                self.set_aside(path, found.reason, found.stamp)\n            try:",
+                "                self.files.remove(path)\n            try:",
+            ),
+        ),
         (f"{LOCAL}test_foreign_data_are_set_aside_before_a_commit",),
     ),
     Mutation(
         "a manifest is written to its name, and torn there by a kill",
         "files.py",
-        (("            self._place_file(written, path)\n        finally:", "            shutil.copyfile(written, path)\n        finally:"),),
+        (
+            (
+                "            self._place_file(written, path)\n        finally:",
+                "            shutil.copyfile(written, path)\n        finally:",
+            ),
+        ),
         ("test_kills.py::test_a_flow_killed_before_any_call_leaves_old_new_or_nothing",),
     ),
     Mutation(
@@ -126,7 +144,12 @@ MUTATIONS = (
     Mutation(
         "a part is read without the checksum of its footer",
         "dask/parts.py",
-        (("            if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):\n", "            if False:\n"),),
+        (
+            (
+                "            if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):\n",
+                "            if False:\n",
+            ),
+        ),
         ("dask/test_result_handler.py::TestChecks",),
     ),
     Mutation(

@@ -58,7 +58,9 @@ def test_a_full_disk_fails_the_task_and_costs_no_checkpoint(servers, mounts, sce
 
 
 def test_a_read_only_disk_fails_the_task_that_wants_to_write(servers, mounts):
-    jobs = [{"file_type": "csv", "scene": each, "disk": "read-only", "action": "EROFS"} for each in ("first", "rewrite")]
+    jobs = [
+        {"file_type": "csv", "scene": each, "disk": "read-only", "action": "EROFS"} for each in ("first", "rewrite")
+    ]
     assert outcomes(servers, jobs) == ["Failed", "Failed"]
 
 
@@ -68,7 +70,9 @@ def test_what_a_person_put_on_a_read_only_disk_counts(servers, mounts):
 
 @needs_root
 def test_a_folder_of_somebody_elses_fails_the_task_that_wants_to_write(servers):
-    jobs = [{"file_type": "csv", "scene": each, "disk": "forbidden", "action": "EACCES"} for each in ("first", "rewrite")]
+    jobs = [
+        {"file_type": "csv", "scene": each, "disk": "forbidden", "action": "EACCES"} for each in ("first", "rewrite")
+    ]
     assert outcomes(servers, jobs) == ["Failed", "Failed"]
 
 
@@ -80,14 +84,18 @@ def test_what_lies_in_a_folder_of_somebody_elses_counts(servers):
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
 def test_a_limit_of_a_files_size_fails_the_task_and_costs_no_checkpoint(servers, scene):
     rooms = [8, 4096, 8192, 8193, 1_000_000]  # The first is enough for the note that the task ran.
-    jobs = [{"file_type": "csv", "scene": scene, "disk": "file size", "room": each, "action": "EFBIG"} for each in rooms]
+    jobs = [
+        {"file_type": "csv", "scene": scene, "disk": "file size", "room": each, "action": "EFBIG"} for each in rooms
+    ]
     assert outcomes(servers, jobs) == ["Failed"] * (len(rooms) - 1) + ["Success"]
 
 
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
 def test_a_limit_of_open_files_fails_the_task_and_costs_no_checkpoint(servers, scene):
     rooms = range(-1, 8)
-    jobs = [{"file_type": "csv", "scene": scene, "disk": "open files", "room": each, "action": "EMFILE"} for each in rooms]
+    jobs = [
+        {"file_type": "csv", "scene": scene, "disk": "open files", "room": each, "action": "EMFILE"} for each in rooms
+    ]
     found = outcomes(servers, jobs)
     assert found[0] == "Failed"
     assert found[-1] == "Success"

@@ -6,22 +6,12 @@ that only looks leaves what a kill after the last call that changed something le
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import itertools
-import json
-import os
-import queue
 import random
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from kill_harness import CALLS, CHANGES, OPENS, WRITES
 from kill_servers import Servers, problems
 from scale import SCALE
