@@ -92,8 +92,11 @@ def role() -> str:
     """Return what this process is to a Dask cluster."""
     command = " ".join(sys.orig_argv[1:])
     for text, name in (
-        ("resource_tracker", "tracker"), ("spawn_main", "worker"), ("dask scheduler", "scheduler"), ("dask worker", "nanny")
-    ):  # fmt: skip
+        ("resource_tracker", "tracker"),
+        ("spawn_main", "worker"),
+        ("dask scheduler", "scheduler"),
+        ("dask worker", "nanny"),
+    ):
         if text in command:
             return name
     return "client"

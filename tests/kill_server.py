@@ -68,7 +68,7 @@ class Job:
     only: tuple[str, ...] = kill_harness.CHANGES
     """As for a trap."""
     disk: str = ""
-    """What is really wrong with the machine while the flow runs: a key of DISKS; ``action`` is the error that it makes."""
+    """What is really wrong while the flow runs: a key of DISKS; ``action`` is the error that it makes."""
     room: int = 0
     """Pages free on a small disk, bytes that a file may have, files that may be open beside those that are."""
 
@@ -171,7 +171,7 @@ class Job:
             json.dump([type(state).__name__, str(state.message)], file)
 
     def judge(self) -> None:
-        """Say by an assertion what is amiss after the flow has ended, or died; runs it again and clears what is left."""
+        """Say by an assertion what is amiss after the flow has ended, or died; run it again and clear up."""
         outcome, message = None, ""
         if os.path.exists(f"{self.folder}/outcome"):
             with open(f"{self.folder}/outcome") as file:
@@ -362,7 +362,7 @@ def in_fork(action: Callable[[], None]) -> tuple[int, str]:
             signal.alarm(60)  # Nothing hangs.
             cache.resize(0)
             action()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told to the parent
             os.write(write, traceback.format_exc()[-6000:].encode())
         finally:
             os._exit(0)
