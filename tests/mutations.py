@@ -151,7 +151,7 @@ MUTATIONS = (
                 "            if False:\n",
             ),
         ),
-        ("dask/test_result_handler.py::TestChecks",),
+        ("dask/test_result_handler.py::TestDamage",),
     ),
     Mutation(
         "a part of a stopped write counts without its checksum",

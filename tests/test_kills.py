@@ -1,7 +1,7 @@
 """Real flows in real processes, killed by SIGKILL or failed at every file-system call of a commit.
 
 The points are counted, not listed by hand: a first run of each scene writes the table of its calls. A kill before a
-call that only looks leaves what one after the last change leaves, so kills are tried at the calls that change something.
+call that only looks leaves what one after the last change leaves, so kills are tried at calls that change something.
 """
 
 from __future__ import annotations
