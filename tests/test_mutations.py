@@ -29,7 +29,7 @@ def mutated(mutation: Mutation) -> str:
 def run_tests(root: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Run tests against the package in this folder."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", "-p", "no:cacheprovider", "--rootdir", str(root), *tests],
+        [sys.executable, "-m", "pytest", "-xqm", "", "-p", "no:cacheprovider", "--rootdir", str(root), *tests],
         cwd=root / "tests", env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
