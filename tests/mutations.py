@@ -59,9 +59,9 @@ MUTATIONS = (
                 "        try:\n            pass\n",
             ),
             (
-                "        if staged.stamp is None:\n            manifest = self._file_placed",
-                "        self._refile(path, manifest)\n"
-                "        if staged.stamp is None:\n            manifest = self._file_placed",
+                "                if staged.stamp is None:\n                    manifest = self._file_placed",
+                "                self._refile(path, manifest)\n"
+                "                if staged.stamp is None:\n                    manifest = self._file_placed",
             ),
         ),
         ("test_store.py::test_a_fault_at_any_call_leaves_the_old_checkpoint_or_the_new_one",),
