@@ -69,7 +69,7 @@ MUTATIONS = (
     Mutation(
         "data without a manifest under their stamp pass for what any manifest says",
         "store.py",
-        (("if parts is not None and _same_bytes(manifest.parts, parts):", "if parts is not None:"),),
+        (("if parts is None or not _same_bytes(manifest.parts, parts, status):", "if parts is None:"),),
         (f"{LOCAL}test_damage_is_seen_and_mended_by_the_next_commit",),
     ),
     Mutation(
@@ -110,7 +110,7 @@ MUTATIONS = (
         "store.py",
         (
             (
-                "                self.set_aside(path, found.reason, found.stamp)\n            try:",
+                "                self.set_aside(path, found.reason, found.stamp, then=_SUCCEEDED)\n            try:",
                 "                self.files.remove(path)\n            try:",
             ),
         ),
