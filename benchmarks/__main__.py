@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print, or write the docs page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smallest sizes, one round: shows that all runs")
-    parser.add_argument("--full", action="store_true", help="everything that the docs page shows, some twenty minutes")
+    parser.add_argument("--full", action="store_true", help="everything that the docs page shows, half an hour")
     parser.add_argument(
         "--only", metavar="SECTION", choices=full_run.SECTIONS, action="append", help="these sections only"
     )
