@@ -132,11 +132,6 @@ def test_a_process_holds_one_copy_of_a_blob() -> None:
     assert (one.data, one.token) == (blob.data, blob.token)
 
 
-@task(result=PandasResultHandler("out/{i}.csv", "csv"))
-def part(i: int, whole: list[int]) -> pd.DataFrame:
-    return pd.DataFrame({"i": [i + len(whole)]})
-
-
 @task
 def held_by_scheduler(parts: list[pd.DataFrame]) -> list[tuple[int, int]]:
     """Look at what the scheduler holds of the tasks named part: identity of the shared bytes, size of the own."""
@@ -159,10 +154,11 @@ def numbers() -> list[int]:
     return list(range(20_000))
 
 
-def test_the_scheduler_holds_one_copy_of_what_siblings_share(
-    cluster_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_scheduler_holds_one_copy_of_what_siblings_share(cluster_address: str, tmp_path: Path) -> None:
+    @task(result=PandasResultHandler(tmp_path / "{i}.csv", "csv"))
+    def part(i: int, whole: list[int]) -> pd.DataFrame:
+        return pd.DataFrame({"i": [i + len(whole)]})
+
     with Flow("held") as flow:
         parts = part.map(list(range(8)), unmapped(numbers()))
         held = held_by_scheduler(parts)
