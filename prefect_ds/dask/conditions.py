@@ -16,12 +16,13 @@ Condition = tuple[str, Any, Any]
 
 _COMPARISONS: Final[dict[type[Expr], str]] = {LT: "<", LE: "<=", GT: ">", GE: ">=", EQ: "=="}
 _FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
-_MAY_HOLD: Final[Mapping[str, Callable[[Any, Any, Any], bool]]] = {
-    "<": lambda smallest, largest, value: smallest < value,
-    "<=": lambda smallest, largest, value: smallest <= value,
-    ">": lambda smallest, largest, value: largest > value,
-    ">=": lambda smallest, largest, value: largest >= value,
-    "==": lambda smallest, largest, value: smallest <= value <= largest,
+# Compared by pandas, which rounds a value to a column's type, or a column to the value's, before it compares.
+_MAY_HOLD: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "<": lambda ends, value: (ends < value).iloc[0],
+    "<=": lambda ends, value: (ends <= value).iloc[0],
+    ">": lambda ends, value: (ends > value).iloc[1],
+    ">=": lambda ends, value: (ends >= value).iloc[1],
+    "==": lambda ends, value: (ends <= value).iloc[0] and (ends >= value).iloc[1],
 }
 _SCALARS: Final = (bool, int, float, str, np.number, datetime, np.datetime64)
 
@@ -55,7 +56,7 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
     return sign, left.columns[0], right
 
 
-def may_hold(condition: Condition, range_of: Callable[[Any], tuple[Any, Any] | None]) -> bool:
+def may_hold(condition: Condition, range_of: Callable[[Any], pd.Series[Any] | None]) -> bool:
     """Return whether there may be a row for which a condition holds.
 
     Parameters
@@ -63,8 +64,8 @@ def may_hold(condition: Condition, range_of: Callable[[Any], tuple[Any, Any] | N
     condition
         As `condition_of` gave it.
     range_of
-        Gives the smallest and the largest value of a column, ``None`` where they are not known. Missing values do not
-        count: no comparison holds for them.
+        Gives a series of the smallest and the largest value of a column, in its dtype, ``None`` where they are not
+        known. Missing values do not count: no comparison holds for them.
     """
     sign, left, right = condition
     if sign in ("&", "|"):
@@ -74,7 +75,7 @@ def may_hold(condition: Condition, range_of: Callable[[Any], tuple[Any, Any] | N
     if found is None:
         return True
     try:
-        return bool(_MAY_HOLD[sign](*found, right))
+        return bool(_MAY_HOLD[sign](found, right))
     except (TypeError, ValueError):  # Unlike types: pandas is to say what that means.
         return True
 

@@ -307,7 +307,7 @@ class PartReader:
         picked = [in_file.index(position) for position in wanted if position in in_file]
         names, n_columns = parquet.schema_arrow.names, len(in_file)
         ordered = {
-            self.meta.columns[position]: names[i]
+            self.meta.columns[position]: (names[i], self.meta.dtypes.iloc[position])
             for i, (position, spec) in enumerate(zip(in_file, schema["columns"], strict=True))
             if spec.keys() == {"dtype"} and has_order(self.meta.dtypes.iloc[position])
         }
@@ -440,7 +440,7 @@ def _with_index(flat: pd.DataFrame, schema: JSONObject) -> pd.DataFrame:
 
 
 def _groups(
-    parquet: pq.ParquetFile, where: Condition | None, names: Mapping[Any, str], keys: pd.DataFrame
+    parquet: pq.ParquetFile, where: Condition | None, names: Mapping[Any, tuple[str, Any]], keys: pd.DataFrame
 ) -> list[int]:
     """Return the row groups from the first to the last that may have rows which meet a condition.
 
@@ -451,7 +451,7 @@ def _groups(
     where
         The condition; ``None``: every row meets it.
     names
-        Column labels to names in the file.
+        Column labels to names in the file, and dtypes.
     keys
         One row with the values that all rows of the file have in further columns, or an empty frame.
     """
@@ -461,13 +461,17 @@ def _groups(
     in_file = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
 
     def may(group: int) -> bool:
-        def range_of(label: Any) -> tuple[Any, Any] | None:
+        def range_of(label: Any) -> pd.Series[Any] | None:
+            ends: pd.Series[Any]
             if label in keys.columns:
-                value = keys[label].iloc[0]
-                return None if pd.isna(value) else (value, value)
-            at = in_file.get(names.get(label, ""))
-            found = None if at is None else metadata.row_group(group).column(at).statistics
-            return (found.min, found.max) if found is not None and found.has_min_max else None
+                ends = keys[label].take([0, 0])
+                return None if not has_order(ends.dtype) or ends.isna().any() else ends
+            name, dtype = names.get(label, ("", None))
+            found = metadata.row_group(group).column(in_file[name]).statistics if name in in_file else None
+            if found is None or not found.has_min_max:
+                return None
+            ends = pd.Series([found.min, found.max], dtype=dtype)
+            return ends
 
         return may_hold(where, range_of)
 

@@ -137,7 +137,7 @@ def test_an_unfiltered_use_of_the_same_frame_reads_all_of_it(tmp_path):
     assert_frame_equal(result[["id", "half", "half_r"]], theirs[["id", "half", "half_r"]])
 
 
-VALUES = st.one_of(st.none(), st.integers(-5, 5), st.sampled_from([float("nan"), float("inf"), -0.0, 0.5]))
+VALUES = st.one_of(st.none(), st.integers(-5, 5), st.sampled_from([float("nan"), float("inf"), -0.0, 0.5, 0.1]))
 SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 
 
@@ -169,7 +169,16 @@ def test_any_filter_gives_what_pandas_gives(tmp_path_factory, values, dtype, con
         assert_frame_equal(ours[mask(ours)].compute(), frame[mask(frame)])
 
 
+@pytest.mark.parametrize(("dtype", "values", "value"), [("float32", [0.1], 0.1), ("int64", [2**53 + 1], 2.0**53)])
+def test_a_value_is_rounded_as_pandas_rounds_it(tmp_path, dtype, values, value):
+    frame = pd.DataFrame({"x": np.array(values, dtype)})
+    ours = opened(tmp_path, frame, 1)
+    for sign in SIGNS.values():
+        assert_frame_equal(ours[sign(ours["x"], value)].compute(), frame[sign(frame["x"], value)])
+
+
 @pytest.mark.parametrize("sign", SIGNS)
 def test_unlike_types_are_for_pandas_to_judge(sign):
-    assert may_hold((sign, "x", "text"), lambda label: (1, 2))
-    assert may_hold((sign, "x", pd.Timestamp("2024", tz="UTC")), lambda label: (datetime.datetime(2023, 1, 1),) * 2)
+    assert may_hold((sign, "x", "text"), lambda label: pd.Series([1, 2]))
+    ends = pd.Series([datetime.datetime(2023, 1, 1)] * 2)
+    assert may_hold((sign, "x", pd.Timestamp("2024", tz="UTC")), lambda label: ends)
