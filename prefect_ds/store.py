@@ -415,18 +415,21 @@ class CheckpointStore:
 
     def _refuse_collision(self, path: str, manifest: Manifest) -> None:
         own = self._filed(path, manifest.stamp or manifest.attempt)
-        for filed, other in self._manifests(path, but=own):
-            if not _collide(manifest, other):
-                continue
-            # Neither result may pass for the other's: what is in place goes, and no manifest of the two stays in force.
-            status = self.files.status(path)
-            if status is not None and self._filed(path, status.stamp) in (filed, own):
-                self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run", status.stamp)
-            why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
-            raise CollisionError(
-                f"tasks {str(other.owner)!r} and {str(manifest.owner)!r} of one run both write {path!r}, for different "
-                f"inputs{f' ({why})' if why else ''}: give the template a field that tells them apart"
-            )
+        others = {filed: other for filed, other in self._manifests(path, but=own) if _collide(manifest, other)}
+        if not others:
+            return
+        # None of these results may pass for another's: whichever is in place goes, and no manifest stays in force.
+        other = next(iter(others.values()))
+        status = self.files.status(path)
+        in_place = None if status is None else self._filed(path, status.stamp)
+        if status is not None and (in_place == own or in_place in others):
+            other = others.get(in_place, other)
+            self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run", status.stamp)
+        why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
+        raise CollisionError(
+            f"tasks {str(other.owner)!r} and {str(manifest.owner)!r} of one run both write {path!r}, for different "
+            f"inputs{f' ({why})' if why else ''}: give the template a field that tells them apart"
+        )
 
     def _waiting(self, path: str, filed: list[str]) -> Staged | None:
         """Return the folder that waits in staging to be put back, as its writer died between its two renames."""

@@ -90,8 +90,14 @@ MUTATIONS = (
     Mutation(
         "two tasks of one run may write one path",
         "store.py",
-        (("            if not _collide(manifest, other):\n", "            if True:\n"),),
+        (("        if not others:\n            return\n", "        return\n"),),
         (f"{LOCAL}test_two_tasks_of_one_run_collide_and_neither_stays",),
+    ),
+    Mutation(
+        "of three results of one run on one path, the one in place may stay",
+        "store.py",
+        (("(in_place == own or in_place in others)", "in_place in (own, next(iter(others)))"),),
+        (f"{LOCAL}test_of_three_that_collide_the_one_in_place_goes_whichever_is_listed_first",),
     ),
     Mutation(
         "young leftovers are cleared too",

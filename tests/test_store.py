@@ -232,6 +232,16 @@ class StoreContract:
         write(store, path, OTHER, inputs="1", run="r2", map_index=1)
         assert read(store, path) == OTHER
 
+    @pytest.mark.parametrize("listed", ["0", "z"])
+    def test_of_three_that_collide_the_one_in_place_goes_whichever_is_listed_first(self, store, path, listed):
+        """The third has filed its manifest, and its data are still to come."""
+        write(store, path, OLD, inputs="1", run="r", map_index=1)
+        third = described(path, OTHER, inputs="3", run="r", map_index=3)
+        store.files.create(store._filed(path, listed), third.to_json().encode())
+        with pytest.raises(CollisionError, match=r"'task\[1\]' and 'task\[2\]' of one run"):
+            write(store, path, NEW, inputs="2", run="r", map_index=2)
+        assert store.look_up(path).kind == "missing"
+
     def test_two_tasks_of_one_run_share_a_path_for_equal_inputs(self, store, path):
         first = write(store, path, OLD, run="r", map_index=1)
         assert write(store, path, NEW, run="r", map_index=2) == first
