@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import fsspec
+import fsspec.asyn
 from fsspec.core import split_protocol
 
 from prefect_ds.path_template import SIDE_FOLDER
@@ -138,9 +139,15 @@ def _open_files(protocol: str, options: str, pid: int) -> Files:
     if protocol in ("file", "local"):
         return LocalFiles()
     # A listing kept by fsspec could hide what another process wrote.
-    return ObjectFiles(
+    return _object_files(
         fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **json.loads(options))
     )
+
+
+def _object_files(fs: fsspec.AbstractFileSystem) -> ObjectFiles:
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    kinds = {"gs": GoogleFiles, "abfs": AzureFiles}
+    return next((kind for protocol, kind in kinds.items() if protocol in protocols), ObjectFiles)(fs)
 
 
 def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:
@@ -158,7 +165,7 @@ def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Fi
     try:
         return _open_files(protocol or "file", json.dumps(options, sort_keys=True), os.getpid())
     except TypeError:  # Options that are no JSON (credential objects): no sharing between handlers then.
-        return ObjectFiles(fsspec.filesystem(protocol, use_listings_cache=False, **options))
+        return _object_files(fsspec.filesystem(protocol, use_listings_cache=False, **options))
 
 
 def parent(path: str) -> str:
@@ -378,15 +385,14 @@ class ObjectFiles:
         sizes = None
         try:
             with _told(path):
-                found = self.fs.find(path, detail=True) if kind == "folder" else None
+                found = self._find(path) if kind == "folder" else None
                 if found == {}:
                     return None
                 root = self.fs._strip_protocol(path).rstrip("/")
-                # A file is found too: s3fs and gcsfs tell of it then, adlfs gives a list of its name.
-                if isinstance(found, dict) and root not in found:
+                if found is not None and root not in found:
                     info, sizes = {"type": "directory"}, _sizes(root, found)
                 else:
-                    info = self.fs.info(path)
+                    info = self._info(path)
         except FileNotFoundError:
             return None
         if info["type"] == "directory":
@@ -431,7 +437,7 @@ class ObjectFiles:
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the path below the prefix and the bytes of each object, in order."""
         with _told(folder):
-            return _sizes(self.fs._strip_protocol(folder).rstrip("/"), self.fs.find(folder, detail=True))
+            return _sizes(self.fs._strip_protocol(folder).rstrip("/"), self._find(folder))
 
     def modified(self, path: str) -> float:
         """Return when the object, or the last one of a prefix, was written, in seconds since the epoch."""
@@ -502,6 +508,14 @@ class ObjectFiles:
     def sync(self, *paths: str) -> None:
         """Do nothing: a PUT that was answered is kept."""
 
+    def _info(self, path: str) -> dict[str, Any]:
+        """Return what the store says of an object, or that it is a directory."""
+        return dict(self.fs.info(path))
+
+    def _find(self, path: str) -> dict[str, dict[str, Any]]:
+        """Return what the store says of each object below a path, or of the object there, by name."""
+        return dict(self.fs.find(path, detail=True))
+
     def _below(self, path: str) -> list[str]:
         """Return what follows ``path`` in the names of the objects there: nothing for a file."""
         status = self.status(path, "folder")
@@ -534,6 +548,44 @@ class ObjectFiles:
                 ) from None
             with _told(path):
                 write()
+
+
+class GoogleFiles(ObjectFiles):
+    """Google Cloud Storage: one request where gcsfs asks for an object and for a folder of its name."""
+
+    def _info(self, path: str) -> dict[str, Any]:
+        root = self.fs._strip_protocol(path).rstrip("/")
+        found = self.fs.find(parent(root), prefix=name(root), detail=True)
+        if root in found:
+            return dict(found[root])
+        if any(each.startswith(f"{root}/") for each in found):
+            return {"type": "directory"}
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+class AzureFiles(ObjectFiles):
+    """Azure Blob Storage: one request where adlfs asks for a blob of a folder's name ahead of each listing."""
+
+    def _find(self, path: str) -> dict[str, dict[str, Any]]:
+        container, root, _ = self.fs.split_path(path.rstrip("/"))
+
+        async def listed() -> dict[str, dict[str, Any]]:
+            async with self.fs.service_client.get_container_client(container) as client:
+                blobs = client.list_blobs(name_starts_with=f"{root}/", include=["metadata"])
+                return {f"{container}/{each.name}": {"size": each.size} async for each in blobs if not _is_folder(each)}
+
+        found = fsspec.asyn.sync(self.fs.loop, listed)
+        if not found:
+            with contextlib.suppress(FileNotFoundError):
+                info = self._info(path)
+                return {} if info["type"] == "directory" else {f"{container}/{root}": info}
+        return dict(found)
+
+
+def _is_folder(blob: Any) -> bool:
+    """Whether a blob of Azure stands for a folder, as accounts with hierarchical names have them."""
+    marks = {key.lower(): value for key, value in (blob.metadata or {}).items()}
+    return "true" in (marks.get("hdi_isfolder"), marks.get("is_directory"))
 
 
 class _ObjectReader(io.RawIOBase):
