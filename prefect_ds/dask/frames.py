@@ -106,7 +106,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
             columns = cast(list[Any], determine_column_projection(self, parent, dependents))
             fewer = [column for column in self.columns if column in columns]
             less = self.substitute_parameters({"columns": fewer, "_series": False})
-            return None if fewer == self.columns else Index(less)
+            return None if isinstance(parent, CheckpointIndex) else CheckpointIndex(less)
         if isinstance(parent, Projection):
             return super()._simplify_up(parent, dependents)
         return None
@@ -139,6 +139,15 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     @property
     def _lengths(self) -> tuple[int, ...]:
         return tuple(sum(part.n_rows for part in self.source.partitions[index]) for index in self._partitions)
+
+
+class CheckpointIndex(Index):
+    """The index of a frame over a checkpoint, whose length comes from the manifest too: Dask asks an index for it."""
+
+    def _simplify_up(self, parent: Any, dependents: Any) -> Any:
+        if isinstance(parent, Len) and isinstance(self.frame, ReadCheckpoint) and self.frame.condition is None:
+            return Literal(sum(self.frame._lengths))
+        return super()._simplify_up(parent, dependents)
 
 
 def _is_by_row(predicate: Any) -> bool:

@@ -210,11 +210,9 @@ class PartWriter:
             if freq is not None and pd.tseries.frequencies.to_offset(freq) != getattr(frame.index, "freq", None):
                 del schema["index"]["freq"]  # A name does not tell all of it: the holidays of a calendar, say.
             flat = _with_index(flat, schema)
-            table = _settled(
-                pa.Table.from_pandas(
-                    flat if has_index else flat.set_axis(frame.index), preserve_index=has_index or None
-                )
-            )
+            flat = flat if has_index else flat.set_axis(frame.index)
+            # Dask has a thread for each core at work already: Arrow would start more for each part.
+            table = _settled(pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1))
             table = table if self.layout is None else self.layout.apply(table)
         except (UnkeepableError, pa.ArrowException) as error:
             raise RoundTripError(f"partition {partition} cannot be kept in a parquet file: {error}") from error

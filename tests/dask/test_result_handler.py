@@ -223,6 +223,7 @@ class TestLaziness:
         opened = keep.load(f"{tmp_path}/events")
 
         assert (len(opened), opened.npartitions, opened.divisions[-1]) == (400, 4, 399)
+        assert len(opened.partitions[1:3]) == len(opened.partitions[[0, 3]].index) == 200
         assert list(opened.map_partitions(len).divisions) == [0, 100, 200, 300, 399]
 
     def test_only_the_columns_asked_for_are_read(self, tmp_path, monkeypatch):
