@@ -113,7 +113,7 @@ class Files(Protocol):
         """Close what was staged and give it its stamp."""
 
     def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
-        """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
+        """Give the files of a staged folder the names they have in place; what was staged stays for a next try."""
 
     def place(self, staged: Staged, path: str) -> None:
         """Put what was staged where nothing is, in one step, or raise ``FileExistsError``."""
@@ -172,6 +172,11 @@ def parent(path: str) -> str:
     """Return the folder of a path or URL."""
     head, _, _ = path.rpartition("/")
     return head or ("/" if path.startswith("/") else ".")
+
+
+def staging_of(path: str) -> str:
+    """Return the folder for what is on its way to a path or URL."""
+    return f"{parent(path)}/{SIDE_FOLDER}/staging"
 
 
 def name(path: str) -> str:
@@ -257,9 +262,8 @@ class LocalFiles:
     @contextlib.contextmanager
     def staging(self, path: str) -> Iterator[BinaryIO]:
         """Give a file beside the goal, so that one rename puts it there."""
-        folder = os.path.join(os.path.dirname(path), SIDE_FOLDER, "staging")
-        _make_folder(folder)
-        staged = os.path.join(folder, f"{uuid.uuid4().hex}.staged")
+        _make_folder(staging_of(path))
+        staged = f"{staging_of(path)}/{uuid.uuid4().hex}.staged"
         file = open(staged, "w+b")  # noqa: SIM115 - closed by finish, or below
         try:
             yield file
@@ -273,14 +277,12 @@ class LocalFiles:
         return self.stamped(file.name)
 
     def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
-        """Give the files of a staged folder the names they have in place, drop all others, and stamp the folder."""
-        _make_folder(folder)
-        for other in set(self.names(folder)) - names.keys():
-            self.remove(f"{folder}/{other}")
+        """Link the files in a folder of their own, under the names they have in place, and stamp it."""
+        placed = f"{folder}/placed"
         for here, there in names.items():
-            _make_folder(os.path.dirname(f"{folder}/{there}"))
-            os.rename(f"{folder}/{here}", f"{folder}/{there}")
-        return self.stamped(folder)
+            _make_folder(os.path.dirname(f"{placed}/{there}"))
+            self._place_file(f"{folder}/{here}", f"{placed}/{there}")
+        return self.stamped(placed)
 
     def stamped(self, path: str) -> Staged:
         """Give a staged file or folder a time of change that no other attempt has."""
@@ -327,7 +329,7 @@ class LocalFiles:
             return
         if not _exchange(staged.path, path):
             # In between nothing lies at the path: who looks then puts the old copy back, see CheckpointStore.look_up.
-            old = os.path.join(os.path.dirname(staged.path), f"{uuid.uuid4().hex}{REPLACED}")
+            old = f"{staging_of(path)}/{uuid.uuid4().hex}{REPLACED}"
             os.rename(path, old)
             self.place(staged, path)
             self.remove(old)

@@ -27,7 +27,7 @@ from prefect_ds.errors import (
     ManifestError,
     NewerFormatError,
 )
-from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Kind, Staged, Status, name, open_files, parent
+from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Kind, Staged, Status, name, open_files, parent, staging_of
 from prefect_ds.manifest import Manifest, Part
 from prefect_ds.path_template import SIDE_FOLDER
 
@@ -217,7 +217,7 @@ class CheckpointStore:
             Names what is computed. After an error, or a kill, the folder stays, for :meth:`unfinished` to find.
             ``None``: what cannot be named cannot be found again, and does not stay.
         """
-        folder = f"{self._staging(path)}/{key or 'parts'}-{uuid.uuid4().hex}.staged"
+        folder = f"{staging_of(path)}/{key or 'parts'}-{uuid.uuid4().hex}.staged"
         try:
             yield folder
         except BaseException:
@@ -228,7 +228,7 @@ class CheckpointStore:
 
     def unfinished(self, path: str, key: str) -> list[str]:
         """Return the folders that earlier writes of the same key to the folder of ``path`` left."""
-        staging = self._staging(path)
+        staging = staging_of(path)
         return [f"{staging}/{each}" for each in sorted(self.files.names(staging)) if each.startswith(f"{key}-")]
 
     def commit(self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False) -> Manifest:
@@ -433,7 +433,7 @@ class CheckpointStore:
 
     def _waiting(self, path: str, filed: list[str]) -> Staged | None:
         """Return the folder that waits in staging to be put back, as its writer died between its two renames."""
-        staging = self._staging(path)
+        staging = staging_of(path)
         for each in self.files.names(staging) if filed and self.files.renames_folders else ():
             status = self.files.status(f"{staging}/{each}") if each.endswith(REPLACED) else None
             if status is not None and f"{status.stamp}.json" in filed:
@@ -520,9 +520,6 @@ class CheckpointStore:
             return self.files.modified(path) < newest
         except FileNotFoundError:
             return False  # Its writer was faster.
-
-    def _staging(self, path: str) -> str:
-        return f"{parent(path)}/{SIDE_FOLDER}/staging"
 
     def _folder(self, path: str) -> str:
         return f"{parent(path)}/{SIDE_FOLDER}/manifests/{name(path)}"

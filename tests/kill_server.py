@@ -72,6 +72,9 @@ class Job:
     room: int = 0
     """Pages free on a small disk, bytes that a file may have, files that may be open beside those that are."""
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return self.folder, self.file_type  # The task is the same one whatever trap is set for it.
+
     @property
     def data(self) -> str:
         return f"{self.folder}/data"
@@ -262,6 +265,9 @@ class DaskJob(Job):
 
     def make(self, number: int) -> Any:
         import dask.dataframe as dd
+
+        # By its module: Dask names a function of a script otherwise on a worker, which the next run need not have.
+        from kill_server import partition_of
 
         numbers = range(self.N_PARTITIONS)
         return dd.from_map(

@@ -109,7 +109,7 @@ def test_a_kill_at_every_step(real, scene, when):
             return
 
 
-@pytest.mark.parametrize("fatal_rename", range(1, 6))
+@pytest.mark.parametrize("fatal_rename", [1, 2])
 def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch, fatal_rename):
     """Where a disk cannot exchange, nothing lies at the path for a moment: what looks then puts the old copy back."""
     monkeypatch.setattr(files_module, "_exchange", lambda one, other: False)
@@ -129,7 +129,7 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch, fatal_r
     monkeypatch.setattr(os, "rename", rename)
 
     assert value_at(files, path) == "old"
-    assert was_there == (fatal_rename != 5), "three parts, the old folder, the new one"
+    assert was_there == (fatal_rename == 1), "the old folder, the new one"
 
 
 def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):

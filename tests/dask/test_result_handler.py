@@ -1,5 +1,6 @@
 """Write, read and go on with a stopped write, in this process."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -322,6 +323,25 @@ class TestResume:
         assert sorted(done + notes.take()) == parts(6)
         assert_frame_equal(written.value.compute(), expected(6))
         assert handler(url, "events").verify(written.location) == []
+
+    @pytest.mark.parametrize("step", ["create", "place"])
+    def test_an_error_in_the_last_steps_costs_no_partition(self, url, notes, step, monkeypatch):
+        """All parts are written, and have got their names: the manifest, or the folder, does not get to its place."""
+
+        def full(*args):
+            raise OSError(errno.ENOSPC, "full")
+
+        keep = handler(url, "events")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(keep.store.files), step, full)
+            with pytest.raises(OSError, match="full"):
+                keep.write(self.flaky(notes))
+        assert notes.take() == parts(6)
+
+        written = handler(url, "events").write(self.flaky(notes))
+
+        assert notes.take() == []
+        assert_frame_equal(written.value.compute(), expected(6))
 
     def flaky(self, notes):
         return dd.from_map(fails_while_told, range(6), path=notes.path, meta=expected(1).iloc[:0])
