@@ -163,7 +163,7 @@ class DSTaskRunner(TaskRunner):
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
         if not state.is_running():
-            # Prefect ends the run here: a checkpoint was loaded.
+            # Prefect ends the run here; a checkpoint was loaded, mostly.
             return cast(State, _get_task_run_state(self, state, inputs=inputs))
         if self._problem is not None:
             raise self._problem
