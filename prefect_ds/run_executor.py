@@ -80,8 +80,9 @@ class RunExecutor(Executor):
             if isinstance(self.executor, DaskExecutor):
                 # Distributed remembers the last thousand batches that a client sent, for its developers: with all that
                 # was submitted in them, ten thousand small tasks are a hundred megabytes, held as long as the run.
-                self.executor.client.scheduler_comm.recent_message_log = deque(maxlen=0)
-                preflight.check(self.executor.client, self.flow)
+                client: Any = self.executor.client
+                client.scheduler_comm.recent_message_log = deque(maxlen=0)
+                preflight.check(client, self.flow)
             if self._progress is not None:
                 stack.enter_context(self._progress.shown())
             if isinstance(self.executor, DaskExecutor):
