@@ -49,6 +49,8 @@ def digest(value: object) -> str | None:
 def _plain(value: Any) -> Any:
     """Return what stands for a value whose token dask would make otherwise in each process, or without its order."""
     kind = type(value)
+    if kind in _TEXTS:
+        return value
     if kind in (list, tuple):
         return (kind.__name__, [_plain(each) for each in value])
     if kind in (set, frozenset):
@@ -73,7 +75,10 @@ def _is_text(plain: Any) -> bool:
     """Return whether `repr` tells a value, as `_plain` gives it, from every other."""
     if type(plain) in (list, tuple):
         return all(map(_is_text, plain))
-    return plain is None or type(plain) in (str, int, float, bool, bytes)
+    return type(plain) in _TEXTS
+
+
+_TEXTS = {type(None), str, int, float, bool, bytes}
 
 
 def identify(task: str, inputs: Mapping[str, object], options: object, code: Callable[..., Any]) -> Identity:
@@ -120,10 +125,14 @@ def code_digest(function: Callable[..., Any]) -> str:
         except ValueError:  # Not filled yet.
             surroundings.append("<empty>")
     # One by one: a value without a digest must not hide a change of the others.
-    return hashlib.sha256(repr((_code(code), [digest(each) for each in surroundings])).encode()).hexdigest()
+    return hashlib.sha256(f"({_code_text(code)}, {[digest(each) for each in surroundings]})".encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=256)
+def _code_text(code: types.CodeType) -> str:
+    return repr(_code(code))
+
+
 def _code(code: types.CodeType) -> tuple[object, ...]:
     constants = [_code(each) if isinstance(each, types.CodeType) else _constant(each) for each in code.co_consts]
     # A docstring is a constant too, the first, and changes nothing unless the code loads it.

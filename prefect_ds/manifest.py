@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
@@ -197,21 +197,12 @@ class Manifest:
 
     @classmethod
     def _from_body(cls, body: JSONObject) -> Manifest:
-        names = {each.name for each in fields(cls)}
-        values = {name: value for name, value in body.items() if name in names}
-        for name in ("path", "attempt", "file_type", "written_at", "template"):
-            _expect(name, values[name], str)
-        for name in ("fields", "versions", "owner"):
-            _expect(name, values[name], dict)
-        _expect("schema", values["schema"], dict, type(None))
-        _expect("stamp", values["stamp"], str, type(None))
-        _expect("adopted", values["adopted"], bool)
-        for name in ("compute_s", "write_s"):
-            _expect(name, values[name], int, float, type(None))
+        values = {name: body[name] for name in cls.__slots__}
+        for name, types in _TYPES.items():
+            _expect(name, values[name], *types)
         _count("n_columns", values["n_columns"])
         for text in (*values["fields"].values(), *values["versions"].values()):
             _expect("fields and versions", text, str)
-        _expect("parts", values["parts"], list)
         values["parts"] = tuple(_checked(Part(**part)) for part in values["parts"])
         owner = values["owner"] = Owner(**values["owner"])
         for text in (owner.flow, owner.run_id, owner.task):
@@ -225,6 +216,17 @@ class Manifest:
         if values["kind"] == "file" and len(values["parts"]) != 1:
             raise ValueError(f"a file of {len(values['parts'])} parts")
         return cls(**values)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("path", "attempt", "file_type", "written_at", "template"), (str,)),
+    **dict.fromkeys(("fields", "versions", "owner"), (dict,)),
+    **dict.fromkeys(("compute_s", "write_s"), (int, float, type(None))),
+    "schema": (dict, type(None)),
+    "stamp": (str, type(None)),
+    "adopted": (bool,),
+    "parts": (list,),
+}
 
 
 def _identity(body: JSONObject) -> Identity:
@@ -275,8 +277,7 @@ def _written_checksum(text: str | bytes) -> str:
     return hashlib.sha256((text.encode() if isinstance(text, str) else text)[head:-1]).hexdigest()
 
 
-def _dumps(body: object) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def _checksum(body: JSONObject) -> str:

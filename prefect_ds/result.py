@@ -16,8 +16,9 @@ _NO_RESULT = Result()
 
 def plain_result(value: Any, location: str | None = None) -> Result:
     """Return Prefect's own result with a value as it is."""
-    result = copy.copy(_NO_RESULT)
-    result.value, result.location = value, location
+    # Not by Prefect's own constructor, which looks up a logger each time: some tasks take less long than that.
+    result = object.__new__(Result)
+    result.__dict__.update(_NO_RESULT.__dict__, value=value, location=location)
     return result
 
 
@@ -37,7 +38,6 @@ class LazyResult(Result):
     """
 
     def __init__(self, raw: Any, location: str | None = None, *, keep: bool = True) -> None:
-        # Not Prefect's own, which looks up a logger each time: some tasks take less long than that.
         self.__dict__.update(_NO_RESULT.__dict__, location=location)
         self.raw = raw
         self.keep = keep

@@ -174,8 +174,9 @@ class ResultHandler(Result, abc.ABC):
         TemplateError
             A field has no value, or one that cannot name a file.
         """
-        if self.template is not None:
-            return self.template.render(values, task=task)
+        template = self.template
+        if template is not None:
+            return template.render(values, task=task)
         if self._formatter is not None:
             return self._absolute(self._formatter(**values))
         raise TemplateError(

@@ -11,7 +11,7 @@ import logging
 import os
 import pickle
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -78,7 +78,11 @@ class RunExecutor(Executor):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.executor.start())
             if isinstance(self.executor, DaskExecutor):
-                preflight.check(self.executor.client, self.flow)
+                # Distributed remembers the last thousand batches that a client sent, for its developers: with all that
+                # was submitted in them, ten thousand small tasks are a hundred megabytes, held as long as the run.
+                client: Any = self.executor.client
+                client.scheduler_comm.recent_message_log = deque(maxlen=0)
+                preflight.check(client, self.flow)
             if self._progress is not None:
                 stack.enter_context(self._progress.shown())
             if isinstance(self.executor, DaskExecutor):

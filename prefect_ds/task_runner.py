@@ -162,10 +162,12 @@ class DSTaskRunner(TaskRunner):
     @call_state_handlers
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
-        if self._problem is not None and state.is_running():
+        if not state.is_running():
+            # Prefect ends the run here; a checkpoint was loaded, mostly.
+            return cast(State, _get_task_run_state(self, state, inputs=inputs))
+        if self._problem is not None:
             raise self._problem
-        inputs = self._task_arguments(inputs) if state.is_running() else inputs
-        run = functools.partial(_get_task_run_state, self, state, inputs=inputs)
+        run = functools.partial(_get_task_run_state, self, state, inputs=self._task_arguments(inputs))
         started = time.perf_counter()
         if not isinstance(self.result, ResultHandler):
             new_state: State = run()

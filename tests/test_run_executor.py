@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import prefect
 import pytest
+from distributed.protocol import Serialized
 from prefect import Flow, task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor
@@ -144,3 +146,24 @@ def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(cluster_address:
         flow.run(executor=executor, task_runner_cls=DSTaskRunner)
         assert [log_lines.count(f"number {number} was here") for number in (1, 2, 3)] == [1, 1, 1]
         assert sum("Checkpoints of flow 'logs'" in line for line in log_lines) == 1
+
+
+def test_the_client_holds_nothing_of_what_it_has_submitted(cluster_address: str) -> None:
+    held = []
+
+    class Counting(DaskExecutor):
+        def wait(self, futures: Any) -> Any:
+            states = super().wait(futures)
+            held.append(_count(Serialized))
+            return states
+
+    with Flow("many") as flow:
+        double.map(list(range(20)))
+    before = _count(Serialized)
+    flow.run(executor=Counting(address=cluster_address, watch_worker_status=False), task_runner_cls=DSTaskRunner)
+    assert held[-1] - before < 5
+
+
+def _count(kind: type) -> int:
+    gc.collect()
+    return sum(isinstance(each, kind) for each in gc.get_objects())
