@@ -123,6 +123,27 @@ MUTATIONS = (
         (f"{LOCAL}test_foreign_data_are_set_aside_before_a_commit",),
     ),
     Mutation(
+        "what came in the place of something damaged is set aside for it",
+        "store.py",
+        (("        if status is not None and status.stamp != stamp:\n", "        if False:\n"),),
+        (f"{LOCAL}test_of_two_who_saw_the_damage_the_second_does_not_set_aside_what_the_first_put_there",),
+    ),
+    Mutation(
+        "a manifest is written under its name",
+        "files.py",
+        (
+            (
+                '        written = f"{path}.{uuid.uuid4().hex}"\n        for last_try',
+                "        written = path\n        for last_try",
+            ),
+            (
+                "            self._place_file(written, path)\n        finally:\n            self.remove(written)\n",
+                "            pass\n        finally:\n            pass\n",
+            ),
+        ),
+        (f"{LOCAL}test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file",),
+    ),
+    Mutation(
         "errors that pass are not tried again",
         "result_handler.py",
         (("    for delay_s in _RETRY_DELAYS_S:\n", "    for delay_s in ():\n"),),
