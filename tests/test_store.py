@@ -222,6 +222,21 @@ class StoreContract:
         assert read(store, path) == NEW
         assert set_aside(store, path) == [OTHER]
 
+    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(self, store, path, put):
+        written = write(store, path, NEW)
+        put(path, OTHER)
+        files = WatchedFiles(store.files)
+
+        def mend(name, args):
+            if (name, args) == ("read_bytes", (path,)):
+                files.after = WatchedFiles.after.__get__(files)
+                write(store, path, NEW)
+
+        files.after = mend
+        assert CheckpointStore(files).read_bytes(path, written.parts[0]) == NEW
+        assert read(store, path) == NEW
+        assert set_aside(store, path) == [OTHER]
+
     def test_a_checkpoint_that_was_replaced_since_is_not_damaged(self, store, path):
         earlier = write(store, path, OLD, inputs="1")
         write(store, path, NEW, inputs="2")
