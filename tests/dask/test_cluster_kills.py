@@ -19,6 +19,9 @@ from kill_servers import HERE, Servers, problems
 from scale import SCALE
 
 
+pytestmark = pytest.mark.timeout(3_600)  # Of the full sweep; each job and each cluster has a limit of its own.
+
+
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     servers = Servers(tmp_path_factory.mktemp("kills"))
