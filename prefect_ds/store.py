@@ -177,29 +177,36 @@ class CheckpointStore:
         DamagedCheckpointError
             Its bytes are others than its manifest says. They were set aside.
         """
-        try:
-            data = self.files.read_bytes(path)
-        except FileNotFoundError as error:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: the file is gone; run the task again") from error
-        found = _part(part.name, data)
-        if (found.size_bytes, found.sha256) != (part.size_bytes, part.sha256):
-            what = f"{found.size_bytes} bytes with another checksum, the manifest says {part.size_bytes} bytes"
+        seen = None
+        while True:
+            try:
+                data = self.files.read_bytes(path)
+            except FileNotFoundError as error:
+                raise CheckpointNotFoundError(
+                    f"no checkpoint at {path!r}: the file is gone; run the task again"
+                ) from error
+            found = _part(part.name, data)
+            if (found.size_bytes, found.sha256) == (part.size_bytes, part.sha256):
+                return data
             now = self.look_up(path)
             if now.kind != "damaged" and part.sha256 not in _checksums(now) and self.files.names(self._folder(path)):
                 raise CheckpointNotFoundError(
                     f"the checkpoint at {path!r} was replaced while it was read; run the task again"
                 )
-            try:
-                aside = self.set_aside(path, what, now.manifest.stamp if now.manifest else now.stamp)
-            except OSError as error:
-                raise DamagedCheckpointError(
-                    f"the checkpoint at {path!r} is damaged: {what}; it cannot be set aside ({error})"
-                ) from error
+            if now == seen:
+                break
+            seen = now  # Somebody may have mended it since it was read: what is damaged is so between two equal looks.
+        what = f"{found.size_bytes} bytes with another checksum, the manifest says {part.size_bytes} bytes"
+        try:
+            aside = self.set_aside(path, what, now.manifest.stamp if now.manifest else now.stamp)
+        except OSError as error:
             raise DamagedCheckpointError(
-                f"the checkpoint at {path!r} is damaged: {what}; it was set aside as {aside!r}, "
-                "and the next run computes it again"
-            )
-        return data
+                f"the checkpoint at {path!r} is damaged: {what}; it cannot be set aside ({error})"
+            ) from error
+        raise DamagedCheckpointError(
+            f"the checkpoint at {path!r} is damaged: {what}; it was set aside as {aside!r}, "
+            "and the next run computes it again"
+        )
 
     def staging(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Give a file open for writing and reading, on its way to ``path``; gone at the end unless committed."""

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from distributed import get_worker
 
 from prefect_ds import PandasResultHandler
+from prefect_ds.files import LocalFiles, Staged
+from prefect_ds.store import CheckpointStore
 from tests import dask_flows
 from tests.flows import Notes
 
@@ -46,24 +49,43 @@ class Barrier:
         Path(f"{self.path}.let go").touch()
 
 
+class HeldFiles(LocalFiles):
+    """Is held up where the data are written, their manifest is filed, and one step is left to put them in place."""
+
+    def __init__(self, barrier: Barrier) -> None:
+        self.barrier = barrier
+
+    def place(self, staged: Staged, path: str) -> None:
+        self.barrier.hold()
+        super().place(staged, path)
+
+
 class Held(PandasResultHandler):
-    """Is held up where its data are staged and nothing is in place yet."""
+    """Is held up in that moment; notes where each result was kept, and what was said of it."""
 
     def __init__(self, path: str, barrier: Barrier) -> None:
         self.barrier = barrier
         super().__init__(path, "parquet")
+
+    @property
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(HeldFiles(self.barrier))
 
     def _keep_once(self, value, path, owner, *others):
         kept = super()._keep_once(value, path, owner, *others)
         Notes(f"{self.barrier.path}.kept")(f"{get_worker().address} {kept.note}")
         return kept
 
-    def _manifest(self, *args, **kwargs):
-        self.barrier.hold()
-        return super()._manifest(*args, **kwargs)
-
 
 def held_partition(number: int, barrier: Barrier, owner: str, at_owner: bool):
-    if (get_worker().address == Path(owner).read_text()) == at_owner:
-        barrier.hold()
-    return dask_flows.partition(number, seconds=0.05)
+    """Compute a partition that says where; the first worker in question is held up in the middle of its file."""
+    where = get_worker().address
+    if (where == Path(owner).read_text()) == at_owner:
+        write_table = pq.ParquetWriter.write_table
+
+        def held_write_table(*args, **kwargs):
+            write_table(*args, **kwargs)
+            barrier.hold()
+
+        pq.ParquetWriter.write_table = held_write_table
+    return dask_flows.partition(number, seconds=0.05).assign(name=where)

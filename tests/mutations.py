@@ -19,6 +19,7 @@ class Mutation:
 
 
 LOCAL = "test_store.py::TestLocalStore::"
+CLUSTERS = "dask/test_real_clusters.py::"
 
 MUTATIONS = (
     Mutation(
@@ -75,7 +76,7 @@ MUTATIONS = (
     Mutation(
         "bytes are handed on without their checksum",
         "store.py",
-        (("if (found.size_bytes, found.sha256) != (part.size_bytes, part.sha256):", "if False:"),),
+        (("if (found.size_bytes, found.sha256) == (part.size_bytes, part.sha256):", "if True:"),),
         (
             f"{LOCAL}test_bytes_that_are_not_those_of_the_part_are_never_handed_on",
             f"{LOCAL}test_a_bit_flipped_on_the_disk_behind_the_clock_is_seen_by_reading",
@@ -123,6 +124,41 @@ MUTATIONS = (
         (f"{LOCAL}test_foreign_data_are_set_aside_before_a_commit",),
     ),
     Mutation(
+        "what came in the place of something damaged is set aside for it",
+        "store.py",
+        (("        if status is not None and status.stamp != stamp:\n", "        if False:\n"),),
+        (f"{LOCAL}test_of_two_who_saw_the_damage_the_second_does_not_set_aside_what_the_first_put_there",),
+    ),
+    Mutation(
+        "a file that was mended since it was read is called damaged",
+        "store.py",
+        (("            if now == seen:\n                break\n", "            break\n"),),
+        (f"{LOCAL}test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy",),
+    ),
+    Mutation(
+        "a part that was mended since it was read is called damaged",
+        "dask/parts.py",
+        (("                if now == seen:\n", "                if True:\n"),),
+        (
+            "dask/test_result_handler.py::TestDamage::test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy",
+        ),
+    ),
+    Mutation(
+        "a manifest is written under its name",
+        "files.py",
+        (
+            (
+                '        written = f"{path}.{uuid.uuid4().hex}"\n        for last_try',
+                "        written = path\n        for last_try",
+            ),
+            (
+                "            self._place_file(written, path)\n        finally:\n            self.remove(written)\n",
+                "            pass\n        finally:\n            pass\n",
+            ),
+        ),
+        (f"{LOCAL}test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file",),
+    ),
+    Mutation(
         "errors that pass are not tried again",
         "result_handler.py",
         (("    for delay_s in _RETRY_DELAYS_S:\n", "    for delay_s in ():\n"),),
@@ -150,5 +186,22 @@ MUTATIONS = (
         "dask/parts.py",
         (("    return staged if sha256 == staged.part.sha256 else None\n", "    return staged\n"),),
         ("dask/test_result_handler.py",),
+    ),
+    Mutation(
+        "each run of a part writes a file of the same name",
+        "dask/parts.py",
+        (("        attempt = uuid.uuid4().hex\n", '        attempt = "one"\n'),),
+        (f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it",),
+    ),
+    Mutation(
+        "a late writer replaces the same result",
+        "store.py",
+        (
+            (
+                "            if found.manifest is not None and _same_result(found.manifest, manifest):\n",
+                "            if False:\n",
+            ),
+        ),
+        (f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it",),
     ),
 )

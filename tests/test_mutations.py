@@ -30,7 +30,8 @@ def run_tests(root: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess
     """Run tests against the package in this folder."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-xqm", "", "-p", "no:cacheprovider", "--rootdir", str(root), *tests],
-        cwd=root / "tests", env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
+        cwd=root / "tests",
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}", "PREFECT_DS_TEST_SCALE": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

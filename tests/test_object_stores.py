@@ -451,6 +451,7 @@ class NoProxy:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)  # Each point is a process of its own, and a folder has some eighty.
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
 @pytest.mark.parametrize("kind", ["csv", "folder"])

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -209,6 +210,31 @@ class StoreContract:
         with pytest.raises(DamagedCheckpointError, match=f"{re.escape(path)}.*set aside as .*set-aside"):
             store.read_bytes(path, written.parts[0])
         assert store.look_up(path).kind == "missing"
+        assert set_aside(store, path) == [OTHER]
+
+    def test_of_two_who_saw_the_damage_the_second_does_not_set_aside_what_the_first_put_there(self, store, path, put):
+        write(store, path, NEW)
+        put(path, OTHER)
+        seen = store.look_up(path)
+        assert seen.kind == "damaged"
+        write(store, path, NEW)
+        assert store.set_aside(path, seen.reason, seen.stamp) == path
+        assert read(store, path) == NEW
+        assert set_aside(store, path) == [OTHER]
+
+    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(self, store, path, put):
+        written = write(store, path, NEW)
+        put(path, OTHER)
+        files = WatchedFiles(store.files)
+
+        def mend(name, args):
+            if (name, args) == ("read_bytes", (path,)):
+                files.after = WatchedFiles.after.__get__(files)
+                write(store, path, NEW)
+
+        files.after = mend
+        assert CheckpointStore(files).read_bytes(path, written.parts[0]) == NEW
+        assert read(store, path) == NEW
         assert set_aside(store, path) == [OTHER]
 
     def test_a_checkpoint_that_was_replaced_since_is_not_damaged(self, store, path):
@@ -566,6 +592,18 @@ class StoreContract:
         assert problems == []
 
 
+# The system kills who writes more of a file than the limit, after it has written as much.
+KILLED_IN_A_FILE = """
+import resource, signal, sys
+from prefect_ds.files import LocalFiles
+
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+LocalFiles().create(sys.argv[1], sys.stdin.buffer.read())
+"""
+
+
 class TestLocalStore(StoreContract):
     n_steps = 8
 
@@ -718,6 +756,18 @@ class TestLocalStore(StoreContract):
             there = store.files.read_bytes(path)
             assert found.manifest.identity == identity({OLD: "1", NEW: "2"}.get(there, "3"))
             assert found.manifest.parts[0].sha256 == describe_file(path, there, 1).sha256
+
+    def test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file(self, store, path, put):
+        put(path, OLD)
+        filed = store._filed(path, "killed")
+        child = [sys.executable, "-W", "ignore", "-c", KILLED_IN_A_FILE, filed]
+        killed = subprocess.run(child, input=described(path, NEW).to_json().encode(), check=False)
+        assert killed.returncode == -signal.SIGXFSZ
+        assert [os.path.getsize(f"{store._folder(path)}/{each}") for each in manifests_of(store, path)] == [100]
+        found = store.look_up(path)
+        assert (found.kind, found.reason) == ("foreign", "it had no manifest")
+        store.adopt(path, described(path, OLD))
+        assert read(store, path) == OLD
 
     def test_a_file_in_place_of_the_manifests_is_an_error_and_nothing_is_placed(self, store, path):
         os.makedirs(os.path.dirname(store._folder(path)))

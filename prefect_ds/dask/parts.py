@@ -40,7 +40,7 @@ from prefect_ds.frame_schema import (
     to_table,
 )
 from prefect_ds.manifest import JSONObject, Part
-from prefect_ds.store import CheckpointStore
+from prefect_ds.store import CheckpointStore, Found
 
 _FOOTER = b"prefect_ds"
 _TAIL = 64 * 1024
@@ -273,14 +273,25 @@ class PartReader:
 
     def read(self, part: Part, columns: Sequence[int] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """Return the rows of one part."""
+        seen = None
+        while True:
+            try:
+                return self._read(part, columns, where)
+            except _UnreadableError as error:
+                now = self._look_up(part)
+                if now == seen:
+                    raise self._set_aside(part, now, str(error)) from error
+                seen = now  # Somebody may have mended it since: what is damaged is so between two equal looks.
+
+    def _read(self, part: Part, columns: Sequence[int] | None, where: Condition | None) -> pd.DataFrame:
         try:
             stream = open_files(self.path, self.storage_options).open(f"{self.path}/{part.name}")
         except FileNotFoundError:
-            raise self._refusal(part, "it is gone") from None
+            raise _UnreadableError("it is gone") from None
         with stream:
             size, footer_sha256 = _measure(stream)
             if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):
-                raise self._refusal(part, "its size or its footer is another")
+                raise _UnreadableError("its size or its footer is another")
             try:
                 options = {"page_checksum_verification": True, **self.read_kwargs}
                 parquet = pq.ParquetFile(stream, **options)
@@ -291,9 +302,9 @@ class PartReader:
             except OSError as error:
                 if error.errno is not None:
                     raise
-                raise self._refusal(part, str(error)) from error
+                raise _UnreadableError(str(error)) from error
             except (pa.ArrowException, UnkeepableError) as error:
-                raise self._refusal(part, str(error)) from error
+                raise _UnreadableError(str(error)) from error
 
     def _ours(
         self, parquet: pq.ParquetFile, footer: JSONObject, columns: Sequence[int] | None, where: Condition | None
@@ -344,29 +355,35 @@ class PartReader:
         ).to_pandas()
         return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
 
-    def _refusal(self, part: Part, what: str) -> CheckpointNotFoundError | DamagedCheckpointError:
-        """Return the error for a part that is not the one the frame was made over; set aside what is damaged."""
-        store = CheckpointStore(open_files(self.path, self.storage_options))
-        found = store.look_up(self.path)
+    def _look_up(self, part: Part) -> Found:
+        """Say what is at the path; raise an error where it is no longer what the frame was made over."""
+        found = CheckpointStore(open_files(self.path, self.storage_options)).look_up(self.path)
         there = found.manifest
         # In an object store each write has part names of its own, also one of equal data.
         if found.kind in ("missing", "foreign") or (
             there and (there.content != self.content or part.name not in {each.name for each in there.parts})
         ):
-            why = found.reason or "it was replaced since"
-            return CheckpointNotFoundError(
-                f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
-            )
+            raise self._not_found(part, found.reason or "it was replaced since")
+        return found
+
+    def _not_found(self, part: Part, why: str) -> CheckpointNotFoundError:
+        return CheckpointNotFoundError(f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}")
+
+    def _set_aside(self, part: Part, found: Found, what: str) -> CheckpointNotFoundError | DamagedCheckpointError:
+        """Set aside what was found, and return the error that says so."""
         stamp = found.manifest.stamp if found.manifest else found.stamp
+        store = CheckpointStore(open_files(self.path, self.storage_options))
         aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}", stamp)
         if aside == self.path:
-            return CheckpointNotFoundError(
-                f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: it was replaced since"
-            )
+            return self._not_found(part, "it was replaced since")
         return DamagedCheckpointError(
             f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
             "and the next run computes it again"
         )
+
+
+class _UnreadableError(Exception):
+    """A part is not as its manifest says."""
 
 
 def check_part(staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]) -> StagedPart | None:

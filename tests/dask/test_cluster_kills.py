@@ -18,6 +18,8 @@ from kill_harness import CALLS, CHANGES, WRITES, Trap, processes
 from kill_servers import HERE, Servers, problems
 from scale import SCALE
 
+pytestmark = pytest.mark.timeout(3_600)  # Of the full sweep; each job and each cluster has a limit of its own.
+
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:

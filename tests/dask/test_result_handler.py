@@ -285,6 +285,22 @@ class TestDamage:
             opened.compute()
         assert keep.look_up(f"{url}/events").kind != "committed"
 
+    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(self, tmp_path, monkeypatch):
+        keep = handler(tmp_path, "events")
+        opened = keep.write(frame(1)).value
+        (tmp_path / "events/part.00000.parquet").unlink()
+        look_up = CheckpointStore.look_up
+
+        def mended_first(*args):
+            monkeypatch.setattr(CheckpointStore, "look_up", look_up)
+            keep.write(frame(1))
+            return look_up(*args)
+
+        monkeypatch.setattr(CheckpointStore, "look_up", mended_first)
+        assert_frame_equal(opened.compute(scheduler="sync"), expected(1))
+        assert keep.verify(f"{tmp_path}/events") == []
+        assert len(list((tmp_path / ".prefect_ds/set-aside").iterdir())) == 1
+
     def test_a_lazy_frame_never_mixes_two_generations(self, url):
         keep = handler(url, "events")
         first = keep.write(frame(3)).value
