@@ -267,7 +267,7 @@ class ResultHandler(Result, abc.ABC):
             # A task that is not deterministic may have given two results: the one that is kept is the one handed on.
             try:
                 there = reference.load()
-            except (CheckpointNotFoundError, DamagedCheckpointError):  # Gone, or set aside by now: ours takes its place.
+            except (CheckpointNotFoundError, DamagedCheckpointError):  # Gone by now: ours takes its place.
                 return self._keep_once(value, path, owner, identity, fields, compute_s)
             return Kept(reference, there, "another run was first with the same inputs; its result stands")
         self._remember(self._content(manifest), draft.value)
