@@ -45,6 +45,7 @@ from prefect_ds.frame_schema import (
     native_dtype,
     number_texts,
     strings,
+    with_index,
 )
 
 __all__ = [
@@ -362,16 +363,7 @@ def _write_parquet(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwar
     ]
     dictionary = {} if "column_encoding" in kwargs else {"use_dictionary": repeating or False}
     options = {"engine": "pyarrow", "write_page_checksum": True, **dictionary, **kwargs}
-    _with_index(table, schema).to_parquet(file, index=n_index_columns(schema) > 0 or None, **options)
-
-
-def _with_index(table: pd.DataFrame, schema: JSONObject) -> pd.DataFrame:
-    """Return a table with its index as an index, which Parquet marks as such for other readers."""
-    if (n_index := n_index_columns(schema)) == 0:
-        return table
-    labels = list(table.columns[:n_index])
-    names = [None if name is None else label for name, label in zip(schema["index"]["names"], labels, strict=True)]
-    return table.set_index(labels).rename_axis(names)
+    with_index(table, schema).to_parquet(file, index=n_index_columns(schema) > 0 or None, **options)
 
 
 def _read_parquet(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:

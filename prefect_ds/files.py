@@ -94,8 +94,8 @@ class Files(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
 
-    def writing(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """Give a file open for writing, for a path that nobody else writes or reads before the end."""
+    def writing(self, path: str) -> contextlib.AbstractContextManager[str]:
+        """Give the path of a local file to write, for a path that nobody else writes or reads before the end."""
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, as it is now; none where there is no folder."""
@@ -237,11 +237,10 @@ class LocalFiles:
         return open(path, "rb")
 
     @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[BinaryIO]:
-        """Give the file itself."""
+    def writing(self, path: str) -> Iterator[str]:
+        """Give the path itself."""
         _make_folder(os.path.dirname(path))
-        with open(path, "xb") as file:
-            yield file
+        yield path
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, as it is now; none where there is no folder."""
@@ -421,11 +420,10 @@ class ObjectFiles:
         return cast(BinaryIO, _ObjectReader(self.fs, path))
 
     @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[BinaryIO]:
-        """Give a temporary file of this machine, and PUT it unless there is an error."""
-        with tempfile.TemporaryFile(prefix="prefect_ds-") as file:
-            yield file
-            file.seek(0)
+    def writing(self, path: str) -> Iterator[str]:
+        """Give a temporary file, and PUT it unless there is an error."""
+        with tempfile.NamedTemporaryFile(prefix="prefect_ds-") as file:
+            yield file.name
             self._pipe(path, file.read())
 
     def names(self, folder: str) -> list[str]:

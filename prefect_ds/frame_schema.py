@@ -82,7 +82,7 @@ def to_table(
         A value has no readable text from which it could be restored.
     """
     index_cells, index = _encode_row_index(frame.index, rules, with_default=with_default_index or frame.shape[1] == 0)
-    encoded = [_encode(array_of(frame.iloc[:, i]), rules) for i in range(frame.shape[1])]
+    encoded = [_encode(array_of(column), rules) for _, column in frame.items()]
     column_labels = _labels(frame.columns, rules, taken=())
     index_labels = _labels(
         ["index" if name is None and frame.index.nlevels == 1 else f"level_{i}" if name is None else name
@@ -102,6 +102,18 @@ def to_table(
     if frame.attrs:
         schema["attrs"] = _checked_json(frame.attrs, "the frame's attrs")
     return table, schema
+
+
+def with_index(table: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a table with its index as an index, which Parquet marks as such for other readers."""
+    if (n_index := n_index_columns(schema)) == 0:
+        return table
+    labels = list(table.columns[:n_index])
+    names = [None if name is None else label for name, label in zip(schema["index"]["names"], labels, strict=True)]
+    if n_index > 1:
+        return table.set_index(labels).rename_axis(names)
+    cells = table.iloc[:, 0].array  # Not by set_index, which looks at all values for a range.
+    return table.iloc[:, 1:].set_axis(pd.Index(cells, dtype=cells.dtype, name=names[0], copy=False))
 
 
 def is_object(dtype: Any) -> bool:

@@ -1,8 +1,8 @@
 """Kills processes for real, or fails their calls, at the k-th file-system call below a folder.
 
 The calls are counted where Python makes them: in ``os``, in the raw files under ``open``, and in the one libc call that
-we make. ``install`` arms this process; the ``environment`` of a trap arms every Python process that is started with
-it, workers of a cluster included. Nothing outside the standard library is imported here.
+we make; a file that Arrow would write itself is written through Python. ``install`` arms this process; the
+``environment`` of a trap arms every Python process that is started with it, workers of a cluster included.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 VARIABLE = "PREFECT_DS_TEST_TRAP"
 WRITES = ("open to write", "mkdir", "write", "link", "rename", "replace", "exchange", "fsync")
@@ -112,6 +114,7 @@ def install(trap: Trap) -> None:
     os.fsync = armed.watched("fsync", os.fsync)
     os.open = armed.open_descriptor
     builtins.open = io.open = armed.open_file
+    pa.OSFile = armed.arrow_file
     ctypes.CDLL = armed.library()
 
 
@@ -227,6 +230,17 @@ class _Armed:
         else:
             buffered = (io.BufferedReader if raw_mode == "r" else io.BufferedWriter)(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **kwargs)
+
+    def arrow_file(self, path: Any, mode: str) -> Any:
+        """Return what stands for Arrow's file: each write of its is one, and is there for a reader at once."""
+
+        class AtOnce(io.BufferedWriter):
+            def write(self, data: Any) -> int:
+                n_bytes = super().write(data)
+                self.flush()
+                return n_bytes
+
+        return AtOnce(self.open_file(path, mode).detach())
 
     def short(self, path: str, half: Callable[[], int], whole: Callable[[], int]) -> int:
         """A write that takes only half of the bytes, as the system may."""

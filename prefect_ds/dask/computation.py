@@ -6,6 +6,7 @@ key has the code of the user's functions in it too, with all that they call and 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -24,7 +25,6 @@ from prefect_ds.identity import code_digest, digest
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_VERSIONS = ("dask", "numpy", "pandas", "pyarrow")
 
 
 def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
@@ -42,9 +42,13 @@ def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
     except Exception as error:  # noqa: BLE001 - whatever cannot be named or pickled: no key is never wrong
         logger.debug("no part of a stopped write will be found again: %r", error)
         return None
-    versions = [sys.version, *(importlib.metadata.version(each) for each in _VERSIONS)]
-    facts = (frame._name, frame.npartitions, sorted(code.facts), versions, more)
+    facts = (frame._name, frame.npartitions, sorted(code.facts), _versions(), more)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _versions() -> list[str]:
+    return [sys.version, *(importlib.metadata.version(each) for each in ("dask", "numpy", "pandas", "pyarrow"))]
 
 
 class _UnstableError(Exception):

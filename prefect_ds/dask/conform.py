@@ -24,10 +24,9 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
     if list(frame.index.names) != list(meta.index.names):
         raise RoundTripError(f"{told}: its index is named {list(frame.index.names)}, not {list(meta.index.names)}")
     frame = frame.copy(deep=False)
-    for i, dtype in enumerate(meta.dtypes):
-        column = frame.iloc[:, i]
-        if not fits(column.dtype, dtype):
-            frame.isetitem(i, _cast(column, dtype, f"{told}: column {meta.columns[i]!r}").array)
+    for i, (dtype, wanted) in enumerate(zip(frame.dtypes, meta.dtypes, strict=True)):
+        if not fits(dtype, wanted):
+            frame.isetitem(i, _cast(frame.iloc[:, i], wanted, f"{told}: column {meta.columns[i]!r}").array)
     if meta.index.nlevels == 1 and not fits(frame.index.dtype, meta.index.dtype):
         frame.index = pd.Index(
             _cast(frame.index.to_series(), meta.index.dtype, f"{told}: its index"), name=meta.index.name

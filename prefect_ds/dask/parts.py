@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,8 +37,8 @@ from prefect_ds.frame_schema import (
     from_table,
     is_object,
     is_text,
-    n_index_columns,
     to_table,
+    with_index,
 )
 from prefect_ds.manifest import JSONObject, Part
 from prefect_ds.store import CheckpointStore, Found
@@ -162,8 +163,8 @@ class PartWriter:
         staged = []
         for number, (below, group) in enumerate(self._groups(conform(frame, self.meta, partition))):
             file = f"{partition}.{number}.{attempt}.staged"
-            with files.writing(f"{self.folder}/{file}") as stream:
-                part, layout = self._write_file(group, stream, below + self.name.format(partition), partition)
+            with files.writing(f"{self.folder}/{file}") as path:
+                part, layout = self._write_file(group, path, below + self.name.format(partition), partition)
             staged.append(StagedPart(partition, number, self._memory_bytes(group), file, part, layout))
         return staged
 
@@ -193,7 +194,7 @@ class PartWriter:
     def _memory_bytes(self, frame: pd.DataFrame) -> int:
         return 0 if self.partition_bytes is None else int(frame.memory_usage(deep=True).sum())
 
-    def _write_file(self, frame: pd.DataFrame, stream: BinaryIO, name: str, partition: int) -> tuple[Part, Layout]:
+    def _write_file(self, frame: pd.DataFrame, path: str, name: str, partition: int) -> tuple[Part, Layout]:
         smallest, largest = _index_range(frame.index)
         n_rows, footer = len(frame), JSONObject()
         try:
@@ -209,21 +210,29 @@ class PartWriter:
             freq = schema["index"].get("freq")
             if freq is not None and pd.tseries.frequencies.to_offset(freq) != getattr(frame.index, "freq", None):
                 del schema["index"]["freq"]  # A name does not tell all of it: the holidays of a calendar, say.
-            flat = _with_index(flat, schema)
+            flat = with_index(flat, schema)
             flat = flat if has_index else flat.set_axis(frame.index)
             # Dask has a thread for each core at work already: Arrow would start more for each part.
             table = _settled(pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1))
             table = table if self.layout is None else self.layout.apply(table)
         except (UnkeepableError, pa.ArrowException) as error:
             raise RoundTripError(f"partition {partition} cannot be kept in a parquet file: {error}") from error
-        sink = _HashingFile(stream)
         options = {"write_page_checksum": True, "use_dictionary": _repeating(table), **self.write_kwargs}
         row_group_size = options.pop("row_group_size", None)
-        with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        # Arrow writes the file itself: through a file of Python's, all bytes would be copied on their way to it.
+        with (
+            pa.OSFile(os.fsencode(path), "wb") as sink,
+            open(path, "rb") as written,
+            pq.ParquetWriter(sink, table.schema, **options) as writer,
+        ):
             writer.write_table(table, row_group_size=row_group_size)
-            footer = {**footer, "schema": schema, "pages": sink.start_footer()}
+            sha256 = hashlib.file_digest(cast(Any, written), "sha256")
+            footer = {**footer, "schema": schema, "pages": sha256.hexdigest()}
             writer.add_key_value_metadata({_FOOTER: json.dumps(footer).encode()})
-        part = Part(name, sink.size, sink.sha256, n_rows, smallest, largest, sink.footer_sha256)
+            writer.close()
+            sha256.update(written.read())
+            size_bytes, footer_sha256 = _measure(written)
+        part = Part(name, size_bytes, sha256.hexdigest(), n_rows, smallest, largest, footer_sha256)
         return part, Layout.of(table, has_index, frame)
 
 
@@ -447,13 +456,6 @@ def _rules() -> CellRules:
     return rules
 
 
-def _with_index(flat: pd.DataFrame, schema: JSONObject) -> pd.DataFrame:
-    """Return a table with its index as an index, which parquet marks as such for other readers."""
-    labels = list(flat.columns[: n_index_columns(schema)])
-    names = [None if name is None else label for name, label in zip(schema["index"]["names"], labels, strict=True)]
-    return flat.set_index(labels).rename_axis(names)
-
-
 def _groups(
     parquet: pq.ParquetFile, where: Condition | None, names: Mapping[Any, tuple[str, Any]], keys: pd.DataFrame
 ) -> list[int]:
@@ -563,48 +565,3 @@ def _measure(stream: BinaryIO) -> tuple[int, str | None]:
         tail = stream.read()
     stream.seek(0)
     return size, hashlib.sha256(tail[-length:]).hexdigest()
-
-
-class _HashingFile:
-    """A file that is written from its start to its end, and hashed on the way."""
-
-    closed = False
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self._footer: list[bytes] = []
-        self._in_footer = False
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        data = memoryview(data)
-        self._stream.write(data)
-        self._hash.update(data)
-        if self._in_footer:
-            self._footer.append(bytes(data))
-        self.size += data.nbytes
-        return int(data.nbytes)
-
-    def start_footer(self) -> str:
-        """Return the digest of the pages, all of which are written."""
-        self._in_footer = True
-        return self._hash.hexdigest()
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    @property
-    def footer_sha256(self) -> str:
-        tail = b"".join(self._footer)
-        return hashlib.sha256(tail[-int.from_bytes(tail[-8:-4], "little") - 8 :]).hexdigest()
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def close(self) -> None:
-        pass  # Who opened the file closes it.

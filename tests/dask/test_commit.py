@@ -31,10 +31,10 @@ def write(files: Files, path: str, value: str, n_parts: int = 3) -> Manifest:
         data = {}
         for number in range(n_parts):
             with files.writing(f"{folder}/{number}.staged") as file:
-                file.write(f"{value} {number}".encode())
+                Path(file).write_bytes(f"{value} {number}".encode())
             data[f"kind=a/part.{number}{unique}.parquet"] = f"{value} {number}".encode()
         with files.writing(f"{folder}/lost-attempt.staged") as file:
-            file.write(b"of a worker that died")
+            Path(file).write_bytes(b"of a worker that died")
         names = dict(zip([f"{number}.staged" for number in range(n_parts)], data, strict=True))
         return store.commit(path, files.finish_folder(folder, names), manifest_of(path, data, value))
 
@@ -93,7 +93,7 @@ def test_a_kill_at_every_step(real, scene, when):
                 os.utime(path)  # What goes from a folder below does not show in the stamp, but when it is read.
         if scene == "over a person's":
             with files.writing(f"{path}/theirs.parquet") as file:
-                file.write(b"theirs")
+                Path(file).write_bytes(b"theirs")
         faulty = FaultyFiles(files, fatal_call, Killed(), when=when, n_times=None)
         with contextlib.suppress(Killed):
             write(faulty, path, "new")
@@ -195,12 +195,12 @@ def test_a_write_in_a_folder_that_was_replaced_hurts_nobody(tmp_path):
     store = CheckpointStore(files)
     with store.staging_folder(path, "key") as folder:
         with files.writing(f"{folder}/0.staged") as file:
-            file.write(b"new 0")
+            Path(file).write_bytes(b"new 0")
         manifest = manifest_of(path, {"part.0.parquet": b"new 0"}, "new")
         store.commit(path, files.finish_folder(folder, {"0.staged": "part.0.parquet"}), manifest)
         staging.append(Path(folder))
     with files.writing(f"{staging[0]}/0.late.staged") as file:
-        file.write(b"zombie")
+        Path(file).write_bytes(b"zombie")
 
     assert value_at(files, path) == "new"
     assert store.verify(path) == []
@@ -212,7 +212,7 @@ def test_two_renames_and_exchange_change_places_of_anything(tmp_path):
         (path.mkdir if kind == "folder" else path.touch)()
         with CheckpointStore(LocalFiles()).staging_folder(str(path), None) as folder:
             with LocalFiles().writing(f"{folder}/0.staged") as file:
-                file.write(b"x")
+                Path(file).write_bytes(b"x")
             staged = LocalFiles().finish_folder(folder, {"0.staged": "part.0.parquet"})
             LocalFiles().replace(staged, str(path))
         assert LocalFiles().status(str(path)).stamp == staged.stamp, "the stamp goes with the folder"
