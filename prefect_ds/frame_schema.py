@@ -97,7 +97,7 @@ def to_table(
         "n_rows": len(frame),
         "index": index,
         "columns": [spec for _, spec in encoded],
-        "labels": _encode_index(frame.columns),
+        "labels": index_to_json(frame.columns),
     }
     if frame.attrs:
         schema["attrs"] = _checked_json(frame.attrs, "the frame's attrs")
@@ -324,7 +324,7 @@ def _decode_row_index(arrays: list[Array], schema: Mapping[str, Any], n_rows: in
     return _build_index(arrays, names, schema)
 
 
-def _encode_index(index: pd.Index) -> JSONObject:
+def index_to_json(index: pd.Index) -> JSONObject:
     """Return an index as JSON, its values included."""
     schema: JSONObject = {"names": [_encode_name(name) for name in index.names]}
     if isinstance(index, pd.RangeIndex):

@@ -35,6 +35,7 @@ from prefect_ds.frame_schema import (
     column_specs,
     difference,
     from_table,
+    index_to_json,
     is_object,
     is_text,
     to_table,
@@ -324,12 +325,14 @@ class PartReader:
         in_file = [position for position, label in enumerate(self.meta.columns) if label not in row.columns]
         picked = [in_file.index(position) for position in wanted if position in in_file]
         names, n_columns = parquet.schema_arrow.names, len(in_file)
-        ordered = {
-            self.meta.columns[position]: (names[i], self.meta.dtypes.iloc[position])
-            for i, (position, spec) in enumerate(zip(in_file, schema["columns"], strict=True))
-            if spec.keys() == {"dtype"} and has_order(self.meta.dtypes.iloc[position])
-        }
-        groups = _groups(parquet, where, ordered, row)
+        groups, dtypes = list(range(parquet.num_row_groups)), list(self.meta.dtypes)
+        if where is not None:
+            ordered = {
+                self.meta.columns[position]: (names[i], dtypes[position])
+                for i, (position, spec) in enumerate(zip(in_file, schema["columns"], strict=True))
+                if spec.keys() == {"dtype"} and has_order(dtypes[position])
+            }
+            groups = _groups(parquet, where, ordered, row)
         table = parquet.read_row_groups(groups, columns=[names[i] for i in picked] + names[n_columns:])
         index, n_rows = table.columns[len(picked) :], schema["n_rows"]
         if where is not None:
@@ -341,7 +344,7 @@ class PartReader:
             index = index or [np.arange(span.start, span.stop, span.step)]
         cells = [*index, *table.columns[: len(picked)]]
         # Labels are the frame's, whatever a file can hold as a name.
-        labels = to_table(pd.DataFrame(columns=range(len(picked))), _rules())[1]["labels"]
+        labels = index_to_json(pd.RangeIndex(len(picked)))
         schema |= {"n_rows": n_rows, "columns": [schema["columns"][i] for i in picked], "labels": labels}
         specs = column_specs(schema)
         frame = from_table([_undictionaried(cell, spec) for cell, spec in zip(cells, specs, strict=True)], schema)
@@ -457,7 +460,7 @@ def _rules() -> CellRules:
 
 
 def _groups(
-    parquet: pq.ParquetFile, where: Condition | None, names: Mapping[Any, tuple[str, Any]], keys: pd.DataFrame
+    parquet: pq.ParquetFile, where: Condition, names: Mapping[Any, tuple[str, Any]], keys: pd.DataFrame
 ) -> list[int]:
     """Return the row groups from the first to the last that may have rows which meet a condition.
 
@@ -466,15 +469,13 @@ def _groups(
     parquet
         The file.
     where
-        The condition; ``None``: every row meets it.
+        The condition.
     names
         Column labels to names in the file, and dtypes.
     keys
         One row with the values that all rows of the file have in further columns, or an empty frame.
     """
     metadata = parquet.metadata
-    if where is None:
-        return list(range(metadata.num_row_groups))
     in_file = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
 
     def may(group: int) -> bool:
