@@ -59,14 +59,15 @@ class MappedFlow(common.Folder):
         self.work.run(common.executor(executor))
 
 
-class FiveStages(MappedFlow):
-    """Run five mapped stages: what the engine takes where nothing is computed, beside tasks that return None.
+OF_NONE = {"tasks of None": "prefect_ds", "tasks of None, Prefect's engine": "prefect, nothing kept"}
+"""Whose runners run the tasks that return None: an engine's own cost."""
 
-    ``tasks of None`` are run by our runners, without a handler, as the engine's own cost.
-    """
+
+class FiveStages(MappedFlow):
+    """Run five mapped stages: what the engine takes where nothing is computed, beside tasks that return None."""
 
     params = (
-        ["prefect_ds", "tasks of None", "prefect target=parquet"],
+        ["prefect_ds", *OF_NONE, "prefect target=parquet"],
         ["LocalExecutor"],
         ["fresh", "resume"],
         [0, 1_000, 100_000, 1_000_000],
@@ -79,12 +80,12 @@ class FiveStages(MappedFlow):
         self, rival: str, executor: str, situation: str, n_rows: int, n_children: int
     ) -> None:
         """Bring the kept results into the situation."""
-        if (rival == "tasks of None") != (n_rows == 0):
+        if (rival in OF_NONE) != (n_rows == 0):
             raise NotImplementedError("tasks of None have no rows")
         if n_rows * n_children * self.n_stages > 50_000_000:
             raise NotImplementedError("gigabytes of frames, which Prefect's own client holds all at once")
         self.n_rows = n_rows
-        super().setup("prefect_ds" if n_rows == 0 else rival, executor, situation, n_children)
+        super().setup(OF_NONE.get(rival, rival), executor, situation, n_children)
 
     def time_run(  # type: ignore[override]
         self, rival: str, executor: str, situation: str, n_rows: int, n_children: int
