@@ -571,7 +571,7 @@ class AzureFiles(ObjectFiles):
 
         async def listed() -> dict[str, dict[str, Any]]:
             async with self.fs.service_client.get_container_client(container) as client:
-                blobs = client.list_blobs(name_starts_with=f"{root}/", include=["metadata"])
+                blobs = client.list_blobs(name_starts_with=f"{root}/".lstrip("/"), include=["metadata"])
                 return {f"{container}/{each.name}": {"size": each.size} async for each in blobs if not _is_folder(each)}
 
         found = fsspec.asyn.sync(self.fs.loop, listed)
