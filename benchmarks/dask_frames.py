@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import tempfile
 from typing import ClassVar
@@ -15,6 +14,7 @@ from distributed import LocalCluster
 from prefect import Flow
 from prefect.executors import DaskExecutor, LocalExecutor
 
+from benchmarks import common
 from prefect_ds import DSTaskRunner, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 
@@ -170,6 +170,6 @@ class ClientMemory(_Folder):
             executor = DaskExecutor(address=cluster.scheduler_address, watch_worker_status=False)
             flow = stages(self.folder, n_partitions, 250_000)
             assert flow.run(executor=executor, task_runner_cls=DSTaskRunner).is_successful()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return common.peak_bytes() / 2**20
 
     track_client_peak_mib.unit = "MiB"  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from tests.dask_flows import (
     frame,
     handler,
     parts,
+    peak_bytes,
     pipeline,
     slow_events,
     wide_partition,
@@ -268,11 +269,6 @@ def test_many_children_write_at_once_in_bounded_memory(cluster, tmp_path):
     assert [len(each) for each in result_of(state, flow, "events")] == [n_partitions * n_rows] * n_children
     grown = max(after[worker] - before[worker] for worker in after)
     assert grown < 250e6, f"{grown / 1e6:.0f} MB more than before, for 1,280 MB of frames"
-
-
-def peak_bytes() -> int:
-    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.slow
