@@ -486,10 +486,8 @@ class TestOthersReadIt:
         ids = held["id"].tolist()
         assert ds.dataset(folder).to_table()["id"].to_pylist() == ids
         assert pl.read_parquet(folder)["id"].to_list() == ids
-        assert (
-            duckdb.sql(f"select id from '{folder}/*.parquet' order by filename, file_row_number").df()["id"].tolist()
-            == ids
-        )
+        parts = f"read_parquet('{folder}/*.parquet', filename=true, file_row_number=true)"
+        assert duckdb.sql(f"select id from {parts} order by filename, file_row_number").df()["id"].tolist() == ids
         assert pl.read_parquet(folder).to_pandas()["name"].tolist() == held["name"].tolist()
 
     def test_hive_folders(self, tmp_path):
