@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
@@ -64,7 +64,7 @@ class Identity:
         match
             ``"path"`` compares nothing, ``"inputs"`` all but the code, ``"code"`` everything.
         """
-        if match == "path":
+        if match == "path" or self == earlier:
             return ""
         if self.task != earlier.task:
             return f"it was written by task {earlier.task!r}"
@@ -139,6 +139,13 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     stamp: str | None = None
     """What a file system says of the data without reading it (size and time of change); ``None``: not yet known."""
+    content: str = field(init=False, compare=False)
+    """Digest of what a reader gets: the parts' bytes, their order, and the schema. Filed, as a schema may be long."""
+    filed_content: InitVar[str | None] = None
+
+    def __post_init__(self, filed_content: str | None) -> None:
+        content = filed_content or content_digest(self.file_type, self.parts, self.schema)
+        object.__setattr__(self, "content", content)
 
     @property
     def n_rows(self) -> int:
@@ -149,11 +156,6 @@ class Manifest:
     def size_bytes(self) -> int:
         """Bytes of all parts."""
         return sum(part.size_bytes for part in self.parts)
-
-    @property
-    def content(self) -> str:
-        """Digest of what a reader gets: the parts' bytes, their order, and the schema."""
-        return content_digest(self.file_type, self.parts, self.schema)
 
     def to_json(self) -> str:
         """Return the manifest as JSON text with its own checksum."""
@@ -197,16 +199,16 @@ class Manifest:
 
     @classmethod
     def _from_body(cls, body: JSONObject) -> Manifest:
-        values = {name: body[name] for name in cls.__slots__}
+        values = {name: body[name] for name in cls.__slots__ if name != "content"}
+        values["filed_content"] = body.get("content")
         for name, types in _TYPES.items():
-            _expect(name, values[name], *types)
+            if type(values[name]) not in types:
+                raise TypeError(f"{name} is a {type(values[name]).__name__}")
         _count("n_columns", values["n_columns"])
-        for text in (*values["fields"].values(), *values["versions"].values()):
-            _expect("fields and versions", text, str)
-        values["parts"] = tuple(_checked(Part(**part)) for part in values["parts"])
+        _texts("fields and versions", *values["fields"].values(), *values["versions"].values())
+        values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
         owner = values["owner"] = Owner(**values["owner"])
-        for text in (owner.flow, owner.run_id, owner.task):
-            _expect("owner", text, str)
+        _texts("owner", owner.flow, owner.run_id, owner.task)
         if owner.map_index is not None:
             _count("map_index", owner.map_index)
         if values["identity"] is not None:
@@ -223,25 +225,25 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("fields", "versions", "owner"), (dict,)),
     **dict.fromkeys(("compute_s", "write_s"), (int, float, type(None))),
     "schema": (dict, type(None)),
-    "stamp": (str, type(None)),
+    **dict.fromkeys(("stamp", "filed_content"), (str, type(None))),
     "adopted": (bool,),
     "parts": (list,),
 }
 
 
 def _identity(body: JSONObject) -> Identity:
-    _expect("unstable_inputs", body["unstable_inputs"], list)
-    identity = Identity(**{**body, "unstable_inputs": tuple(body["unstable_inputs"])})
-    _expect("inputs", identity.inputs, dict)
-    texts = (identity.task, identity.options, identity.code, *identity.inputs.values(), *identity.unstable_inputs)
-    for text in texts:
-        _expect("identity", text, str)
+    inputs, unstable = body["inputs"], body["unstable_inputs"]
+    if type(inputs) is not dict or type(unstable) is not list:
+        raise TypeError(f"inputs are a {type(inputs).__name__} and a {type(unstable).__name__}")
+    identity = Identity(**{**body, "unstable_inputs": tuple(unstable)})
+    _texts("identity", identity.task, identity.options, identity.code, *inputs.values(), *unstable)
     return identity
 
 
-def _expect(what: str, value: object, *types: type) -> None:
-    if type(value) not in types:
-        raise TypeError(f"{what} is a {type(value).__name__}")
+def _texts(what: str, *values: object) -> None:
+    for value in values:
+        if type(value) is not str:
+            raise TypeError(f"{what} is a {type(value).__name__}")
 
 
 def _count(what: str, value: object) -> None:
@@ -254,13 +256,15 @@ def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | N
     return hashlib.sha256(_dumps([file_type, [part.sha256 for part in parts], schema]).encode()).hexdigest()
 
 
+_LEADING_OUT = {"", ".", ".."}
+
+
 def _checked(part: Part) -> Part:
     """Return the part if a reader that trusts it stays inside the checkpoint's folder."""
-    segments = part.name.split("/")
-    if any(segment in ("", ".", "..") for segment in segments) or "\\" in part.name or "\0" in part.name:
+    if not _LEADING_OUT.isdisjoint(part.name.split("/")) or "\\" in part.name or "\0" in part.name:
         raise ValueError(f"part name {part.name!r}")
-    for number in (part.size_bytes, part.n_rows):
-        _count(f"a count of part {part.name!r}", number)
+    _count("size_bytes of a part", part.size_bytes)
+    _count("n_rows of a part", part.n_rows)
     if not isinstance(part.sha256, str):
         raise ValueError(f"part {part.name!r} has no checksum")
     return part

@@ -126,6 +126,13 @@ def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
         assert dataclasses.replace(manifest, **change).content != manifest.content
 
 
+def test_the_digest_of_the_content_is_filed_and_made_where_it_is_not():
+    assert body()["content"] == MANIFEST.content
+    assert Manifest.from_json(sealed({**body(), "content": "as filed"})).content == "as filed"
+    for missing in ({**body(), "content": None}, {name: each for name, each in body().items() if name != "content"}):
+        assert Manifest.from_json(sealed(missing)).content == MANIFEST.content
+
+
 def test_no_flipped_bit_passes_or_is_taken_for_a_newer_format():
     good = MANIFEST.to_json().encode()
     for position in range(len(good)):
@@ -199,6 +206,7 @@ WRONG_VALUES = {
     "write_s": [],
     "versions": [],
     "stamp": 5,
+    "content": 5,
 }
 
 
