@@ -136,8 +136,6 @@ class Files(Protocol):
 
 @functools.lru_cache(maxsize=64)
 def _open_files(protocol: str, options: str, pid: int) -> Files:
-    if protocol in ("file", "local"):
-        return LocalFiles()
     # A listing kept by fsspec could hide what another process wrote.
     return _object_files(
         fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **json.loads(options))
@@ -161,9 +159,11 @@ def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Fi
         What fsspec's file system takes: credentials, endpoints.
     """
     protocol, _ = split_protocol(url)
+    if protocol in (None, "file", "local"):
+        return LocalFiles()
     options = dict(storage_options or {})
     try:
-        return _open_files(protocol or "file", json.dumps(options, sort_keys=True), os.getpid())
+        return _open_files(protocol, json.dumps(options, sort_keys=True), os.getpid())
     except TypeError:  # Options that are no JSON (credential objects): no sharing between handlers then.
         return _object_files(fsspec.filesystem(protocol, use_listings_cache=False, **options))
 
@@ -202,8 +202,8 @@ class LocalFiles:
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
 
     def create(self, path: str, data: bytes) -> None:
         """Write a small file that is not there yet, or raise ``FileExistsError``."""

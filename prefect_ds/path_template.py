@@ -145,7 +145,8 @@ class PathTemplate:
         path = first + "".join(
             encoded[field.written] + literal for field, literal in zip(parsed.places, others, strict=True)
         )
-        for position, name in enumerate(path.split("/")):
+        n_written = parsed.literals[0].count("/")  # The names before the first field were looked at when it was parsed.
+        for position, name in enumerate(path.split("/")[n_written:], n_written):
             if problem := _problem(name):
                 # No encoded text has a slash, so the names of the path stand where those of the template do.
                 *above, blank = _FIELD_MARK.join(parsed.literals).split("/")[: position + 1]

@@ -16,10 +16,10 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args
 
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
@@ -57,6 +57,7 @@ _ADVICE = {
 # Prefect asks `exists` with a template and its values, then `read` with what `str.format` makes of them, on one thread.
 _found = threading.local()
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -147,7 +148,7 @@ class ResultHandler(Result, abc.ABC):
     @property
     def template(self) -> PathTemplate | None:
         """The template of the path; ``None`` where a function of the user's makes the path."""
-        return None if self.location is None else PathTemplate(self._absolute(self.location))
+        return None if self.location is None else _template(self.base_folder, self.location)
 
     @property
     def store(self) -> CheckpointStore:
@@ -185,14 +186,16 @@ class ResultHandler(Result, abc.ABC):
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        with _named("read", path):
-            found = _with_retries(lambda: self.store.look_up(path, self.kind, check=self.check))
-            return found if found.kind != "foreign" else self._find_foreign(path, found)
+        return _insist("read", path, self._look_up, path)
+
+    def _look_up(self, path: str) -> Found:
+        found = self.store.look_up(path, self.kind, check=self.check)
+        return found if found.kind != "foreign" else self._find_foreign(path, found)
 
     def _find_foreign(self, path: str, found: Found) -> Found:
-        status = _with_retries(lambda: self.store.files.status(path))
+        status = self.store.files.status(path)
         try:
-            draft = _with_retries(lambda: self._describe_foreign(path))
+            draft = self._describe_foreign(path)
         except Exception as error:
             if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise  # The machine's word, not a parser's: nothing is known of the file.
@@ -200,7 +203,7 @@ class ResultHandler(Result, abc.ABC):
             return Found("damaged", reason=reason, stamp=found.stamp)
         described = self._manifest(path, draft, Owner(), None, {}, None, None)
         try:
-            manifest = _with_retries(lambda: self.store.adopt(path, described, status))
+            manifest = self.store.adopt(path, described, status)
         except CheckpointNotFoundError:
             raise
         except OSError as error:  # A read-only folder, a full disk: then it is read each time, and counts all the same.
@@ -210,8 +213,7 @@ class ResultHandler(Result, abc.ABC):
 
     def set_aside(self, path: str, found: Found, *, then: str) -> None:
         """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
-        with _named("replace", path):
-            _with_retries(lambda: self.store.set_aside(path, found.reason, found.stamp, then=then))
+        _insist("replace", path, self.store.set_aside, path, found.reason, found.stamp, then=then)
 
     def keep(
         self,
@@ -243,9 +245,9 @@ class ResultHandler(Result, abc.ABC):
         CollisionError
             Another task of the run wrote this path for other inputs.
         """
-        owner = owner or Owner()
-        with _named("write", path):
-            return _with_retries(lambda: self._keep_once(value, path, owner, identity, dict(fields or {}), compute_s))
+        return _insist(
+            "write", path, self._keep_once, value, path, owner or Owner(), identity, dict(fields or {}), compute_s
+        )
 
     def _keep_once(
         self,
@@ -319,8 +321,7 @@ class ResultHandler(Result, abc.ABC):
                 f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
                 f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
             )
-        with _named("read", path):
-            value = _with_retries(lambda: self._load(path, manifest))
+        value = _insist("read", path, self._load, path, manifest)
         self._remember(self._content(manifest), value)
         return value
 
@@ -465,42 +466,49 @@ class ResultHandler(Result, abc.ABC):
         )
 
     def _absolute(self, path: str | PurePath) -> str:
-        path = os.fspath(path)
-        protocol, bare = split_protocol(path)
-        if protocol not in (None, "file", "local"):
-            return path
-        return os.path.normpath(os.path.join(self.base_folder, os.path.expanduser(bare))).replace(os.sep, "/")
+        return _absolute(self.base_folder, os.fspath(path))
 
 
-def _with_retries(action: Callable[[], T]) -> T:
+@functools.lru_cache(maxsize=1024)
+def _template(base_folder: str, location: str) -> PathTemplate:
+    return PathTemplate(_absolute(base_folder, location))
+
+
+def _absolute(base_folder: str, path: str) -> str:
+    protocol, bare = split_protocol(path)
+    if protocol not in (None, "file", "local"):
+        return path
+    return os.path.normpath(os.path.join(base_folder, os.path.expanduser(bare))).replace(os.sep, "/")
+
+
+def _insist(doing: str, path: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return what the action returns, trying again where the file system falters: Prefect's retries come too late.
 
-    They would compute the task again; and an error in a state handler is not retried by Prefect at all.
+    They would compute the task again; and an error in a state handler is not retried by Prefect at all. What the system
+    says at last names the checkpoint and what helps: a failed state shows ``repr(error)``, no path.
     """
-    for delay_s in _RETRY_DELAYS_S:
+    delays_s = iter(_RETRY_DELAYS_S)
+    while True:
         try:
-            return action()
-        except (FileNotFoundError, FileExistsError):
-            raise
+            return action(*args, **kwargs)
         except OSError as error:
-            # Libraries raise lost connections without a number.
-            is_lost = isinstance(error, (ConnectionError, TimeoutError))
-            if not is_lost and (error.errno is None or error.errno in _LASTING):
+            delay_s = next(delays_s, None) if _may_pass(error) else None
+            if delay_s is not None:
+                time.sleep(delay_s)
+            elif error.errno is None:
                 raise
-            time.sleep(delay_s)
-    return action()
+            else:
+                advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+                raise OSError(error.errno, f"cannot {doing} the checkpoint {path!r}: {error}{advice}") from error
 
 
-@contextlib.contextmanager
-def _named(doing: str, path: str) -> Iterator[None]:
-    """Let an error of the system name the checkpoint and what helps: a failed state shows ``repr(error)``, no path."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
-        raise OSError(error.errno, f"cannot {doing} the checkpoint {path!r}: {error}{advice}") from error
+def _may_pass(error: OSError) -> bool:
+    """Return whether what a file system said may be otherwise a moment later."""
+    if isinstance(error, (FileNotFoundError, FileExistsError)):
+        return False
+    # Libraries raise lost connections without a number.
+    is_lost = isinstance(error, (ConnectionError, TimeoutError))
+    return is_lost or (error.errno is not None and error.errno not in _LASTING)
 
 
 @functools.cache
