@@ -14,8 +14,9 @@ from prefect_ds.progress import Progress, wanted
 from prefect_ds.reference import CheckpointReference
 from prefect_ds.report import RunReport
 from prefect_ds.result import by_reference, lazy, raw_value
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.run_executor import RunExecutor
-from prefect_ds.task_runner import BY_REFERENCE, DSTaskRunner, check_template
+from prefect_ds.task_runner import BY_REFERENCE, IDENTITY, DSTaskRunner, check_template, of_all_runs
 
 
 class DSFlowRunner(FlowRunner):
@@ -73,7 +74,13 @@ class DSFlowRunner(FlowRunner):
         if self._is_ours:
             for task in self.flow.tasks:
                 check_template(task, self.flow.edges_to(task))
-        return super().initialize_run(*args, **kwargs)
+        initialized = super().initialize_run(*args, **kwargs)
+        if self._is_ours:
+            for task, context in initialized.task_contexts.items():
+                handler = task.result or self.flow.result
+                if isinstance(handler, ResultHandler):
+                    context[IDENTITY] = of_all_runs(task, handler)
+        return initialized
 
     def get_flow_run_state(self, state: State, *, executor: Executor, **kwargs: Any) -> State:
         """Prefect's step that runs the tasks."""

@@ -21,6 +21,7 @@ from dask.hashing import hashers
 from dask.tokenize import TokenizationError
 
 from prefect_ds.manifest import Identity
+from prefect_ds.reference import CheckpointReference
 
 _logger = logging.getLogger("prefect.prefect_ds.identity")
 
@@ -51,6 +52,8 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _TEXTS:
         return value
+    if kind is CheckpointReference:
+        return ("checkpoint", value.content)
     if kind in (list, tuple):
         return (kind.__name__, [_plain(each) for each in value])
     if kind in (set, frozenset):
@@ -81,28 +84,35 @@ def _is_text(plain: Any) -> bool:
 _TEXTS = {type(None), str, int, float, bool, bytes}
 
 
-def identify(task: str, inputs: Mapping[str, object], options: object, code: Callable[..., Any]) -> Identity:
-    """Return the identity of one run of a task.
+def identify_task(name: str, options: object, code: Callable[..., Any]) -> Identity:
+    """Return what the identities of all runs of a task have in common: all but the inputs.
 
     Parameters
     ----------
-    task
+    name
         The task's name.
-    inputs
-        Argument name to value; a checkpoint stands in for its data.
     options
         The handler's options that shape the file.
     code
         The function that the task runs.
     """
-    digests = {name: digest(value) for name, value in inputs.items()}
-    return Identity(
-        task=task,
-        inputs={name: found for name, found in sorted(digests.items()) if found is not None},
-        unstable_inputs=tuple(sorted(name for name, found in digests.items() if found is None)),
-        options=digest(options) or f"no digest {uuid.uuid4().hex}",
-        code=code_digest(code),
-    )
+    return Identity(name, options=digest(options) or f"no digest {uuid.uuid4().hex}", code=code_digest(code))
+
+
+def identify_run(task: Identity, inputs: Mapping[str, object]) -> Identity:
+    """Return the identity of one run of a task.
+
+    Parameters
+    ----------
+    task
+        What :func:`identify_task` says of it.
+    inputs
+        Argument name to value; a checkpoint stands in for its data.
+    """
+    digests = {name: digest(inputs[name]) for name in sorted(inputs)}
+    unstable = tuple([name for name, found in digests.items() if found is None])
+    stable = {name: found for name, found in digests.items() if found is not None}
+    return Identity(task.task, stable, unstable, task.options, task.code)
 
 
 def code_digest(function: Callable[..., Any]) -> str:

@@ -14,7 +14,7 @@ import prefect
 from distributed import get_worker
 from prefect.core import Edge, Task
 from prefect.engine.result import Result
-from prefect.engine.runner import ENDRUN, call_state_handlers
+from prefect.engine.runner import ENDRUN, Runner, call_state_handlers
 from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import Failed, State, Success
 from prefect.engine.task_runner import TaskRunner
@@ -27,7 +27,7 @@ from prefect.utilities.executors import tail_recursive
 from prefect_ds import cache
 from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.errors import TemplateError
-from prefect_ds.identity import identify
+from prefect_ds.identity import identify_run, identify_task
 from prefect_ds.manifest import Identity, Owner
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference, count, has_references, size
@@ -43,6 +43,9 @@ CONFIG = "prefect_ds_config"
 
 PROGRESS = "prefect_ds_progress"
 """In the context of a submitted task: the topic of Dask events that tell the client of finished tasks."""
+
+IDENTITY = "prefect_ds_identity"
+"""In the context of a task: what the identities of its runs have in common, see :func:`of_all_runs`."""
 
 # Prefect's steps without the call of the state handlers: a step of ours that calls them calls the handlers itself.
 _run = inspect.unwrap(TaskRunner.run)
@@ -68,8 +71,12 @@ class DSTaskRunner(TaskRunner):
         flow_result: Result | None = None,
     ) -> None:
         others = [handler for handler in state_handlers or () if handler is not checkpoint_handler]
-        super().__init__(task=task, state_handlers=others, flow_result=flow_result)
-        if isinstance(self.result, ResultHandler):
+        # Not by Prefect's own constructor: it copies all of the context, the flow's parameters with it, for each task.
+        Runner.__init__(self, state_handlers=others)
+        self.task = task
+        self.flow_result = flow_result
+        self.result = task.result or (Result() if flow_result is None else flow_result)
+        if self.result is not task.result or isinstance(self.result, ResultHandler):
             # Prefect writes a task's target into it, and tasks may share a handler.
             self.result = copy.copy(self.result)
         self._inputs: dict[str, Result] = {}
@@ -77,6 +84,12 @@ class DSTaskRunner(TaskRunner):
         self._problem: OSError | None = None
         self._by_reference = False
         self._progress: str | None = None
+        self._task_identity: Identity | None = None
+
+    @functools.cached_property
+    def context(self) -> dict[str, Any]:  # type: ignore[override] # Prefect's is an attribute, copied for each task
+        """Prefect's context as nested dicts, copied when somebody asks for it."""
+        return cast(dict[str, Any], prefect.context.to_dict())
 
     @property
     def handler(self) -> ResultHandler | None:
@@ -106,8 +119,10 @@ class DSTaskRunner(TaskRunner):
         # They are this run's, not that of a flow which the task itself runs. A loop comes by here once a turn.
         self._by_reference = self._by_reference or bool(context.get(BY_REFERENCE))
         self._progress = self._progress or context.get(PROGRESS)
-        context.update({BY_REFERENCE: False, PROGRESS: None})
-        cache.resize(int(config.get("prefect_ds", {}).get("cache_bytes", cache.DEFAULT_BYTES)))
+        self._task_identity = self._task_identity or context.get(IDENTITY)
+        context.update({BY_REFERENCE: False, PROGRESS: None, IDENTITY: None})
+        settings = config.get("prefect_ds") or {}
+        cache.resize(int(settings.get("cache_bytes", cache.DEFAULT_BYTES)))
         final: State = _run(
             self,
             state=state,
@@ -157,14 +172,14 @@ class DSTaskRunner(TaskRunner):
     def set_task_to_running(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's change from Pending to Running, at which the checkpoint handler looks for the checkpoint."""
         self._inputs = inputs
-        return super().set_task_to_running(state, inputs=inputs)
+        state = super().set_task_to_running(state, inputs=inputs)
+        if not state.is_running():
+            raise ENDRUN(state)  # A checkpoint was loaded, mostly.
+        return state
 
     @call_state_handlers
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
-        if not state.is_running():
-            # Prefect ends the run here; a checkpoint was loaded, mostly.
-            return cast(State, _get_task_run_state(self, state, inputs=inputs))
         if self._problem is not None:
             raise self._problem
         run = functools.partial(_get_task_run_state, self, state, inputs=self._task_arguments(inputs))
@@ -196,7 +211,7 @@ class DSTaskRunner(TaskRunner):
         """Return a Success with the task's checkpoint, ``None`` where there is none that counts."""
         handler = self.handler
         # A loop looks before its first turn only: what later turns would find is not the loop's result.
-        if handler is None or prefect.context.get("task_loop_count") is not None:
+        if handler is None or _context().get("task_loop_count") is not None:
             return None
         path = self._path(handler)
         try:
@@ -257,7 +272,7 @@ class DSTaskRunner(TaskRunner):
 
     @property
     def _name(self) -> str:
-        return str(prefect.context.get("task_full_name", self.task.name))
+        return str(_context().get("task_full_name", self.task.name))
 
     @property
     def _names(self) -> Mapping[str, Any]:
@@ -265,11 +280,10 @@ class DSTaskRunner(TaskRunner):
 
     @property
     def _owner(self) -> Owner:
-        context = prefect.context
+        context = _context()
         return Owner(
             flow=context.get("flow_name", ""),
-            # A schedule runs a flow again and again under one id.
-            run_id=f"{context.get('flow_run_id', '')} {context.get('scheduled_start_time', '')}".strip(),
+            run_id=_run_id(context.get("flow_run_id", ""), context.get("scheduled_start_time", "")),
             task=context.get("task_slug") or self.task.name,
             map_index=context.get("map_index"),
         )
@@ -279,7 +293,7 @@ class DSTaskRunner(TaskRunner):
 
     def _identity(self, handler: ResultHandler) -> Identity:
         inputs = {name: raw_input(result) for name, result in self._inputs.items()}
-        return identify(self.task.name, inputs, handler.options, self.task.run)
+        return identify_run(self._task_identity or of_all_runs(self.task, handler), inputs)
 
     def _task_arguments(self, inputs: dict[str, Result]) -> dict[str, Result]:
         """Return the inputs as the task takes them: loaded, unless it only passes them on."""
@@ -306,8 +320,8 @@ class _Names(Mapping[str, Any]):
 
     def __init__(self, inputs: Mapping[str, Result]) -> None:
         self._inputs = inputs
-        self._context = prefect.context
-        self._parameters = prefect.context.get("parameters", {})
+        self._context = _context()
+        self._parameters = self._context.get("parameters", {})
 
     def __getitem__(self, name: str) -> Any:
         if name in self._inputs:
@@ -323,6 +337,17 @@ class _Names(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
+def _context() -> dict[str, Any]:
+    """Return Prefect's context as the dict that it is made of: many times as fast to look into."""
+    return vars(prefect.context)
+
+
+@functools.lru_cache(maxsize=8)
+def _run_id(flow_run_id: str, scheduled: object) -> str:
+    # A schedule runs a flow again and again under one id.
+    return f"{flow_run_id} {scheduled}".strip()
+
+
 @functools.lru_cache(maxsize=8)
 def _merged_config(client_config: bytes) -> Any:
     """Return the client's config merged over this process's own, as Prefect does for each task."""
@@ -332,6 +357,11 @@ def _merged_config(client_config: bytes) -> Any:
 def raw_input(result: Result) -> Any:
     """Return a task's input with its references, as nothing was loaded."""
     return result.raw if isinstance(result, LazyResult) else result.value
+
+
+def of_all_runs(task: Task, handler: ResultHandler) -> Identity:
+    """Return what the identities of a task's runs have in common: its code may enclose a lot, and is digested once."""
+    return identify_task(task.name, handler.options, task.run)
 
 
 def check_template(task: Task, edges: Iterable[Edge]) -> None:

@@ -133,6 +133,18 @@ def data_files(folder: str | Path) -> list[str]:
     )
 
 
+class Enclosed:
+    """Notes when somebody makes a digest of it."""
+
+    def __init__(self, notes: Notes, says: str = "") -> None:
+        self.notes = notes
+        self.says = says
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        self.notes("digested")
+        return ("enclosed", self.says)
+
+
 class Counting(PandasResultHandler):
     """Notes every write and every read of a file."""
 

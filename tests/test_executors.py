@@ -12,6 +12,7 @@ from prefect_ds import task
 from prefect_ds.result import LazySequence
 from tests.flows import (
     ALL_RAN,
+    Enclosed,
     data_files,
     expected_total,
     frame_of,
@@ -102,6 +103,28 @@ def test_a_full_hit_reads_no_data(run, tmp_path, notes, no_cache):
     # Poisoned files prove it: what is read now is found damaged.
     with pytest.raises(Exception, match="is damaged"):
         _ = result_of(state, flow, "reduced")
+
+
+def test_what_a_task_encloses_is_digested_once_a_run_and_by_the_client(run, run_here, tmp_path, notes):
+    def flow_with(says):
+        enclosed = Enclosed(notes, says)
+
+        @task(result=parquet(tmp_path, "source_{id}", match="code"))
+        def source(id):
+            notes(f"{enclosed.says} {id}")
+            return frame_of(id)
+
+        with Flow("encloses") as flow:
+            source.map([1, 2, 3])
+        return flow
+
+    assert run(flow_with("one")).is_successful()
+    assert notes.take() == ["digested", "one 1", "one 2", "one 3"]
+    for again in (run, run_here):
+        assert again(flow_with("one")).is_successful()
+        assert notes.take() == ["digested"]
+    assert run(flow_with("two")).is_successful()
+    assert notes.take() == ["digested", "two 1", "two 2", "two 3"]
 
 
 def test_a_partial_resume_reads_exactly_the_inputs_of_what_runs(run, tmp_path, notes, no_cache):

@@ -20,9 +20,11 @@ import pandas as pd
 import pytest
 
 import prefect_ds
-from prefect_ds.identity import code_digest, digest, identify
+from prefect_ds.identity import code_digest, digest, identify_run, identify_task
 from prefect_ds.manifest import Identity
 from prefect_ds.reference import CheckpointReference
+
+TASK = identify_task("t", (), len)
 
 VALUES = """
 import dataclasses, datetime, decimal, enum, pathlib, uuid
@@ -158,7 +160,7 @@ def unstable_values():
 def test_what_cannot_be_told_apart_later_has_no_digest_and_is_listed():
     for name, value in unstable_values():
         assert digest(value) is None, name
-        identity = identify("t", {"b": value, "a": 1, "c": value}, (), len)
+        identity = identify_run(TASK, {"b": value, "a": 1, "c": value})
         assert set(identity.inputs) == {"a"}
         assert identity.unstable_inputs == ("b", "c")
         for each in value.values() if isinstance(value, dict) else [value]:
@@ -198,7 +200,7 @@ def test_a_checkpoint_counts_by_its_content_alone():
     assert digest(one) == digest(same) is not None
     assert digest(one) != digest(other)
     assert digest([{"x": one}]) == digest([{"x": same}]) != digest([{"x": other}])
-    assert identify("t", {"x": one}, (), len).inputs == identify("t", {"x": same}, (), len).inputs
+    assert identify_run(TASK, {"x": one}).inputs == identify_run(TASK, {"x": same}).inputs
 
 
 def test_one_file_read_otherwise_is_another_input(tmp_path):
@@ -217,7 +219,7 @@ def test_one_file_read_otherwise_is_another_input(tmp_path):
 
 
 def test_options_without_a_digest_are_not_shown_to_be_equal():
-    one, other = (identify("t", {}, {"f": threading.Lock()}, len) for _ in range(2))
+    one, other = (identify_task("t", {"f": threading.Lock()}, len) for _ in range(2))
     assert one.difference(other) != ""
 
 

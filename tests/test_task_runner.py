@@ -1057,3 +1057,37 @@ def test_a_failure_upstream_reaches_the_trigger_that_waits_for_it(run_here, tmp_
     state = run_here(flow)
     assert notes.lines == ["ValueError('mine')"]
     assert state_of(state, flow, "alarm").is_successful()
+
+
+def test_the_flows_parameters_are_not_copied_for_each_task(run_here, notes):
+    class Listed(list):
+        def __iter__(self):
+            notes("walked over")
+            return super().__iter__()
+
+    @task
+    def nothing(number):
+        return None
+
+    walked = []
+    for n_children in (2, 20):
+        with Flow("parameters") as flow:
+            flow.add_task(Parameter("ids"))
+            nothing.map(list(range(n_children)))
+        assert run_here(flow, parameters={"ids": Listed([1, 2])}).is_successful()
+        walked.append(len(notes.take()))
+    assert walked[0] == walked[1]
+
+
+def test_a_state_handler_may_look_at_the_runners_context(run_here, tmp_path):
+    seen = []
+
+    @task(result=parquet(tmp_path, "one"), state_handlers=[lambda task, old, new: None])
+    def one():
+        return frame_of(1)
+
+    with Flow("context") as flow:
+        one()
+    state = run_here(flow, task_runner_state_handlers=[lambda runner, old, new: seen.append(runner.context)])
+    assert state.is_successful()
+    assert {each["task_name"] for each in seen} == {"one"}
