@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from distributed import Client
 from distributed.security import Security
@@ -51,6 +53,19 @@ class Cluster:
     def client(self) -> Client:
         """Return a client."""
         return Client(self.address, security=self.security, timeout=60, set_as_default=False)
+
+
+def objects_and_mib() -> tuple[int, float]:
+    """Return how many objects and how much memory this process holds."""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        n_pages = int(file.read().split()[1])
+    return len(gc.get_objects()), n_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def n_tasks(dask_scheduler: Any) -> int:
+    """Return how many tasks this scheduler knows."""
+    return len(dask_scheduler.tasks)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """Many checkpoints, many parts, many runs: nothing leaks, and nothing that was left behind piles up."""
 
 import gc
+import itertools
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -15,9 +17,10 @@ import pytest
 from prefect import Flow
 from scale import SCALE
 
-from prefect_ds import PandasResultHandler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.manifest import Manifest
+from tests.clusters import Machine, cluster, n_tasks, objects_and_mib
 from tests.flows import frame_of
 
 pytestmark = [
@@ -35,8 +38,7 @@ class Held:
         self.n_files = len(os.listdir("/proc/self/fd"))
         self.n_threads = threading.active_count()
         self.n_temporary = len(os.listdir(tempfile.gettempdir()))
-        with open("/proc/self/statm") as file:
-            self.memory_mib = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        _, self.memory_mib = objects_and_mib()
 
 
 def assert_nothing_leaked(before: Held, *, memory_mib: float) -> None:
@@ -120,6 +122,42 @@ def test_ten_thousand_checkpoints_in_one_folder(tmp_path, no_cache):
     assert_nothing_leaked(before, memory_mib=64)
     assert files_below(tmp_path / "data") == 2 * (n + 1)
     assert handler.store.clean(f"{tmp_path}/data", older_than_s=-1) == []
+
+
+def test_ten_thousand_children_over_two_stages_leave_client_and_scheduler_as_they_were(tmp_path, notes, caplog):
+    n = 600 if SCALE < 10 else 10_000
+    caplog.set_level(logging.ERROR, "prefect")  # What pytest keeps of the log is not asked here.
+
+    @task(result=PandasResultHandler(tmp_path / "data/made_{number}.csv", "csv"))
+    def make(number):
+        notes("ran")
+        return pd.DataFrame({"a": [number]})
+
+    @task(result=PandasResultHandler(tmp_path / "data/doubled_{map_index}.csv", "csv"))
+    def double(frame):
+        notes("ran")
+        return frame * 2
+
+    with Flow("wide") as flow:
+        doubled = double.map(make.map(list(range(n))))
+
+    # Dask's own logs, of a thousand events for each client, would hide what a few hundred children leave.
+    short = {"DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "10", "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "10"}
+    here, there = [], []
+    with cluster(tmp_path / "cluster", [Machine()] * 2, **short) as made, made.client() as client:
+        for n_ran in (2 * n, 0, 0, 0):
+            state = flow.run(executor=made.executor(), task_runner_cls=DSTaskRunner)
+            assert state.result[doubled].result[n - 1]["a"].tolist() == [2 * (n - 1)]
+            assert len(notes.take()) == n_ran
+            del state
+            here.append(objects_and_mib())
+            there.append(client.run_on_scheduler(objects_and_mib))
+            assert client.run_on_scheduler(n_tasks) == 0
+    print("objects and MiB after each run:", {"client": here, "scheduler": there})  # With -s, for people.
+    for after in (here, there):
+        for (n_objects, memory_mib), (n_before, before_mib) in itertools.pairwise(after[1:]):
+            assert n_objects - n_before < n / 2
+            assert memory_mib - before_mib < 32
 
 
 def test_ten_thousand_parts_in_one_checkpoint(tmp_path, no_cache):
