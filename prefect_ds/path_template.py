@@ -107,7 +107,7 @@ class PathTemplate:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields in the order of the template, each once."""
-        return tuple(dict.fromkeys(_parse(self.template).places))
+        return _parse(self.template).fields
 
     @property
     def names(self) -> frozenset[str]:
@@ -274,6 +274,8 @@ def _problem(name: str) -> str | None:
 class _Parsed:
     places: tuple[Field, ...]
     """The fields in order, also those that come again."""
+    fields: tuple[Field, ...]
+    """The fields in order, each once."""
     literals: tuple[str, ...]
     """The texts before, between and after the places; one more than those, some of them empty."""
     root: str
@@ -310,7 +312,7 @@ def _parse(template: str) -> _Parsed:
     root, slash, _ = above.rpartition("/")
     if not root or root[-1] in "/:":  # "/", "s3://" and "C:/" need their last slash
         root += slash
-    return _Parsed(tuple(places), tuple(blank.split(_FIELD_MARK)), root)
+    return _Parsed(tuple(places), tuple(dict.fromkeys(places)), tuple(blank.split(_FIELD_MARK)), root)
 
 
 def _parse_field(template: str, name: str, conversion: str, spec: str) -> Field:

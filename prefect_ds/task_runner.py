@@ -309,7 +309,10 @@ class DSTaskRunner(TaskRunner):
 
 def _is_prefects(task: Task) -> bool:
     """Return whether Prefect put the task between the user's: its result is the flow's, or that of its upstream."""
-    return task.auto_generated or isinstance(task, GetItem | List | Tuple | Set | Dict)
+    return task.auto_generated or isinstance(task, _COLLECTING)
+
+
+_COLLECTING = (GetItem, List, Tuple, Set, Dict)
 
 
 class _Names(Mapping[str, Any]):
