@@ -197,7 +197,8 @@ class ResultHandler(Result, abc.ABC):
         try:
             draft = self._describe_foreign(path)
         except Exception as error:
-            if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+            has_number = getattr(error, "errno", None) is not None
+            if has_number or isinstance(error, MemoryError) or (isinstance(error, OSError) and _may_pass(error)):
                 raise  # The machine's word, not a parser's: nothing is known of the file.
             reason = f"it has no manifest and cannot be read as {self.file_type} ({error})"
             return Found("damaged", reason=reason, stamp=found.stamp)

@@ -15,7 +15,7 @@ from prefect.engine.result import Result
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
 from prefect_ds.errors import CheckpointNotFoundError, FileTypeError, ResultTypeError, TemplateError
 from tests.flows import Counting, data_files, frame_of, parquet, result_of, state_of
 
@@ -321,6 +321,30 @@ def test_what_prefect_wrote_counts_for_our_runner(run_here, tmp_path, notes):
     state = run_here(flow)
     assert notes.take() == []
     assert_frame_equal(result_of(state, flow, "make"), frame_of(1))
+
+
+@pytest.mark.parametrize("n_lost", [1, 3, 9])
+def test_a_connection_that_is_lost_says_nothing_of_a_persons_file(tmp_path, monkeypatch, n_lost):
+    handler = PandasResultHandler(f"{tmp_path}/a.csv", "csv")
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    lost = iter([ConnectionError("lost")] * n_lost)
+    describe = handler._describe_foreign
+
+    def falters(path):
+        error = next(lost, None)
+        if error is not None:
+            raise error
+        return describe(path)
+
+    monkeypatch.setattr(result_handler, "_RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(handler, "_describe_foreign", falters)
+    path = handler.render({})
+    if n_lost <= 3:
+        assert handler.look_up(path).kind == "committed"
+    else:
+        with pytest.raises(ConnectionError, match="lost"):
+            handler.look_up(path)
+    assert data_files(tmp_path) == ["a.csv"]
 
 
 def test_a_handler_without_a_path_or_target_is_an_error_that_says_what_to_give(run_here, tmp_path):
