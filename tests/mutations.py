@@ -161,14 +161,20 @@ MUTATIONS = (
     Mutation(
         "errors that pass are not tried again",
         "result_handler.py",
-        (("    for delay_s in _RETRY_DELAYS_S:\n", "    for delay_s in ():\n"),),
+        (("next(delays_s, None) if _may_pass(error) else None", "None"),),
         ("test_store.py::test_what_may_pass_is_tried_again",),
     ),
     Mutation(
         "an error does not name the checkpoint",
         "result_handler.py",
-        (("        if error.errno is None:\n            raise\n        advice", "        raise\n        advice"),),
+        (("elif error.errno is None:", "elif True:"),),
         ("test_disk_faults.py::test_a_limit_of_a_files_size_fails_the_task_and_costs_no_checkpoint",),
+    ),
+    Mutation(
+        "a connection that is lost makes a person's file damaged",
+        "result_handler.py",
+        ((" or (isinstance(error, OSError) and _may_pass(error)):", ":"),),
+        ("test_pandas_result_handler.py::test_a_connection_that_is_lost_says_nothing_of_a_persons_file",),
     ),
     Mutation(
         "a part is read without the checksum of its footer",
