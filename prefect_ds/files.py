@@ -203,7 +203,7 @@ class LocalFiles:
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
         with open(path, "rb", buffering=0) as file:
-            return file.readall()
+            return file.read()
 
     def create(self, path: str, data: bytes) -> None:
         """Write a small file that is not there yet, or raise ``FileExistsError``."""
