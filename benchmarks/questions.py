@@ -178,9 +178,7 @@ def _five_stages(level: Level) -> Iterator[Question]:
         params("prefect_ds", "resume", rows, n_children),
         {
             "tasks of None": Rival(params("tasks of None", "resume", 0, n_children), 1.2),
-            "tasks of None, Prefect's engine": Rival(
-                params("tasks of None, Prefect's engine", "fresh", 0, n_children), 1.2
-            ),
+            "tasks of None, Prefect's engine": Rival(params("tasks of None, Prefect's engine", "fresh", 0, n_children)),
             "prefect target=parquet": Rival(params("prefect target=parquet", "resume", rows, n_children)),
         },
         weight=4,
