@@ -34,6 +34,8 @@ def digest(value: object) -> str | None:
 
     Checkpoints inside the value count by the digest of their content; nothing of them is read.
     """
+    if type(value) is CheckpointReference:
+        return f"checkpoint:{value.content}"  # As it is: who reads the manifest can follow it upstream.
     try:
         plain = _plain(value)
         if _is_text(plain):
@@ -96,7 +98,7 @@ def identify_task(name: str, options: object, code: Callable[..., Any]) -> Ident
     code
         The function that the task runs.
     """
-    return Identity(name, options=digest(options) or f"no digest {uuid.uuid4().hex}", code=code_digest(code))
+    return Identity(name, {}, (), digest(options) or f"no digest {uuid.uuid4().hex}", code_digest(code))
 
 
 def identify_run(task: Identity, inputs: Mapping[str, object]) -> Identity:

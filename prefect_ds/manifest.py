@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import InitVar, dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
 
@@ -23,8 +24,7 @@ Match: TypeAlias = Literal["path", "inputs", "code"]
 """What makes a checkpoint count: that it is there, its inputs too, or its task's code as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One file of a checkpoint, as its writer left it."""
 
     name: str
@@ -40,12 +40,11 @@ class Part:
     """Of a part that readers open without reading all of it: the checksum of what they read first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a checkpoint is a result of: a task, its inputs, the handler's options and the task's code."""
 
     task: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str]
     """Argument name to digest: an upstream checkpoint counts by its content, every other value by a token."""
     unstable_inputs: tuple[str, ...] = ()
     """Arguments with no digest that holds in another process (connections, clients): left out of the comparison."""
@@ -96,8 +95,7 @@ def _inputs(names: list[str]) -> str:
     return f"input{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Who wrote a checkpoint: a task of a run of a flow."""
 
     flow: str = ""
@@ -111,7 +109,7 @@ class Owner:
         return f"{self.task}{index}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """A checkpoint's parts, schema and origin. Written before the data is put in place, never changed after."""
 
@@ -129,7 +127,7 @@ class Manifest:
     """What the file type does not hold of the frame (:mod:`prefect_ds.frame_schema`); ``None``: nothing is missing."""
     template: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
-    owner: Owner = Owner()
+    owner: Owner = field(default_factory=Owner)
     identity: Identity | None = None
     """``None`` where the inputs are not known: written by Prefect itself, or put there by a person."""
     adopted: bool = False
@@ -139,13 +137,11 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     stamp: str | None = None
     """What a file system says of the data without reading it (size and time of change); ``None``: not yet known."""
-    content: str = field(init=False, compare=False)
-    """Digest of what a reader gets: the parts' bytes, their order, and the schema. Filed, as a schema may be long."""
-    filed_content: InitVar[str | None] = None
 
-    def __post_init__(self, filed_content: str | None) -> None:
-        content = filed_content or content_digest(self.file_type, self.parts, self.schema)
-        object.__setattr__(self, "content", content)
+    @functools.cached_property
+    def content(self) -> str:
+        """Digest of what a reader gets: the parts' bytes, their order, and the schema. Filed: a schema may be long."""
+        return content_digest(self.file_type, self.parts, self.schema)
 
     @property
     def n_rows(self) -> int:
@@ -159,9 +155,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the manifest as JSON text with its own checksum."""
-        body: JSONObject = {"format_version": FORMAT_VERSION, **_shallow(self), "owner": _shallow(self.owner)}
-        body["parts"] = [_shallow(part) for part in self.parts]
-        body["identity"] = None if self.identity is None else _shallow(self.identity)
+        # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten thousand parts.
+        body: JSONObject = {"format_version": FORMAT_VERSION, "content": self.content}
+        body.update({name: getattr(self, name) for name in _FIELDS})
+        body["owner"], body["parts"] = self.owner._asdict(), [part._asdict() for part in self.parts]
+        body["identity"] = self.identity and self.identity._asdict()
         text = _dumps(body)
         return f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","manifest":{text}}}'
 
@@ -199,11 +197,13 @@ class Manifest:
 
     @classmethod
     def _from_body(cls, body: JSONObject) -> Manifest:
-        values = {name: body[name] for name in cls.__slots__ if name != "content"}
-        values["filed_content"] = body.get("content")
+        values = {name: body[name] for name in _FIELDS}
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
+        if (content := body.get("content")) is not None:  # Not filed by earlier versions.
+            _texts("content", content)
+            values["content"] = content
         _count("n_columns", values["n_columns"])
         _texts("fields and versions", *values["fields"].values(), *values["versions"].values())
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
@@ -217,15 +217,18 @@ class Manifest:
             raise ValueError(f"kind {values['kind']!r}")
         if values["kind"] == "file" and len(values["parts"]) != 1:
             raise ValueError(f"a file of {len(values['parts'])} parts")
-        return cls(**values)
+        manifest = object.__new__(cls)
+        vars(manifest).update(values)  # Its own constructor sets them one by one, and there is one for each hit.
+        return manifest
 
 
+_FIELDS = tuple(each.name for each in fields(Manifest))
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("path", "attempt", "file_type", "written_at", "template"), (str,)),
     **dict.fromkeys(("fields", "versions", "owner"), (dict,)),
     **dict.fromkeys(("compute_s", "write_s"), (int, float, type(None))),
     "schema": (dict, type(None)),
-    **dict.fromkeys(("stamp", "filed_content"), (str, type(None))),
+    "stamp": (str, type(None)),
     "adopted": (bool,),
     "parts": (list,),
 }
@@ -268,11 +271,6 @@ def _checked(part: Part) -> Part:
     if not isinstance(part.sha256, str):
         raise ValueError(f"part {part.name!r} has no checksum")
     return part
-
-
-def _shallow(value: Any) -> JSONObject:
-    # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten thousand parts.
-    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _written_checksum(text: str | bytes) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_ds.manifest import Manifest
     from prefect_ds.result_handler import ResultHandler
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class CheckpointReference:
-    """What and where a checkpoint is; :meth:`load` reads it."""
+    """What and where a checkpoint is; :meth:`load` reads it. Never changed: not frozen, as a hit makes one."""
 
     handler: ResultHandler
     path: str
@@ -35,20 +34,6 @@ class CheckpointReference:
     """Seconds that computing it took, when it was computed."""
     write_s: float | None
 
-    @classmethod
-    def to(cls, manifest: Manifest, handler: ResultHandler, **context: Any) -> CheckpointReference:
-        """Return the reference to the checkpoint that a manifest describes."""
-        return cls(
-            handler=handler,
-            n_rows=manifest.n_rows,
-            n_columns=manifest.n_columns,
-            size_bytes=manifest.size_bytes,
-            written_at=manifest.written_at,
-            compute_s=manifest.compute_s,
-            write_s=manifest.write_s,
-            **context,
-        )
-
     def load(self) -> Any:
         """Return the data.
 
@@ -60,6 +45,10 @@ class CheckpointReference:
             Its bytes are not those that were written; they were set aside.
         """
         return self.handler.load(self.path, self.content)
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        # The names of the fields need not travel.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CheckpointReference):

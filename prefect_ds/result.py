@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 from prefect.engine.result import Result
+from prefect.engine.serializers import PickleSerializer
 from prefect.engine.state import Mapped, State
+from prefect.utilities.logging import get_logger
 
 from prefect_ds.reference import CheckpointReference, has_references, replace_references
 
-_NO_RESULT = Result()
+
+class _LeanResult(Result):
+    """A result that has on its class what is the same for all of them: tasks make several, which adds up.
+
+    Prefect's own constructor looks up a logger each time, and some tasks take less long than that.
+    """
+
+    serializer = PickleSerializer()
+    logger = get_logger("Result")
+    _formatter = None
 
 
-def plain_result(value: Any, location: str | None = None) -> Result:
-    """Return Prefect's own result with a value as it is."""
-    # Not by Prefect's own constructor, which looks up a logger each time: some tasks take less long than that.
-    result = object.__new__(Result)
-    result.__dict__.update(_NO_RESULT.__dict__, value=value, location=location)
-    return result
+class PlainResult(_LeanResult):
+    """A result with a value as it is, a reference too."""
+
+    def __init__(self, value: Any, location: str | None = None) -> None:
+        self.value = value
+        self.location = location
 
 
-class LazyResult(Result):
+class LazyResult(_LeanResult):
     """A result that is, or has in it, references to checkpoints; ``value`` loads them.
 
     Prefect 1.x looks at ``value`` wherever it needs the data, so this is where reading waits until then.
@@ -38,10 +48,10 @@ class LazyResult(Result):
     """
 
     def __init__(self, raw: Any, location: str | None = None, *, keep: bool = True) -> None:
-        self.__dict__.update(_NO_RESULT.__dict__, location=location)
         self.raw = raw
+        self.location = location
         self.keep = keep
-        self._loaded: list[Any] = []
+        self._loaded: tuple[Any, ...] = ()
 
     @property
     def value(self) -> Any:
@@ -50,28 +60,22 @@ class LazyResult(Result):
             return self._loaded[0]
         value = replace_references(self.raw, CheckpointReference.load)
         if self.keep:
-            self._loaded = [value]
+            self._loaded = (value,)
         return value
 
     @value.setter
     def value(self, raw: Any) -> None:
         self.raw = raw
-        self._loaded = []
+        self._loaded = ()
 
     def loaded(self, value: Any) -> LazyResult:
         """Return this result with its value given: what was just written need not be read."""
-        self._loaded = [value]
+        self._loaded = (value,)
         return self
-
-    def copy(self) -> LazyResult:
-        """Return a copy that shares no loaded value with this result."""
-        copied = copy.copy(self)
-        copied._loaded = list(self._loaded)
-        return copied
 
     def __getstate__(self) -> dict[str, Any]:
         # Data go by their file, not through a pickle.
-        return {**self.__dict__, "_loaded": []}
+        return {**self.__dict__, "_loaded": ()}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.raw!r}>"
@@ -163,11 +167,11 @@ def by_reference(state: State) -> State:
         children = [child if child is None else by_reference(child) for child in state.map_states]
         raws = [None if child is None else raw_value(child) for child in children]
         return _with(
-            state, plain_result(raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
+            state, PlainResult(raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
         )
     if not isinstance(state._result, LazyResult):
         return state
-    return _with(state, plain_result(state._result.raw, state._result.location))
+    return _with(state, PlainResult(state._result.raw, state._result.location))
 
 
 def _with(state: State, result: Result, **attributes: Any) -> State:

@@ -282,14 +282,19 @@ class ResultHandler(Result, abc.ABC):
         """Return the reference to a committed checkpoint."""
         # Inputs without a digest cannot be shown to be equal to another's.
         asked = (identity, owner if identity is None or identity.unstable_inputs else None)
-        return CheckpointReference.to(
-            manifest,
-            self,
+        return CheckpointReference(
+            handler=self,
             path=path,
             content=self._content(manifest),
+            n_rows=manifest.n_rows,
+            n_columns=manifest.n_columns,
+            size_bytes=manifest.size_bytes,
+            written_at=manifest.written_at,
             owner=str(owner),
             asked=hashlib.sha256(repr(asked).encode()).hexdigest(),
             is_loaded=is_loaded,
+            compute_s=manifest.compute_s,
+            write_s=manifest.write_s,
         )
 
     def load(self, path: str, content: str | None = None) -> Any:

@@ -17,8 +17,8 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal, cast
+from dataclasses import replace
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from prefect_ds.errors import (
     CheckpointNotFoundError,
@@ -39,8 +39,7 @@ Check = Literal["size", "checksum"]
 _SUCCEEDED = "a new result takes its place"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What lies at a path."""
 
     kind: Literal["committed", "foreign", "missing", "damaged"]
@@ -564,7 +563,7 @@ _PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}\.parquet")
 
 def describe_file(path: str, data: bytes, n_rows: int) -> Part:
     """Return the part that a file of these bytes is."""
-    return replace(_part(name(path), data), n_rows=n_rows)
+    return _part(name(path), data)._replace(n_rows=n_rows)
 
 
 def describe_staged(path: str, file: BinaryIO, n_rows: int) -> Part:

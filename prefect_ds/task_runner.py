@@ -32,7 +32,7 @@ from prefect_ds.manifest import Identity, Owner
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference, count, has_references, size
 from prefect_ds.report import COMPUTE_S, outcome_of
-from prefect_ds.result import LazyResult, by_reference, lazy, plain_result, raw_value
+from prefect_ds.result import LazyResult, PlainResult, by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
 
 BY_REFERENCE = "prefect_ds_by_reference"
@@ -301,7 +301,7 @@ class DSTaskRunner(TaskRunner):
             isinstance(self.task, GetItem) and not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
         )
         if only_passes_on:
-            return {name: plain_result(raw_input(result)) for name, result in inputs.items()}
+            return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
         for result in inputs.values():
             _ = result.value  # Loads it here, so that the time of computing does not have reading in it.
         return inputs

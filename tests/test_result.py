@@ -158,4 +158,4 @@ def test_iterating_reads_one_at_a_time(references, notes):
 def test_pickling_a_state_of_the_caller_does_not_hold_the_data(references, notes):
     state = lazy(Success(result=Result(references[0])), keep=False)
     assert len(pickle.dumps(state)) < 4_000
-    assert state._result._loaded == []
+    assert state._result._loaded == ()

@@ -273,7 +273,7 @@ class StoreContract:
         assert write(store, path, NEW, run="r", map_index=2) == first
 
     def test_inputs_without_a_digest_are_not_shown_to_be_equal(self, store, path):
-        client = replace(identity(), unstable_inputs=("client",))
+        client = identity()._replace(unstable_inputs=("client",))
         with store.staging(path) as file:
             file.write(OLD)
             staged = store.files.finish(file)

@@ -119,9 +119,13 @@ class StagedPart:
     """What the manifest will say of it."""
     layout: Layout
 
+    def to_json(self) -> JSONObject:
+        """Return a record of the part that JSON can hold."""
+        return {**asdict(self), "part": self.part._asdict()}
+
     @classmethod
     def from_json(cls, record: JSONObject) -> StagedPart:
-        """Return the part that ``dataclasses.asdict`` made the record of; TypeError where it is none."""
+        """Return the part that :meth:`to_json` made the record of; TypeError where it is none."""
         return cls(**{**record, "part": Part(**record["part"]), "layout": Layout(**record["layout"])})
 
 
@@ -144,7 +148,7 @@ class PartWriter:
     def __call__(self, frame: pd.DataFrame, partition: int) -> pd.Series[Any]:
         """Write one partition, and what a later run needs to find it; its staged parts are the cells of the series."""
         staged = self.write(frame, partition)
-        record = json.dumps({"partition": partition, "parts": [asdict(each) for each in staged]})
+        record = json.dumps({"partition": partition, "parts": [each.to_json() for each in staged]})
         # After the parts: who finds the record finds them whole.
         files = open_files(self.folder, self.storage_options)
         files.put(f"{self.folder}/{partition}.{uuid.uuid4().hex}.json", record.encode())
@@ -173,12 +177,12 @@ class PartWriter:
         """Return a staged part under the name that this writer gives to a partition of this number."""
         below, slash, _ = staged.part.name.rpartition("/")
         name = below + slash + self.name.format(partition)
-        return replace(staged, partition=partition, part=replace(staged.part, name=name))
+        return replace(staged, partition=partition, part=staged.part._replace(name=name))
 
     def rewrite(self, parts: Sequence[StagedPart], partition: int) -> list[StagedPart]:
         """Write staged parts again as one partition, as this writer does it."""
         reader = PartReader(self.folder, "", self.storage_options, self.meta)
-        return self.write(pd.concat([reader.read(replace(each.part, name=each.file)) for each in parts]), partition)
+        return self.write(pd.concat([reader.read(each.part._replace(name=each.file)) for each in parts]), partition)
 
     def _groups(self, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the rows of each part of a partition, and the folder that they go to."""

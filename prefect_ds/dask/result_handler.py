@@ -211,7 +211,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         for i in data:
             with files.open(f"{path}/{parts[i].name}") as stream:
                 footer_sha256, footer = footer_of(stream)
-            parts[i] = replace(parts[i], n_rows=footer.num_rows, footer_sha256=footer_sha256)
+            parts[i] = parts[i]._replace(n_rows=footer.num_rows, footer_sha256=footer_sha256)
             footers[parts[i].name] = footer
         numbers = {i: number for number, i in enumerate(data)}
         meta = foreign_meta(footers)
