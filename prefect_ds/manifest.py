@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -202,9 +203,11 @@ class Manifest:
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
         if (content := body.get("content")) is not None:  # Not filed by earlier versions.
-            _texts("content", content)
-            values["content"] = content
+            values["content"] = _sha256("content", content)
         _count("n_columns", values["n_columns"])
+        for name in ("compute_s", "write_s"):
+            if values[name] is not None and not 0 <= values[name] < _MOST:
+                raise ValueError(f"{name} is {str(values[name])[:50]}")
         _texts("fields and versions", *values["fields"].values(), *values["versions"].values())
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
         owner = values["owner"] = Owner(**values["owner"])
@@ -249,9 +252,22 @@ def _texts(what: str, *values: object) -> None:
             raise TypeError(f"{what} is a {type(value).__name__}")
 
 
+_MOST = 2**63
+"""No count and no number of seconds is as large."""
+
+
 def _count(what: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value < 2**63:
+    if type(value) is not int or not 0 <= value < _MOST:
         raise ValueError(f"{what} is {str(value)[:50]}")
+
+
+_is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
+
+
+def _sha256(what: str, value: str) -> str:
+    if not _is_sha256(value):
+        raise ValueError(f"{what} is no sha256: {value[:70]!r}")
+    return value
 
 
 def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | None) -> str:
@@ -268,8 +284,7 @@ def _checked(part: Part) -> Part:
         raise ValueError(f"part name {part.name!r}")
     _count("size_bytes of a part", part.size_bytes)
     _count("n_rows of a part", part.n_rows)
-    if not isinstance(part.sha256, str):
-        raise ValueError(f"part {part.name!r} has no checksum")
+    _sha256(f"checksum of part {part.name!r}", part.sha256)
     return part
 
 

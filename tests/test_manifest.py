@@ -43,7 +43,8 @@ json_values = st.recursive(
 part_names = st.text(st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..")
 )
-parts = st.builds(Part, part_names, counts, text, counts, json_values, json_values)
+checksums = st.binary(min_size=32, max_size=32).map(bytes.hex)
+parts = st.builds(Part, part_names, counts, checksums, counts, json_values, json_values)
 identities = st.builds(
     Identity, text, st.dictionaries(text, text, max_size=3), st.lists(text, max_size=3).map(tuple), text, text
 )
@@ -128,7 +129,7 @@ def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
 
 def test_the_digest_of_the_content_is_filed_and_made_where_it_is_not():
     assert body()["content"] == MANIFEST.content
-    assert Manifest.from_json(sealed({**body(), "content": "as filed"})).content == "as filed"
+    assert Manifest.from_json(sealed({**body(), "content": "cd" * 32})).content == "cd" * 32
     for missing in ({**body(), "content": None}, {name: each for name, each in body().items() if name != "content"}):
         assert Manifest.from_json(sealed(missing)).content == MANIFEST.content
 
@@ -182,10 +183,20 @@ def test_a_count_is_a_count(field, count):
         Manifest.from_json(with_part(**{field: count}))
 
 
-@pytest.mark.parametrize("checksum", [None, 5, [], {}])
-def test_a_part_has_a_checksum(checksum):
+@pytest.mark.parametrize("checksum", [None, 5, [], {}, "", "\ud800", "ab", "AB" * 32, "ab" * 32 + "\n", "é" * 64])
+def test_a_checksum_is_a_sha256(checksum):
     with pytest.raises(ManifestError, match="does not have the form"):
         Manifest.from_json(with_part(sha256=checksum))
+    if checksum is not None:  # Not filed by earlier versions.
+        with pytest.raises(ManifestError, match="does not have the form"):
+            Manifest.from_json(sealed({**body(), "content": checksum}))
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan"), float("inf"), 10**400, True, "1"])
+@pytest.mark.parametrize("field", ["compute_s", "write_s"])
+def test_seconds_can_be_summed_and_shown(field, seconds):
+    with pytest.raises(ManifestError, match="does not have the form"):
+        Manifest.from_json(sealed({**body(), field: seconds}))
 
 
 WRONG_VALUES = {
