@@ -12,11 +12,11 @@ import os
 import pickle
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import prefect
-from prefect.core import Flow, Task
+from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
@@ -64,12 +64,14 @@ class RunExecutor(Executor):
         self._topic = f"prefect_ds-{uuid.uuid4().hex}"
         self._config = pickle.dumps(prefect.context.config)
         self._submissions = Submissions()
-        self._last_use = {} if keep is None else _last_uses(flow, set(keep))
         self._order = {task: position for position, task in enumerate(flow.sorted_tasks())}
+        self._last_use = {} if keep is None else _last_uses(flow, self._order, set(keep))
         self._held: dict[Task, list[Submitted]] = {}
+        self._uses = _Uses(self._apart)
         # What follows is for a LocalDaskExecutor, which remembers every result until it ends.
-        self._tasks: dict[str, Task] = {}
+        self._runs: dict[str, tuple[Task, bool]] = {}
         self._ahead: Counter[Task] = Counter()
+        self._again: set[Task] = set()
         self._released: dict[Task, list[str]] = {}
 
     @contextlib.contextmanager
@@ -93,13 +95,16 @@ class RunExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], *args: Any, extra_context: Any = None, **kwargs: Any) -> Submitted:
         """Hand a call on to the user's executor."""
+        task: Task | None = kwargs["task"] if fn is run_task else None
         # The parent of mapped children is no task run of its own: it only counts them.
-        task: Task | None = kwargs["task"] if fn is run_task and not kwargs.get("is_mapped_parent") else None
-        if fn is run_task:
-            self._release_before(kwargs["task"])
-        if task is not None and self._progress is not None:
-            self._progress.submitted(self.flow.slugs[task])
-        if fn is run_task and self._is_ours:
+        is_parent = bool(kwargs.get("is_mapped_parent"))
+        taken = []
+        if task is not None:
+            self._release_before(task)
+            taken = [each for each in _taken(kwargs) if each[0].upstream_task in self._last_use]
+            if self._progress is not None and not is_parent:
+                self._progress.submitted(self.flow.slugs[task])
+        if task is not None and self._is_ours:
             kwargs["context"] = self._lean(kwargs["context"])
             if isinstance(self.executor, DaskExecutor):
                 fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
@@ -108,12 +113,13 @@ class RunExecutor(Executor):
         kwargs |= {name: map_submitted(kwargs[name], _future) for name in BY_EDGE if name in kwargs}
         submitted = Submitted(self.executor.submit(fn, *args, extra_context=extra_context, **kwargs))
         if task is not None:
-            if task in self._last_use:
+            self._uses.add(submitted, taken)
+            if task in self._last_use and not is_parent:
                 self._held.setdefault(task, []).append(submitted)
-            if isinstance(self.executor, LocalExecutor):
+            if isinstance(self.executor, LocalExecutor) and not is_parent:
                 self._done(task, submitted.future)
             elif isinstance(self.executor, LocalDaskExecutor):
-                self._tasks[submitted.future.key] = task
+                self._runs[submitted.future.key] = task, is_parent
                 self._ahead[task] += 1
         return submitted
 
@@ -139,13 +145,17 @@ class RunExecutor(Executor):
             self._progress.done(self.flow.slugs[task], outcome_of(state))
 
     def _computed(self, key: str, state: State) -> None:
-        task = self._tasks.get(key)
-        if task is None:
+        if key not in self._runs:
             return
-        self._done(task, state)
+        task, is_parent = self._runs[key]
+        if not is_parent:
+            self._done(task, state)
         self._ahead[task] -= 1
+        if not state.is_finished():
+            self._again.add(task)
         for upstream in self.flow.upstream_tasks(task) & self._released.keys():
-            if not any(self._ahead[use] for use in self.flow.downstream_tasks(upstream)):
+            uses = self.flow.downstream_tasks(upstream)
+            if not uses & self._again and not any(self._ahead[use] for use in uses):
                 remembered = cast(LocalDaskExecutor, self.executor).callback.cache
                 remembered.update({each: purged(remembered[each]) for each in self._released.pop(upstream)})
 
@@ -170,14 +180,75 @@ class RunExecutor(Executor):
                 client.unsubscribe_topic(self._topic)
 
     def _release_before(self, task: Task | None) -> None:
-        """Let go of results whose every use is submitted before ``task`` is; Dask keeps them until these have run."""
+        """Let go of results whose every use is submitted before ``task`` is, as soon as these have ended."""
         position = len(self._order) if task is None else self._order[task]
         for held in [each for each in self._held if self._last_use[each] < position]:
             submitted = self._held.pop(held)
             if isinstance(self.executor, LocalDaskExecutor):
                 self._released[held] = [each.future.key for each in submitted]
             for each in submitted:
-                each.future = self.executor.submit(purged, each.future)
+                each.future = self._apart(_let_go, each.future, self._uses.have_ended(held, each))
+
+    def _apart(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Hand a call of ours on to the user's executor, ahead of the tasks that wait: it frees memory."""
+        soon: dict[str, Any] = {"priority": 1} if isinstance(self.executor, DaskExecutor) else {}
+        return self.executor.submit(fn, *args, **soon)
+
+
+class _Uses:
+    """Which runs take which results: what a run takes that has not ended, it takes again in a later round.
+
+    Prefect runs the whole flow once more after a task that is to be retried, or paused: a task behind it has waited.
+
+    Parameters
+    ----------
+    submit
+        Calls a function with what futures stand for, and returns a future.
+    """
+
+    def __init__(self, submit: Callable[..., Any]) -> None:
+        self._submit = submit
+        self._by_result: dict[Submitted, list[Submitted]] = {}
+        self._by_task: dict[Task, list[Submitted]] = {}
+        self._ended: dict[tuple[Submitted, ...], Any] = {}
+
+    def add(self, run: Submitted, taken: Iterable[tuple[Edge, list[Submitted]]]) -> None:
+        """Note what a run takes: by edge, the results, or none where they come resolved or in pieces."""
+        for edge, results in taken:
+            if not results or edge.flattened:
+                self._by_task.setdefault(edge.upstream_task, []).append(run)
+            for each in results:
+                self._by_result.setdefault(each, []).append(run)
+
+    def have_ended(self, task: Task, result: Submitted) -> Any:
+        """Return a future that tells whether all have ended that take this result of a task."""
+        return self._all_ended((*self._by_result.pop(result, ()), *self._by_task.get(task, ())))
+
+    def _all_ended(self, runs: tuple[Submitted, ...]) -> Any:
+        if runs not in self._ended:
+            if len(runs) == 1:
+                ended = self._submit(_has_ended, runs[0].future)
+            else:  # One by one, each where the run was: its outcome may be large, that it ended is not.
+                ended = self._submit(all, [self._all_ended((run,)) for run in runs])
+            self._ended[runs] = ended
+        return self._ended[runs]
+
+
+def _taken(call: dict[str, Any]) -> Iterator[tuple[Edge, list[Submitted]]]:
+    """Yield for each edge to a run what was submitted and goes along it."""
+    for name in BY_EDGE:
+        for edge, states in (call.get(name) or {}).items():
+            submitted: list[Submitted] = []
+            map_submitted(states, submitted.append)
+            yield edge, submitted
+
+
+def _has_ended(state: State) -> bool:
+    return state.is_finished()
+
+
+def _let_go(state: State, is_over: bool) -> State:
+    return purged(state) if is_over else state
 
 
 def _future(submitted: Submitted) -> Any:
@@ -204,13 +275,7 @@ def _is_remote(client: Any) -> bool:
     return os.getpid() not in parents
 
 
-def _last_uses(flow: Flow, keep: set[Task]) -> dict[Task, int]:
+def _last_uses(flow: Flow, order: Mapping[Task, int], keep: set[Task]) -> dict[Task, int]:
     """Return for each task whose result may be let go the position of the last task that takes it."""
-    order = {task: position for position, task in enumerate(flow.sorted_tasks())}
     uses = {task: flow.downstream_tasks(task) for task in flow.tasks - keep}
-    return {
-        # A task that may be retried takes its inputs once more, in a later round.
-        task: max(order[use] for use in using)
-        for task, using in uses.items()
-        if using and not any(use.max_retries for use in using)
-    }
+    return {task: max(order[use] for use in using) for task, using in uses.items() if using}

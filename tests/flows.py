@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from prefect import Flow, unmapped
+from prefect.engine import signals
 from prefect.engine.state import State
 
 from prefect_ds import PandasResultHandler, task
@@ -171,3 +173,28 @@ def state_of(state: State, flow: Flow, name: str) -> State:
     (found,) = flow.get_tasks(name=name)
     final: State = state.result[found]
     return final
+
+
+def _passes_the_second_time(folder: str, number: int) -> None:
+    try:
+        (Path(folder) / str(number)).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    raise ValueError("first attempt")
+
+
+@task(max_retries=1, retry_delay=timedelta(0))
+def late(folder: str, number: int = 10) -> int:
+    """Fail the first time that it is called with a number."""
+    _passes_the_second_time(folder, number)
+    return number
+
+
+@task
+def asks_to_be_retried(folder: str, number: int) -> int:
+    """Raise Prefect's signal the first time that it is called with a number."""
+    try:
+        _passes_the_second_time(folder, number)
+    except ValueError as error:
+        raise signals.RETRY("first attempt") from error
+    return number

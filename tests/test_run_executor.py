@@ -13,13 +13,14 @@ from typing import Any
 import prefect
 import pytest
 from distributed.protocol import Serialized
-from prefect import Flow, task
+from prefect import Flow, Task, task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor
 from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import DSTaskRunner
 from prefect_ds.result import PurgedResult
+from tests.flows import asks_to_be_retried, late
 
 
 @task
@@ -88,6 +89,67 @@ def test_a_task_that_will_be_retried_finds_the_inputs_it_had(run: Callable[..., 
         answer = double.map(again)
     state = run(flow, keep_results=[])
     assert state.result[answer].result == [4, 8]
+
+
+@task
+def both(one: Any, other: Any) -> Any:
+    return one, other
+
+
+def _waits_with_its_input(folder: str) -> Task:
+    return both(numbers(1), late(folder))
+
+
+def _waits_with_its_input_in_a_list(folder: str) -> Task:
+    return both(one=[numbers(1), late(folder)], other=0)
+
+
+def _is_mapped_and_waits(folder: str) -> Task:
+    return both.map(numbers(1), prefect.unmapped(late(folder)))
+
+
+def _some_children_wait(folder: str) -> Task:
+    return both.map(numbers(1), late.map(prefect.unmapped(folder), numbers(1)))
+
+
+def _takes_pieces_and_waits(folder: str) -> Task:
+    lists = numbers.map([1, 2])
+    return both.map(prefect.flatten(lists), late.map(prefect.unmapped(folder), prefect.flatten(numbers.map([1, 2]))))
+
+
+def _raises_retry(folder: str) -> Task:
+    return asks_to_be_retried.map(prefect.unmapped(folder), numbers(1))
+
+
+def _takes_all_and_waits(folder: str) -> Task:
+    return both(numbers.map([1, 2]), late.map(prefect.unmapped(folder), [7]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _waits_with_its_input,
+        _waits_with_its_input_in_a_list,
+        _is_mapped_and_waits,
+        _some_children_wait,
+        _takes_pieces_and_waits,
+        _raises_retry,
+        _takes_all_and_waits,
+    ],
+)
+def test_what_a_later_round_takes_is_not_let_go(
+    run: Callable[..., State], tmp_path: Path, make: Callable[[str], Task]
+) -> None:
+    found = []
+    for keep, folder in ((None, tmp_path / "all"), ([], tmp_path / "few")):
+        folder.mkdir()
+        with Flow("later") as flow:
+            answer = make(str(folder))
+        state = run(flow, keep_results=keep)
+        assert state.is_successful()
+        found.append(state.result[answer].result)
+        assert list(folder.iterdir())  # There was a second round.
+    assert found[1] == found[0]
 
 
 def test_a_failure_keeps_its_error_when_results_are_let_go(run: Callable[..., State]) -> None:
