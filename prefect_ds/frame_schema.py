@@ -8,6 +8,7 @@ rebuilt by position, so a file type is free to alter labels.
 import base64
 import datetime
 import decimal
+import importlib
 import itertools
 import json
 import re
@@ -99,6 +100,8 @@ def to_table(
         "columns": [spec for _, spec in encoded],
         "labels": index_to_json(frame.columns),
     }
+    if not frame.flags.allows_duplicate_labels:
+        schema["allows_duplicate_labels"] = False
     if frame.attrs:
         schema["attrs"] = _checked_json(frame.attrs, "the frame's attrs")
     return table, schema
@@ -182,6 +185,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
     frame = _frame_of(map(_writable, arrays[n_index:]), index)
     frame.columns = _decode_index(schema["labels"])
     frame.attrs.update(schema.get("attrs", {}))
+    cast(Any, frame).flags.allows_duplicate_labels = schema.get("allows_duplicate_labels", True)
     return frame
 
 
@@ -210,6 +214,8 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
         return f"{left.shape[0]} rows and {left.shape[1]} columns come back as {right.shape[0]} and {right.shape[1]}"
     if left.attrs != right.attrs:
         return "its attrs change"
+    if left.flags != right.flags:
+        return "its flags change"
     for labels, other, what in (
         (left.columns, right.columns, "the column labels"),
         (left.index, right.index, "the index"),
@@ -233,6 +239,10 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
         change = _array_difference(array_of(left.get_level_values(level)), array_of(right.get_level_values(level)))
         if change is not None:
             return change
+    if isinstance(left, pd.MultiIndex) and isinstance(right, pd.MultiIndex):
+        for ours, theirs in zip(_known_levels(left), _known_levels(right), strict=True):
+            if len(ours) != len(theirs) or _index_difference(ours, theirs) is not None:
+                return "its levels change"
     try:
         pd.testing.assert_index_equal(left, right, exact="equiv")
     except (AssertionError, ValueError, TypeError):
@@ -243,6 +253,8 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
 def _array_difference(left: Array, right: Array) -> str | None:
     if left.dtype != right.dtype:
         return f"{left.dtype} comes back as {right.dtype}"
+    if isinstance(left.dtype, pd.DatetimeTZDtype) and _is_pytz(left.dtype) != _is_pytz(right.dtype):
+        return "its time zone comes back as one of another library"
     if isinstance(left.dtype, pd.CategoricalDtype):
         categories = _array_difference(array_of(left.categories), array_of(right.categories))
         if categories is not None or left.dtype.ordered != right.dtype.ordered:
@@ -307,7 +319,7 @@ def _encode_row_index(index: pd.Index, rules: CellRules, with_default: bool) -> 
     elif (freq := getattr(index, "freq", None)) is not None and not isinstance(index, pd.PeriodIndex):
         schema["freq"] = freq.freqstr
     if isinstance(index, pd.MultiIndex):
-        schema["multi"] = True
+        schema["multi"] = _levels_to_json(index)
     encoded = [_encode(array_of(index.get_level_values(i)), rules) for i in range(index.nlevels)]
     schema["levels"] = [spec for _, spec in encoded]
     return [cells for cells, _ in encoded], schema
@@ -332,7 +344,7 @@ def index_to_json(index: pd.Index) -> JSONObject:
     if (freq := getattr(index, "freq", None)) is not None and not isinstance(index, pd.PeriodIndex):
         schema["freq"] = freq.freqstr
     if isinstance(index, pd.MultiIndex):
-        schema["multi"] = True
+        schema["multi"] = _levels_to_json(index)
     return {**schema, "levels": [_encode_to_json(array_of(index.get_level_values(i))) for i in range(index.nlevels)]}
 
 
@@ -345,12 +357,62 @@ def _decode_index(schema: Mapping[str, Any]) -> pd.Index:
 
 
 def _build_index(arrays: list[Array], names: list[Hashable], schema: Mapping[str, Any]) -> pd.Index:
-    if schema.get("multi"):
-        # By factors, because ``from_arrays`` would guess the dtype of objects.
-        factors = [pd.factorize(pd.Index(array, dtype=array.dtype, copy=False)) for array in arrays]
-        codes, levels = zip(*factors, strict=True)
+    if "multi" in schema:
+        pairs = zip(arrays, schema["multi"], strict=True)
+        levels, codes = zip(*(_build_level(array, listed) for array, listed in pairs), strict=True)
         return pd.MultiIndex(levels=levels, codes=codes, names=names)
-    index: Any = pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0], copy=False)
+    return _with_freq(pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0], copy=False), schema)
+
+
+def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
+    """Return for each level the values that it knows, in its order; ``None`` where its cells tell: sorted, all used.
+
+    ``unstack``, slices and ``groupby`` go by a level's own order, and by values that no row has.
+    """
+    listed: list[JSONObject | None] = []
+    for i, level in enumerate(_known_levels(index)):
+        codes = index.codes[i]
+        is_told = (
+            np.count_nonzero(np.bincount(codes[codes >= 0])) == len(level)
+            and level.is_monotonic_increasing
+            and level.dtype == index.get_level_values(i).dtype
+            and not isinstance(level.dtype, pd.CategoricalDtype)
+            and getattr(level, "freq", None) is None
+        )
+        if is_told or len(level) <= MAX_CATEGORIES:
+            listed.append(None if is_told else index_to_json(level.rename(None)))
+        else:
+            listed.append({name: each for name, each in index_to_json(level[:0]).items() if name == "freq"} or None)
+    return listed
+
+
+def _known_levels(index: pd.MultiIndex) -> list[pd.Index]:
+    """Return the levels of an index, without what no row has where there is too much of it to keep."""
+    if all(len(level) <= MAX_CATEGORIES for level in index.levels):
+        return list(index.levels)
+    used = index.remove_unused_levels().levels
+    return [few if len(level) > MAX_CATEGORIES else level for level, few in zip(index.levels, used, strict=True)]
+
+
+def _build_level(array: Array, listed: Mapping[str, Any] | None) -> tuple[pd.Index, np.ndarray]:
+    """Return a level of a MultiIndex and where each cell stands in it."""
+    # By factors, because ``from_arrays`` would guess the dtype of objects.
+    values = pd.Index(array, dtype=array.dtype, copy=False)
+    if listed is None or "levels" not in listed:
+        try:
+            codes, level = pd.factorize(values, sort=True)
+        except TypeError:
+            codes, level = pd.factorize(values)
+        return _with_freq(level, listed or {}), codes
+    level = _decode_index(listed)
+    codes, found = pd.factorize(values)
+    positions = level.get_indexer(found)
+    if (positions < 0).any():
+        raise UnkeepableError(f"the file holds {found[positions < 0][0]!r}, which its level of the index does not have")
+    return level, np.append(positions, -1)[codes]
+
+
+def _with_freq(index: Any, schema: Mapping[str, Any]) -> pd.Index:
     if "freq" in schema:
         index.freq = to_offset(schema["freq"])
     return cast("pd.Index[Any]", index)
@@ -394,6 +456,8 @@ def _dtype_to_json(dtype: Any) -> Any:
         schema = pa.schema([("", dtype.pyarrow_dtype)])
         return {"arrow": str(dtype.pyarrow_dtype), "ipc": base64.b64encode(schema.serialize()).decode()}
     name = str(dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype) and _is_pytz(dtype):
+        return {"pytz": str(dtype.tz), "unit": dtype.unit}
     try:
         same = pd.api.types.pandas_dtype(name) == dtype
     except (TypeError, ValueError, KeyError):
@@ -403,11 +467,18 @@ def _dtype_to_json(dtype: Any) -> Any:
     return name
 
 
+def _is_pytz(dtype: pd.DatetimeTZDtype) -> bool:
+    """Return whether a zone is one of pytz, which pandas takes to be equal to that of ``zoneinfo`` of its name."""
+    return type(dtype.tz).__module__.partition(".")[0] == "pytz" and getattr(dtype.tz, "zone", None) is not None
+
+
 def _dtype_from_json(spec: Any) -> Any:
     if isinstance(spec, str):
         return pd.api.types.pandas_dtype(spec)
     if "string" in spec:
         return pd.StringDtype(spec["string"], na_value=pd.NA if spec["na"] == "NA" else np.nan)
+    if "pytz" in spec:
+        return pd.DatetimeTZDtype(spec["unit"], importlib.import_module("pytz").timezone(spec["pytz"]))
     return pd.ArrowDtype(pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec["ipc"]))).field(0).type)
 
 
@@ -456,6 +527,8 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
             return dtype.__from_arrow__(cells)
         return array_of(cells.to_pandas().astype(dtype))
     series = pd.Series(cells, copy=False)
+    if isinstance(dtype, pd.DatetimeTZDtype) and _is_pytz(dtype):
+        return series.astype(cast(Any, f"datetime64[{dtype.unit}, UTC]")).dt.tz_convert(dtype.tz).array
     return array_of(series if series.dtype == dtype else series.astype(dtype))
 
 

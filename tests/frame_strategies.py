@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytz
 from hypothesis import strategies as st
 
 
@@ -22,6 +23,10 @@ def _objects(*values: Any) -> pd.DataFrame:
 
 def _indexed(index: pd.Index) -> pd.DataFrame:
     return pd.DataFrame({"x": np.arange(len(index))}, index=index)
+
+
+def _levels(levels: Any, codes: Any) -> pd.MultiIndex:
+    return pd.MultiIndex(levels=levels, codes=codes, names=["k", None])
 
 
 def _labelled(columns: Any) -> pd.DataFrame:
@@ -118,6 +123,9 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     "one empty cell": lambda: _column([""]),
     "empty last rows": lambda: pd.DataFrame({"x": ["a", None, None], "y": [1.5, np.nan, np.nan]}),
     "300 columns": lambda: pd.DataFrame(np.arange(600).reshape(2, 300)).add_prefix("c"),
+    "no duplicate labels allowed": lambda: pd.DataFrame({"x": [1]}).set_flags(allows_duplicate_labels=False),
+    "zone of pytz": lambda: _column(pd.date_range("2024", periods=3, tz=pytz.timezone("Europe/Paris"))),
+    "zone of pytz without a name": lambda: _column(pd.date_range("2024", periods=3, tz=pytz.FixedOffset(60))),
     # indexes
     "RangeIndex": lambda: _indexed(pd.RangeIndex(10, 0, -2, name="r")),
     "index of str": lambda: _indexed(pd.Index(["b", "a"], name="k")),
@@ -139,7 +147,20 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     "MultiIndex with missing": lambda: _indexed(
         pd.MultiIndex.from_arrays([[1.5, np.nan], pd.to_datetime([None, DAYS[0]])])
     ),
+    "MultiIndex in an order of its own": lambda: _indexed(_levels([["z", "a"], [1, 2]], [[0, 1, 1], [0, 0, 1]])),
+    "MultiIndex with unused values": lambda: _indexed(_levels([["a", "b"], [1, 2, 3]], [[1, 1], [0, 2]])),
+    "MultiIndex of sorted values": lambda: _indexed(_levels([["a", "b"], [1, 2]], [[1, 0], [1, 0]])),
+    "MultiIndex of categories": lambda: _indexed(
+        pd.MultiIndex.from_product([pd.Categorical(["b", "a"], categories=["c", "b", "a"]), [1, 2]])
+    ),
+    "MultiIndex of times": lambda: _indexed(pd.MultiIndex.from_product([pd.date_range("2024", periods=3), [1, 2]])),
+    "MultiIndex with missing whole numbers": lambda: _indexed(_levels([[1, 2], ["a"]], [[0, -1, 1], [0, 0, 0]])),
+    "MultiIndex of many": lambda: _indexed(
+        pd.MultiIndex.from_product([pd.date_range("2024", periods=10_001, freq="h"), ["a", "b"]])
+    ),
+    "MultiIndex of a few of many": lambda: _indexed(pd.MultiIndex.from_product([range(10_001), ["a", "b"]])[50:90]),
     # labels
+    "labels of levels in an order of their own": lambda: _labelled(_levels([["z", "a"], [1]], [[0, 1], [0, 0]])),
     "labels of int": lambda: _labelled([2020, 2021]),
     "labels default": lambda: _labelled(None),
     "labels mixed": lambda: _labelled(["a", 1]),

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import pytz
 from frame_strategies import NAMED_FRAMES, frames
 from hypothesis import HealthCheck, given, settings
 from scale import SCALE
@@ -12,6 +13,10 @@ from prefect_ds.frame_schema import CellRules, UnkeepableError, difference, from
 TEXT_ONLY = CellRules(is_native=lambda values: False, missing="")
 NUMBERS = CellRules(is_native=lambda values: values.dtype in ("int64", "float64"), missing=None)
 IDENTIFIERS = CellRules(is_native=lambda values: False, missing="", identifiers=True)
+
+
+LEVELS = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
+ZONE = pd.DatetimeIndex(["2024-01-01", "2024-01-02"]).tz_localize(pytz.timezone("Europe/Paris"))
 
 
 def cells_of(table):
@@ -191,6 +196,9 @@ def test_a_difference_is_seen_where_pandas_would_not_see_it(left, right, expecte
         (pd.RangeIndex(2), pd.MultiIndex.from_arrays([[0, 1], [0, 1]]), "the index: the names"),
         (pd.date_range("2024", periods=2), pd.DatetimeIndex(["2024-01-01", "2024-01-02"]), "the index: the freq"),
         (pd.Index(["a", "b"]), pd.Index(["a", "b"], dtype=object), "the index: str comes back as object"),
+        (LEVELS, LEVELS.set_levels(["a", "b", "c"], level=0), "the index: its levels"),
+        (LEVELS, pd.MultiIndex(levels=[["b", "a"], [1, 2]], codes=[[1, 0], [0, 1]]), "the index: its levels"),
+        (ZONE, ZONE.tz_convert("Europe/Paris"), "the index: its time zone"),
     ],
 )  # fmt: skip
 def test_a_difference_of_indexes_is_seen(index, other, expected):
