@@ -17,7 +17,13 @@ from prefect_ds.frame_schema import difference
 PATHS = {**{name: f"x.{name}" for name in FILE_TYPES}, "excel": "x.xlsx", "ods": "x.ods"}
 
 # Beside these, every file type keeps every named frame.
-REFUSED_BY_ALL_BUT_PICKLE = {"numpy arrays", "own objects", "labels own objects", "DatetimeIndex, own freq"}
+REFUSED_BY_ALL_BUT_PICKLE = {
+    "numpy arrays",
+    "own objects",
+    "labels own objects",
+    "DatetimeIndex, own freq",
+    "zone of pytz without a name",
+}
 REFUSED = {
     "csv": {"str nul"} if pd.__version__.startswith("3.0.") else set(),  # its parser ends a text there
     "json": set(),
