@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import prefect
 from prefect.core import Task
 from prefect.engine.flow_runner import FlowRunner
 from prefect.engine.state import Failed, Mapped, State
@@ -16,7 +17,7 @@ from prefect_ds.report import RunReport
 from prefect_ds.result import by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.run_executor import RunExecutor
-from prefect_ds.task_runner import BY_REFERENCE, IDENTITY, DSTaskRunner, check_template, of_all_runs
+from prefect_ds.task_runner import BY_REFERENCE, IDENTITY, DSTaskRunner, check_template, of_all_runs, resize_cache
 
 
 class DSFlowRunner(FlowRunner):
@@ -54,20 +55,32 @@ class DSFlowRunner(FlowRunner):
         Raises
         ------
         TypeError
-            ``progress`` is given without :class:`prefect_ds.DSTaskRunner`.
+            ``progress`` is given without :class:`prefect_ds.DSTaskRunner`, or ``keep_results`` is no list of tasks.
+        ValueError
+            ``keep_results`` names a task of another flow, or the size of the memory cache is set to no number.
         """
         if task_runner_cls is not None:
             self.task_runner_cls = task_runner_cls
         if progress is not None and not self._is_ours:
             raise TypeError("progress= needs task_runner_cls=DSTaskRunner")
-        self._keep = None if keep_results is None else self.flow.terminal_tasks() | set(keep_results)
+        self._keep = None if keep_results is None else self.flow.terminal_tasks() | self._tasks_of(keep_results)
         if self._is_ours:
+            resize_cache(prefect.config)
             self._progress = wanted(progress)
             kwargs["context"] = {**(kwargs.get("context") or {}), BY_REFERENCE: True}
             # What an earlier round gave to its caller comes back when Prefect retries.
             task_states = kwargs.get("task_states") or {}
             kwargs["task_states"] = {task: by_reference(each) for task, each in task_states.items()}
         return super().run(state=state, **kwargs)
+
+    def _tasks_of(self, keep_results: Iterable[Task]) -> set[Task]:
+        # Prefect comes by again with the same argument for each retry: an iterator would be empty then.
+        if isinstance(keep_results, str | Iterator) or not all(isinstance(each, Task) for each in keep_results):
+            raise TypeError(f"keep_results is {keep_results!r}: give a list of tasks, [] to keep what nothing follows")
+        for each in keep_results:
+            if each not in self.flow.tasks:
+                raise ValueError(f"keep_results has task {each.name!r}, which is not in flow {self.flow.name!r}")
+        return set(keep_results)
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
         """Prefect's first step of a run; templates that could never tell mapped children apart end it here."""

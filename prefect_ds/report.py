@@ -18,7 +18,8 @@ COMPUTE_S = "prefect_ds_compute_s"
 """Key in a state's context: seconds that the task's code took in this run."""
 
 Outcome: TypeAlias = Literal["loaded", "ran", "failed", "other"]
-"""How a task ended: its result was there, its code ran, it failed, or it was skipped or did not finish."""
+"""How a task ended: its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its code ran, it
+failed, or it was skipped or did not finish."""
 
 
 def outcome_of(state: State) -> Outcome:
@@ -28,7 +29,8 @@ def outcome_of(state: State) -> Outcome:
     if state.is_skipped() or not state.is_successful():
         return "other"
     raw = raw_value(state)
-    return "loaded" if isinstance(raw, CheckpointReference) and raw.is_loaded else "ran"
+    is_loaded = raw.is_loaded if isinstance(raw, CheckpointReference) else state.is_cached()
+    return "loaded" if is_loaded and COMPUTE_S not in state.context else "ran"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+import copyreg
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, overload
 
+from dask.base import normalize_token
 from prefect.engine.result import Result
 from prefect.engine.serializers import PickleSerializer
 from prefect.engine.state import Mapped, State
 from prefect.utilities.logging import get_logger
 
 from prefect_ds.reference import CheckpointReference, has_references, replace_references
+
+Load: TypeAlias = Callable[[CheckpointReference], Any]
+"""Gives the data that a reference stands for."""
 
 
 class _LeanResult(Result):
@@ -45,12 +50,17 @@ class LazyResult(_LeanResult):
         Path of the checkpoint, where the value is one.
     keep
         Whether to hold on to what was loaded: a task may look twice, a caller may walk over more than fits in memory.
+    load
+        How a reference is loaded.
     """
 
-    def __init__(self, raw: Any, location: str | None = None, *, keep: bool = True) -> None:
+    def __init__(
+        self, raw: Any, location: str | None = None, *, keep: bool = True, load: Load = CheckpointReference.load
+    ) -> None:
         self.raw = raw
         self.location = location
         self.keep = keep
+        self._load = load
         self._loaded: tuple[Any, ...] = ()
 
     @property
@@ -58,7 +68,7 @@ class LazyResult(_LeanResult):
         """The value, with each reference loaded."""
         if self._loaded:
             return self._loaded[0]
-        value = replace_references(self.raw, CheckpointReference.load)
+        value = replace_references(self.raw, self._load)
         if self.keep:
             self._loaded = (value,)
         return value
@@ -75,7 +85,7 @@ class LazyResult(_LeanResult):
 
     def __getstate__(self) -> dict[str, Any]:
         # Data go by their file, not through a pickle.
-        return {**self.__dict__, "_loaded": ()}
+        return {**self.__dict__, "_loaded": (), "_load": CheckpointReference.load}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.raw!r}>"
@@ -102,6 +112,15 @@ class LazySequence(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return self.raws == other.raws if isinstance(other, LazySequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # as of a list
+
+    def __dask_tokenize__(self) -> Any:
+        # Given to another flow as a parameter, its checkpoints count by their content.
+        return normalize_token(list(self.raws))
 
     def __repr__(self) -> str:
         return repr(list(self.raws))
@@ -131,8 +150,11 @@ class PurgedResult(Result):
 
 
 def purged(state: State) -> State:
-    """Return the state of a success without its value; references stay, as they hold no data."""
-    if not state.is_successful() or isinstance(raw_value(state), CheckpointReference):
+    """Return the state of a success without its value; references stay, as they hold no data.
+
+    What a task has ``cache_for`` stays too: Prefect gives it to later runs.
+    """
+    if not state.is_successful() or state.is_cached() or isinstance(raw_value(state), CheckpointReference):
         return state
     return _with(state, PurgedResult())
 
@@ -143,22 +165,22 @@ def raw_value(state: State) -> Any:
     return result.raw if isinstance(result, LazyResult) else getattr(result, "value", None)
 
 
-def lazy(state: State, *, keep: bool = True) -> State:
+def lazy(state: State, *, keep: bool = True, load: Load = CheckpointReference.load) -> State:
     """Return the state with its references loaded when they are looked at.
 
     The state itself stays as it is: Dask gives the same one to several tasks of a worker.
     """
-    raw = raw_value(state)
     if isinstance(state, Mapped) and state.map_states:
-        children = [child if child is None else lazy(child, keep=keep) for child in state.map_states]
+        children = [child if child is None else lazy(child, keep=keep, load=load) for child in state.map_states]
         raws = [None if child is None else raw_value(child) for child in children]
-        if not has_references(raws):
+        if not any(child is not None and isinstance(child._result, LazyResult) for child in children):
             return state
-        result = LazyResult(raws) if keep else LazySequenceResult(raws)
+        result = LazyResult(raws, load=load) if keep else LazySequenceResult(raws)
         return _with(state, result, map_states=children)
-    if not has_references(raw):
+    # What a user's task returned is not searched: it has no references, and may be large.
+    if not isinstance(state._result, _LeanResult) or not has_references(raw := raw_value(state)):
         return state
-    return _with(state, LazyResult(raw, state._result.location, keep=keep))
+    return _with(state, LazyResult(raw, state._result.location, keep=keep, load=load))
 
 
 def by_reference(state: State) -> State:
@@ -175,7 +197,17 @@ def by_reference(state: State) -> State:
 
 
 def _with(state: State, result: Result, **attributes: Any) -> State:
-    # Not copy.copy: Prefect's `__getstate__` looks at the value, and would load it.
     new: State = object.__new__(type(state))
     new.__dict__.update(state.__dict__, _result=result, **attributes)
     return new
+
+
+def _reduce(state: State) -> Any:
+    """Return what pickles and copies a state: Prefect's own ``__getstate__`` looks at the value, and would load it."""
+    if isinstance(state._result, LazyResult):
+        return copyreg.__newobj__, (type(state),), state.__dict__  # type: ignore[attr-defined]
+    return state.__reduce_ex__(4)
+
+
+for _kind in State.children(include_self=True):
+    copyreg.pickle(_kind, _reduce)

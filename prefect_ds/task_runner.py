@@ -7,6 +7,7 @@ import functools
 import inspect
 import pickle
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from prefect_ds.errors import TemplateError
 from prefect_ds.identity import identify_run, identify_task
 from prefect_ds.manifest import Identity, Owner
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.reference import CheckpointReference, count, has_references, size
+from prefect_ds.reference import CheckpointReference, count, size
 from prefect_ds.report import COMPUTE_S, outcome_of
 from prefect_ds.result import LazyResult, PlainResult, by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
@@ -80,6 +81,9 @@ class DSTaskRunner(TaskRunner):
             # Prefect writes a task's target into it, and tasks may share a handler.
             self.result = copy.copy(self.result)
         self._inputs: dict[str, Result] = {}
+        self._loaded: dict[CheckpointReference, Any] = {}
+        self._compute_s: float | None = None
+        self._attempts_s = 0.0
         self._reason = ""
         self._problem: OSError | None = None
         self._by_reference = False
@@ -121,8 +125,8 @@ class DSTaskRunner(TaskRunner):
         self._progress = self._progress or context.get(PROGRESS)
         self._task_identity = self._task_identity or context.get(IDENTITY)
         context.update({BY_REFERENCE: False, PROGRESS: None, IDENTITY: None})
-        settings = config.get("prefect_ds") or {}
-        cache.resize(int(settings.get("cache_bytes", cache.DEFAULT_BYTES)))
+        resize_cache(config)
+        self._attempts_s += 0.0 if state is None else state.context.get(COMPUTE_S, 0.0)
         final: State = _run(
             self,
             state=state,
@@ -130,10 +134,17 @@ class DSTaskRunner(TaskRunner):
             context=context,
             is_mapped_parent=is_mapped_parent,
         )
+        if self._compute_s is not None:
+            final.context[COMPUTE_S] = self._attempts_s + self._compute_s
         if self._progress and not is_mapped_parent and final.is_finished():
             event = {"task": context.get("task_slug", self.task.name), "outcome": outcome_of(final)}
             get_worker().log_event(self._progress, event)
-        return by_reference(final) if self._by_reference else final
+        if not self._by_reference:
+            return final
+        if isinstance(error := raw_value(final), BaseException):
+            self._inputs, self._loaded = {}, {}
+            _let_go_of_locals(error)
+        return by_reference(final)
 
     def call_runner_target_handlers(self, old_state: State, new_state: State) -> State:
         """Prefect's step that calls the task's own state handlers, after the checkpoint handler."""
@@ -142,7 +153,13 @@ class DSTaskRunner(TaskRunner):
 
     def load_results(self, state: State, upstream_states: dict[Edge, State]) -> tuple[State, dict[Edge, State]]:
         """Prefect's step before inputs are taken from upstream states, which load when looked at from here on."""
-        return state, {edge: lazy(upstream) for edge, upstream in upstream_states.items()}
+        return state, {edge: lazy(upstream, load=self._load) for edge, upstream in upstream_states.items()}
+
+    def _load(self, reference: CheckpointReference) -> Any:
+        # Once a task: it may take a checkpoint twice, its trigger may look at it, a loop comes by each turn.
+        if reference not in self._loaded:
+            self._loaded[reference] = reference.load()
+        return self._loaded[reference]
 
     def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
         """Prefect's ``set_task_run_name``, which reads only the inputs that the name has in it."""
@@ -169,6 +186,16 @@ class DSTaskRunner(TaskRunner):
             return state
         return super().check_target(state, inputs=inputs)
 
+    def check_task_is_cached(self, state: State, inputs: dict[str, Result]) -> State:
+        """Prefect's look for what ``cache_for`` left in this process; with our handlers the checkpoint counts."""
+        if self.handler is not None:
+            return state
+        found = super().check_task_is_cached(state, inputs=inputs)
+        if found is not state and COMPUTE_S in found.context:
+            found = copy.copy(found)  # An earlier run took those seconds.
+            found.context = {key: each for key, each in found.context.items() if key != COMPUTE_S}
+        return found
+
     def set_task_to_running(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's change from Pending to Running, at which the checkpoint handler looks for the checkpoint."""
         self._inputs = inputs
@@ -182,21 +209,24 @@ class DSTaskRunner(TaskRunner):
         """Prefect's step that runs the task; then its result is written, by our handler and once."""
         if self._problem is not None:
             raise self._problem
-        run = functools.partial(_get_task_run_state, self, state, inputs=self._task_arguments(inputs))
+        passes_on = self._passes_on(inputs)
+        run = functools.partial(_get_task_run_state, self, state, inputs=self._task_arguments(inputs, passes_on))
         started = time.perf_counter()
-        if not isinstance(self.result, ResultHandler):
-            new_state: State = run()
-        else:
-            with prefect.context(checkpointing=False):
+        try:
+            if passes_on or isinstance(self.result, ResultHandler):
+                with prefect.context(checkpointing=False):
+                    new_state: State = run()
+            else:
                 new_state = run()
-        compute_s = time.perf_counter() - started
-        new_state.context[COMPUTE_S] = compute_s
+        finally:
+            self._compute_s = (self._compute_s or 0.0) + time.perf_counter() - started  # A loop adds up.
         # Skipped, Cached and Looped are no results to keep; a loop's last turn is.
         if type(new_state) is Success and self.handler is not None:
             # In this step, not in a state handler: an error here is retried as the task's own are.
-            return self._keep(self.handler, new_state, compute_s)
-        if has_references(raw_value(new_state)):
-            return lazy(new_state)
+            return self._keep(self.handler, new_state, self._compute_s)
+        if passes_on:
+            new_state._result = PlainResult(raw_value(new_state))
+            return lazy(new_state, load=self._load)
         return new_state
 
     @call_state_handlers
@@ -295,12 +325,17 @@ class DSTaskRunner(TaskRunner):
         inputs = {name: raw_input(result) for name, result in self._inputs.items()}
         return identify_run(self._task_identity or of_all_runs(self.task, handler), inputs)
 
-    def _task_arguments(self, inputs: dict[str, Result]) -> dict[str, Result]:
+    def _passes_on(self, inputs: dict[str, Result]) -> bool:
+        """Return whether the task hands on what it is given, references too, and keeps nothing itself."""
+        if self.handler is not None or not any(isinstance(each, LazyResult) for each in inputs.values()):
+            return False
+        if isinstance(self.task, GetItem):
+            return not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
+        return isinstance(self.task, (Merge, *_COLLECTING)) and self.task.result is None
+
+    def _task_arguments(self, inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
         """Return the inputs as the task takes them: loaded, unless it only passes them on."""
-        only_passes_on = isinstance(self.task, List | Tuple | Set | Dict | Merge) or (
-            isinstance(self.task, GetItem) and not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
-        )
-        if only_passes_on:
+        if passes_on:
             return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
         for result in inputs.values():
             _ = result.value  # Loads it here, so that the time of computing does not have reading in it.
@@ -309,7 +344,8 @@ class DSTaskRunner(TaskRunner):
 
 def _is_prefects(task: Task) -> bool:
     """Return whether Prefect put the task between the user's: its result is the flow's, or that of its upstream."""
-    return task.auto_generated or isinstance(task, _COLLECTING)
+    is_merge = isinstance(task, Merge) and task.result is None
+    return task.auto_generated or is_merge or isinstance(task, _COLLECTING)
 
 
 _COLLECTING = (GetItem, List, Tuple, Set, Dict)
@@ -355,6 +391,41 @@ def _run_id(flow_run_id: str, scheduled: object) -> str:
 def _merged_config(client_config: bytes) -> Any:
     """Return the client's config merged over this process's own, as Prefect does for each task."""
     return merge_dicts(prefect.config, pickle.loads(client_config))
+
+
+def resize_cache(config: Any) -> None:
+    """Bound this process's memory cache as Prefect's config says.
+
+    Raises
+    ------
+    ValueError
+        The setting is no number of bytes.
+    """
+    wanted = (config.get("prefect_ds") or {}).get("cache_bytes", cache.DEFAULT_BYTES)
+    try:
+        limit_bytes = int(wanted)
+    except (TypeError, ValueError):
+        limit_bytes = -1
+    if limit_bytes < 0:
+        raise ValueError(
+            f"prefect_ds.cache_bytes is {wanted!r}: give a whole number of bytes, 134217728, or 0 for no cache"
+        )
+    cache.resize(limit_bytes)
+
+
+def _let_go_of_locals(error: BaseException | None) -> None:
+    """Let go of the variables that an error's traceback holds, a failed task's frames among them; its lines stay."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            # And of those that called it, up to what is still under way.
+            for each, _ in traceback.walk_stack(frame):
+                try:
+                    each.clear()
+                except RuntimeError:
+                    break
+        error = error.__cause__ or error.__context__
 
 
 def raw_input(result: Result) -> Any:

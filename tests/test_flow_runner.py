@@ -671,3 +671,19 @@ def test_a_mapped_state_of_no_children_is_fine(run_here, tmp_path, notes):
 def test_a_lazy_result_is_what_the_caller_holds(run_here, tmp_path, notes):
     flow = pipeline(tmp_path, notes)
     assert isinstance(state_of(run_here(flow), flow, "total")._result, LazyResult)
+
+
+@pytest.mark.parametrize("keep", ["total", ["total"], 5, iter([])])
+def test_keep_results_is_a_list_of_tasks(tmp_path, notes, keep):
+    flow = pipeline(tmp_path, notes)
+    with pytest.raises(TypeError, match=r"keep_results is|not iterable"):
+        flow.run(task_runner_cls=DSTaskRunner, keep_results=keep)
+    assert notes.take() == []
+
+
+def test_keep_results_names_tasks_of_the_flow(tmp_path, notes):
+    flow = pipeline(tmp_path, notes)
+    (stranger,) = pipeline(tmp_path, notes).get_tasks("total")
+    with pytest.raises(ValueError, match="keep_results has task 'total', which is not in flow 'pipeline'"):
+        flow.run(task_runner_cls=DSTaskRunner, keep_results=[stranger])
+    assert notes.take() == []

@@ -1,8 +1,14 @@
 """What a run did, as values and as a table."""
 
+import datetime
+
+import pandas as pd
+import prefect
 import pytest
 from prefect import Flow, Parameter
 from prefect.engine import signals
+from prefect.engine.results import LocalResult
+from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import task
 from prefect_ds.report import RunReport
@@ -160,3 +166,66 @@ def test_the_report_reads_no_data(run_here, tmp_path, notes, no_cache):
     for each in tmp_path.glob("*.parquet"):
         each.unlink()
     assert RunReport.of(state.result)["download"].n_ran == 3
+
+
+def test_the_seconds_of_each_turn_attempt_and_failure_count(run_here, tmp_path, monkeypatch, notes):
+    from prefect_ds import task_runner
+
+    clock = [0.0]
+
+    def works(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr(task_runner.time, "perf_counter", lambda: clock[0])
+
+    @task(result=parquet(tmp_path, "loops"))
+    def loops():
+        works(1)
+        if prefect.context.get("task_loop_count", 1) < 4:
+            raise signals.LOOP(result=0)
+        return frame_of(1)
+
+    @task(result=parquet(tmp_path, "retried"), max_retries=2, retry_delay=datetime.timedelta(0))
+    def retried():
+        works(10)
+        notes("tried")
+        if len(notes.lines) < 3:
+            raise ValueError("not yet")
+        return frame_of(1)
+
+    @task
+    def gives_up():
+        works(100)
+        raise signals.FAIL("enough")
+
+    @task(result=parquet(tmp_path, "unkept"))
+    def unkept():
+        works(1000)
+        return pd.DataFrame({"x": [object()]})
+
+    with Flow("seconds") as flow:
+        loops(), retried(), gives_up(), unkept()
+    report = RunReport.of(run_here(flow).result)
+    assert [report[name].compute_s for name in ("loops", "retried", "gives_up", "unkept")] == [4, 30, 100, 1000]
+    again = RunReport.of(run_here(flow).result)
+    # What computing it once more would take.
+    assert [again[name].saved_s - report[name].write_s for name in ("loops", "retried")] == [4, 10]
+
+
+def test_what_prefect_itself_had_is_loaded(run_here, tmp_path):
+    @task(result=LocalResult(dir=str(tmp_path)), target="kept.pkl", checkpoint=True)
+    def kept():
+        return 1
+
+    @task(cache_for=datetime.timedelta(hours=1))
+    def remembered():
+        return 2
+
+    with Flow("prefect's own") as flow:
+        kept(), remembered()
+    with set_temporary_config({"flows.checkpointing": True}):
+        first, second = (RunReport.of(run_here(flow).result) for _ in range(2))
+    for name in ("kept", "remembered"):
+        assert counts(first, name) == (0, 1, 0, 0)
+        assert counts(second, name) == (1, 0, 0, 0)
+        assert second[name].compute_s == 0

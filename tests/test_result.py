@@ -1,16 +1,20 @@
 """Results that load when somebody looks at them, and only then."""
 
 import copy
+import dataclasses
 import pickle
+import threading
 
+import cloudpickle
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from prefect.engine.result import Result
 from prefect.engine.state import Failed, Mapped, Success
 
+from prefect_ds.identity import digest
 from prefect_ds.reference import CheckpointReference
-from prefect_ds.result import LazyResult, LazySequence, by_reference, lazy, raw_value
+from prefect_ds.result import LazyResult, LazySequence, PlainResult, by_reference, lazy, raw_value
 from tests.flows import Counting, frame_of
 
 
@@ -93,7 +97,7 @@ def test_a_value_that_was_just_written_is_not_read(references, notes):
 
 
 def test_lazy_and_by_reference_are_each_others_inverse_and_leave_the_state_alone(references, notes):
-    state = Success("done", result=Result(references[0], location="there"))
+    state = Success("done", result=PlainResult(references[0], "there"))
     opened = lazy(state)
     assert opened is not state
     assert type(opened) is Success
@@ -116,7 +120,7 @@ def test_states_without_checkpoints_come_back_themselves(state):
 
 
 def test_a_mapped_state_is_lazy_in_its_children_and_as_a_whole(references, notes):
-    children = [Success(result=Result(each)) for each in references] + [Failed(result=ValueError("x")), None]
+    children = [Success(result=PlainResult(each)) for each in references] + [Failed(result=ValueError("x")), None]
     state = Mapped(map_states=children)
     opened = lazy(state, keep=False)
     assert isinstance(opened.result, LazySequence)
@@ -156,6 +160,47 @@ def test_iterating_reads_one_at_a_time(references, notes):
 
 
 def test_pickling_a_state_of_the_caller_does_not_hold_the_data(references, notes):
-    state = lazy(Success(result=Result(references[0])), keep=False)
+    state = lazy(Success(result=PlainResult(references[0])), keep=False)
     assert len(pickle.dumps(state)) < 4_000
     assert state._result._loaded == ()
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda state: pickle.loads(cloudpickle.dumps(state))])
+def test_copying_or_pickling_a_state_of_the_caller_reads_nothing(references, notes, again):
+    plain = lazy(Success("done", result=PlainResult(references[0])), keep=False)
+    mapped = lazy(Mapped(map_states=[Success(result=PlainResult(each)) for each in references]), keep=False)
+    plain_again, mapped_again = again(plain), again(mapped)
+    assert reads(notes) == []
+    assert plain_again.message == "done"
+    assert type(mapped_again) is Mapped
+    assert_frame_equal(plain_again.result, frame_of(1))
+    assert_frame_equal(mapped_again.result[2], frame_of(3))
+    assert_frame_equal(mapped_again.map_states[1].result, frame_of(2))
+
+
+def test_a_state_is_pickled_as_prefect_does_it_where_nothing_is_loaded():
+    back = pickle.loads(cloudpickle.dumps(Failed("no", result=ValueError("x"))))
+    assert (back.message, str(back.result)) == ("no", "x")
+    unpicklable = pickle.loads(cloudpickle.dumps(Failed("no", result=ValueError(threading.Lock()))))
+    assert "could not be pickled" in unpicklable.result
+
+
+def test_a_mapped_state_is_equal_to_itself(references):
+    state = lazy(Mapped(map_states=[Success(result=PlainResult(each)) for each in references]), keep=False)
+    assert state == state
+    assert state.result == state.result
+    assert state.result != state.result[:2]
+    assert state.result != list(references)
+
+
+def test_a_lazy_sequence_counts_as_an_input_by_its_content(references, notes):
+    loaded = [dataclasses.replace(each, is_loaded=True, owner="another") for each in references]
+    assert digest({"p": LazySequence(references)}) == digest({"p": LazySequence(loaded)})
+    assert digest({"p": LazySequence(references)}) != digest({"p": LazySequence(references[:2])})
+    assert digest({"p": LazySequence(references)}) is not None
+    assert reads(notes) == []
+
+
+def test_what_a_users_task_returned_is_not_searched(references):
+    state = Success(result=Result([references[0]]))
+    assert lazy(state) is state

@@ -3,9 +3,13 @@
 import contextlib
 import datetime
 import errno
+import gc
 import os
+import traceback
+import weakref
 
 import pandas as pd
+import prefect
 import pytest
 from pandas.testing import assert_frame_equal
 from prefect import Flow, Parameter, Task, case, flatten, unmapped
@@ -20,7 +24,7 @@ from prefect.triggers import all_finished, any_failed
 from prefect.utilities.configuration import set_temporary_config
 from prefect.utilities.debug import raise_on_exception
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, cache, task
 from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.errors import TemplateError
 from prefect_ds.reference import CheckpointReference
@@ -570,7 +574,7 @@ def test_what_prefect_collects_is_not_read_to_be_collected(run_here, tmp_path, n
     state = run_here(flow)
 
     assert state.result[deep].result == "dict"
-    assert reads(notes) == ["read source_1.parquet"] * 2 + ["read source_2.parquet"] * 2
+    assert reads(notes) == ["read source_1.parquet", "read source_2.parquet"]
 
 
 def test_mapping_over_a_list_of_checkpoints_reads_each_once(run_here, tmp_path, notes, no_cache):
@@ -1091,3 +1095,184 @@ def test_a_state_handler_may_look_at_the_runners_context(run_here, tmp_path):
     state = run_here(flow, task_runner_state_handlers=[lambda runner, old, new: seen.append(runner.context)])
     assert state.is_successful()
     assert {each["task_name"] for each in seen} == {"one"}
+
+
+# Reading once
+
+
+@pytest.fixture
+def source(tmp_path, notes):
+    @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
+    def source(id):
+        return frame_of(id)
+
+    return source
+
+
+def _takes_it_twice(source):
+    @task
+    def twice(one, other, both):
+        return one is other is both[0]
+
+    frame = source(1)
+    return twice(frame, frame, [frame, frame])
+
+
+def _loops(source):
+    @task
+    def loops(frame):
+        turn = prefect.context.get("task_loop_count", 1)
+        if turn < 4:
+            raise signals.LOOP(result=turn)
+        return len(frame) == 3
+
+    return loops(source(1))
+
+
+def _looks_at_all_in_its_trigger(source):
+    def looks(upstream):
+        return all(len(each.result[0]) == len(each.map_states[0].result) for each in upstream.values())
+
+    @task(trigger=looks)
+    def takes(frames):
+        return len(frames) == 1
+
+    return takes(source.map([1]))
+
+
+@pytest.mark.parametrize("make", [_takes_it_twice, _loops, _looks_at_all_in_its_trigger])
+def test_one_task_reads_one_checkpoint_once(run_here, source, notes, no_cache, make):
+    with Flow("once") as flow:
+        answer = make(source)
+    for _ in range(2):
+        state = run_here(flow)
+        assert state.result[answer].result is True
+        assert reads(notes) == ["read source_1.parquet"]
+        notes.take()
+
+
+# What Prefect itself keeps or hands on
+
+
+def test_a_checkpoint_that_was_removed_is_computed_again_whatever_cache_for_remembers(run, tmp_path, notes):
+    @task(result=parquet(tmp_path, "cached"), cache_for=datetime.timedelta(hours=1))
+    def cached():
+        notes("ran")
+        return frame_of(1)
+
+    @task
+    def rows(frame):
+        return len(frame)
+
+    with Flow("cached") as flow:
+        answer = rows(cached())
+    for expected in (["ran"], []):
+        assert run(flow).result[answer].result == 3
+        assert notes.take() == expected
+    (tmp_path / "cached.parquet").unlink()
+    assert run(flow).result[answer].result == 3
+    assert notes.take() == ["ran"]
+
+
+def test_states_that_prefect_remembers_are_submitted_without_a_read(run, tmp_path, notes, no_cache):
+    @task(result=Counting(f"{tmp_path}/cached.parquet", "parquet", notes), cache_for=datetime.timedelta(hours=1))
+    def cached():
+        return frame_of(1)
+
+    @task
+    def number(n):
+        return n
+
+    with Flow("cached and others") as flow:
+        cached()
+        numbers = number.map([1, 2, 3])
+    for _ in range(3):
+        assert run(flow).result[numbers].result == [1, 2, 3]
+    assert reads(notes) == []
+
+
+def test_a_merge_with_a_handler_of_its_own_keeps_what_it_is_given(run, tmp_path, source):
+    with Flow("merge") as flow:
+        merged = merge(source(1), source(2), checkpoint=True)
+        merged.result = PandasResultHandler(f"{tmp_path}/merged.csv", "csv")
+    for message in ("Ran because there was nothing yet", "Loaded from the checkpoint"):
+        state = run(flow)
+        assert_frame_equal(state.result[merged].result, frame_of(1))
+        assert message in state.result[merged].message
+    assert pd.read_csv(tmp_path / "merged.csv")["id"].tolist() == [1, 1, 1]
+
+
+def test_the_flows_handler_does_not_keep_what_a_merge_passes_on(run_here, tmp_path, source):
+    seen = []
+
+    def look(task, old, new):
+        if new.is_successful():
+            seen.append(type(new.result))
+
+    with Flow("merge", result=PandasResultHandler(f"{tmp_path}/{{task_slug}}.csv", "csv")) as flow:
+        merged = merge(source(1), source(2))
+        merged.state_handlers.append(look)
+    state = run_here(flow)
+    assert_frame_equal(state.result[merged].result, frame_of(1))
+    assert seen == [pd.DataFrame]
+    assert list(tmp_path.glob("*.csv")) == []
+
+
+def test_prefects_results_hold_no_references(run_here, tmp_path, source):
+    @task(checkpoint=False)
+    def rows(frames):
+        return sum(map(len, frames))
+
+    folder = tmp_path / "prefect"
+    with Flow("local results", result=LocalResult(dir=str(folder), location="{task_slug}.pkl")) as flow:
+        frames = [source(1), merge(source(2), source(3))]
+        answer = rows(frames)
+    with set_temporary_config({"flows.checkpointing": True}):
+        state = run_here(flow)
+    assert state.result[answer].result == 6
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"CheckpointReference" in path.read_bytes()]
+
+
+def test_a_merge_with_a_result_of_prefects_writes_the_data(run_here, tmp_path, source):
+    with Flow("merge") as flow:
+        merged = merge(source(1), source(2))
+        merged.result = LocalResult(dir=str(tmp_path), location="merged.pkl")
+    with set_temporary_config({"flows.checkpointing": True}):
+        run_here(flow)
+    assert_frame_equal(LocalResult(dir=str(tmp_path)).read("merged.pkl").value, frame_of(1))
+
+
+def test_a_failed_task_does_not_hold_its_inputs(run_here, source):
+    alive = []
+
+    @prefect_task
+    def fails(frame):
+        alive.append(weakref.ref(frame))
+        raise ValueError(f"{len(frame)} rows")
+
+    with Flow("fails") as flow:
+        failed = fails.map(source.map([1, 2]))
+    state = run_here(flow)
+    gc.collect()
+    assert [str(child.result) for child in state.result[failed].map_states] == ["3 rows", "3 rows"]
+    assert [ref() for ref in alive] == [None, None]
+    assert "in fails" in "".join(traceback.format_exception(state.result[failed].map_states[0].result))
+
+
+@pytest.mark.parametrize("setting", ["128MB", -1, None])
+def test_a_cache_of_no_size_is_an_error_that_names_the_setting(run_here, source, setting):
+    with Flow("setting") as flow:
+        source(1)
+    with (
+        set_temporary_config({"prefect_ds.cache_bytes": setting}),
+        pytest.raises(ValueError, match="prefect_ds.cache_bytes is"),
+    ):
+        run_here(flow)
+
+
+def test_the_callers_process_bounds_its_cache_as_the_workers_do(run, source):
+    with Flow("setting") as flow:
+        source(1)
+    with set_temporary_config({"prefect_ds.cache_bytes": 12345}):
+        run(flow)
+    assert cache._kept.n == 12345
