@@ -6,6 +6,7 @@ still reaches the shared values below.
 
 from __future__ import annotations
 
+import pickle
 import threading
 from typing import Any
 
@@ -36,28 +37,42 @@ def resize(limit_bytes: int) -> None:
 def put(content: str, frame: pd.DataFrame) -> None:
     """Keep a frame under the digest of its content, if it fits and nobody could change it from outside."""
     # Cells of an object column (lists, dicts) are shared even between deep copies, as are the levels of a MultiIndex.
-    if (
-        not _kept.n
-        or isinstance(frame.index, pd.MultiIndex)
-        or any(pd.api.types.is_object_dtype(dtype) for dtype in [*frame.dtypes, frame.index.dtype])
-    ):
+    if not _kept.n or isinstance(frame.index, pd.MultiIndex):
         return
-    size_bytes = int(frame.index.memory_usage()) + sum(_held_bytes(column.array) for _, column in frame.items())
+    arrays = [column.array for _, column in frame.items()]
+    if not isinstance(frame.index, pd.RangeIndex):
+        arrays.append(frame.index.array)
+    if any(map(_has_objects, arrays)):
+        return
+    labels_bytes = frame.columns.memory_usage(deep=True) + len(pickle.dumps(frame.attrs))
+    size_bytes = int(labels_bytes) + sum(map(_held_bytes, arrays))
     if size_bytes <= _kept.n // 2:
         # Deep: what the task still holds must not change what is kept, nor a few rows keep a big frame alive.
-        copy = frame.copy(deep=True)
+        copy = _copied(frame)
         with _lock:
             _kept[content] = (size_bytes, copy)
 
 
+def _has_objects(array: Any) -> bool:
+    return bool(pd.api.types.is_object_dtype(array.categories if isinstance(array, pd.Categorical) else array))
+
+
 def _held_bytes(array: Any) -> int:
     """Return the bytes that a copy of an array keeps alive: Arrow's share whole buffers with what they are cut from."""
+    if isinstance(array, pd.Categorical):
+        return int(array.codes.nbytes) + _held_bytes(array.categories.array)
     chunked = getattr(array, "_pa_array", None)
     return int(array.nbytes if chunked is None else chunked.get_total_buffer_size())
+
+
+def _copied(frame: pd.DataFrame) -> pd.DataFrame:
+    copy = frame.copy(deep=True)
+    copy.index = frame.index.copy(deep=True)  # Which pandas shares between deep copies of a frame.
+    return copy
 
 
 def get(content: str) -> pd.DataFrame | None:
     """Return a copy of the frame with this content, ``None`` where it is not kept."""
     with _lock:
         found = _kept.get(content)
-    return None if found is None else found[1].copy(deep=True)
+    return None if found is None else _copied(found[1])

@@ -142,3 +142,36 @@ def test_many_threads_share_it():
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    "heavy",
+    [
+        pd.DataFrame({"x": pd.Categorical(["t" * 2_000_000])}),
+        pd.DataFrame({"x": [1]}, index=pd.CategoricalIndex(["t" * 2_000_000])),
+        pd.DataFrame({"x": [1]}, index=["t" * 2_000_000]),
+        pd.DataFrame({"t" * 2_000_000: [1]}),
+        pd.DataFrame({"x": pd.Categorical([("t" * 2_000_000,)])}),
+    ],
+)
+def test_what_hangs_on_a_frame_counts(heavy):
+    cache.put("heavy", heavy)
+    assert cache.get("heavy") is None
+
+
+def test_attrs_count():
+    given = pd.DataFrame({"x": [1]})
+    given.attrs["text"] = "t" * 2_000_000
+    cache.put("heavy", given)
+    assert cache.get("heavy") is None
+
+
+def test_an_index_is_handed_out_as_a_copy_and_keeps_its_freq():
+    given = pd.DataFrame({"x": [1, 2]}, index=pd.date_range("2024", periods=2, name="day"))
+    cache.put("a", given)
+    got = cache.get("a")
+    values = got.index.to_numpy()
+    values.flags.writeable = True
+    values[:] = values[0]
+    pd.testing.assert_frame_equal(cache.get("a"), given)
+    assert cache.get("a").index.freq == given.index.freq
