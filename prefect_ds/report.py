@@ -92,7 +92,14 @@ class RunReport:
             Each task's final state: ``flow.run(...).result``.
         order
             The tasks in the order wanted; ``None``: as ``states`` has them. ``flow.slugs`` has them as they were made.
+
+        Raises
+        ------
+        TypeError
+            The run ended before its tasks did: ``states`` is the error that ended it.
         """
+        if not isinstance(states, Mapping):
+            raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
         tasks = [task for task in order or states if task in states]
         # Parameters, and the constants and lists that Prefect puts between tasks, are none of the user's steps.
         steps = [task for task in tasks if not isinstance(task, Parameter) and not task.auto_generated]

@@ -229,3 +229,8 @@ def test_what_prefect_itself_had_is_loaded(run_here, tmp_path):
         assert counts(first, name) == (0, 1, 0, 0)
         assert counts(second, name) == (1, 0, 0, 0)
         assert second[name].compute_s == 0
+
+
+def test_a_run_that_ended_with_an_error_has_no_report():
+    with pytest.raises(TypeError, match="it ended with ValueError\\('x'\\)"):
+        RunReport.of(ValueError("x"))
