@@ -5,11 +5,12 @@ of their own compute everything, of which nobody finds more than a part.
 
 What is asked of the workers is a function of this module, sent by name: where prefect_ds or what it needs is missing,
 the error of the import is the answer. Workers that come later are not looked at, so an adaptive cluster without any is
-not waited for.
+not waited for; nor are workers that do not answer: Dask knows what to do about them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import importlib.metadata
@@ -17,8 +18,8 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import prefect
 from distributed import LocalCluster
@@ -36,6 +37,12 @@ logger = logging.getLogger("prefect.prefect_ds.preflight")
 
 _PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
 """Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
+
+_ANSWER_S = 10
+"""How long a worker that is well takes at most to say that it is there."""
+
+_WORK_S = 300
+"""How long the workers have for what they are asked, the import of packages on a cold disk in it."""
 
 _MAX_NAMED = 5
 _MAX_PICKLED_BYTES = 10 * 2**20
@@ -120,19 +127,53 @@ def check(client: Any, flow: Flow) -> None:
     if isinstance(client.cluster, LocalCluster):
         return  # Its processes have this one's packages and disks.
     try:
-        workers = _check_packages(client)
-        if workers:
-            _check_tasks(client, flow)
-            _check_folders(client, _folders(flow), workers[0])
+        hosts = _check_packages(client, _hosts(client))
+        if hosts:
+            _check_tasks(client, flow, hosts)
+            _check_folders(client, _folders(flow), hosts)
     except PreflightError as error:
         logger.error(error)
         raise ENDRUN(Failed(message=str(error), result=error)) from error
+    except TimeoutError:
+        logger.warning("Not all was looked at before the run: a worker had no answer for %d seconds", _WORK_S)
 
 
-def _check_packages(client: Any) -> list[str]:
-    """Return the addresses of the workers that answered."""
-    answers: dict[str, Any] = client.run(versions, on_error="return")
-    workers = list(answers)
+def _hosts(client: Any) -> dict[str, str]:
+    """Return the addresses of the workers that answer, each with the name of its host."""
+
+    async def ask(address: str) -> dict[str, str]:
+        # One by one, at the same time: who is asked together is waited for together.
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return cast(dict[str, str], await client.run(socket.gethostname, workers=[address], on_error="ignore"))
+        except TimeoutError:
+            return {}
+
+    async def ask_all() -> list[dict[str, str]]:
+        return await asyncio.gather(*[ask(address) for address in workers])
+
+    workers = list(client.nthreads())
+    hosts = {address: host for answer in client.sync(ask_all) for address, host in answer.items()}
+    _warn_of_silent([address for address in workers if address not in hosts])
+    return hosts
+
+
+def _warn_of_silent(workers: Sequence[str]) -> None:
+    if workers:
+        logger.warning("Not looked at before the run, as no answer came: %s", _named(workers, {}))
+
+
+def _ask(client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str]) -> dict[str, Any]:
+    """Return what each worker answers; what it raises is an answer, an ``OSError`` if it has gone."""
+    answers = client.sync(
+        client.run, function, *args, workers=list(workers), on_error="return", callback_timeout=_WORK_S
+    )
+    return cast(dict[str, Any], answers)
+
+
+def _check_packages(client: Any, hosts: Mapping[str, str]) -> dict[str, str]:
+    """Return the workers that answered this as well."""
+    answers = _ask(client, versions, workers=hosts)
     try:
         # It unpickles what it passes on to the workers.
         answers["the scheduler"] = client.run_on_scheduler(versions)
@@ -146,11 +187,9 @@ def _check_packages(client: Any) -> list[str]:
         for problem in [] if place in silent else _problems(here, answer):
             problems.setdefault(problem, []).append(place)
     if problems:
-        raise PreflightError("; ".join(f"{_named(client, places)} {what}" for what, places in problems.items()))
-    if silent:
-        # It has just gone, and Dask knows what to do about that.
-        logger.warning("Not looked at before the run, as no answer came: %s", _named(client, silent))
-    return [address for address in workers if address not in silent]
+        raise PreflightError("; ".join(f"{_named(places, hosts)} {what}" for what, places in problems.items()))
+    _warn_of_silent(silent)
+    return {address: host for address, host in hosts.items() if address not in silent}
 
 
 def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) -> Iterator[str]:
@@ -164,44 +203,45 @@ def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) ->
             yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
 
 
-def _check_tasks(client: Any, flow: Flow) -> None:
+def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
     try:
         pickled = dumps(list(flow.tasks))
     except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
         return
     if len(pickled) > _MAX_PICKLED_BYTES:
         return
-    answers = client.run(receive, pickled, on_error="return")
+    answers = _ask(client, receive, pickled, workers=hosts)
     problems: dict[str, list[str]] = {}
     for address, answer in answers.items():
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             problems.setdefault(str(answer), []).append(address)
     if problems:
-        where = "; ".join(f"{_named(client, places)} ({problem})" for problem, places in problems.items())
+        where = "; ".join(f"{_named(places, hosts)} ({problem})" for problem, places in problems.items())
         raise PreflightError(f"the flow's tasks cannot be imported on {where}: install what they are defined in there")
 
 
-def _check_folders(client: Any, folders: Sequence[str], first: str) -> None:
+def _check_folders(client: Any, folders: Sequence[str], hosts: Mapping[str, str]) -> None:
     if not folders:
         return
+    first = next(iter(hosts))
     name = uuid.uuid4().hex
     left: dict[str, list[str]] = {}
     try:
         try:
-            left = client.run(leave, folders, name, workers=[first])[first]
-            seen: dict[str, Any] = client.run(sees, list(left), name, on_error="return")
+            left = client.sync(client.run, leave, folders, name, workers=[first], callback_timeout=_WORK_S)[first]
+            seen = _ask(client, sees, list(left), name, workers=hosts)
             seen_here = sees(list(left), name)
         finally:
-            client.run(take_away, folders, name, left, workers=[first])
+            client.sync(client.run, take_away, folders, name, left, workers=[first], callback_timeout=_ANSWER_S)
     except OSError as error:
-        logger.warning("Whether the workers share their folders was not found out: %s", error)
+        logger.warning("Whether the workers share their folders was not found out: %r", error)
         return
 
     problems = []
     for folder in left:
         blind = [address for address, answer in seen.items() if isinstance(answer, list) and folder not in answer]
         if blind:
-            problems.append(f"{_named(client, blind)} cannot see what {_named(client, [first])} writes to {folder}")
+            problems.append(f"{_named(blind, hosts)} cannot see what {_named([first], hosts)} writes to {folder}")
     if problems:
         raise PreflightError(
             f"{'; '.join(problems)}: mount one folder on all workers, or keep checkpoints in a store as s3://..."
@@ -231,9 +271,8 @@ def _folders(flow: Flow) -> list[str]:
     return sorted(folders)
 
 
-def _named(client: Any, places: Sequence[str]) -> str:
-    """Return addresses with the names of their hosts, which any worker can tell."""
-    hosts = client.run(socket.gethostname, workers=[each for each in places if "://" in each], on_error="ignore")
+def _named(places: Sequence[str], hosts: Mapping[str, str]) -> str:
+    """Return addresses with the names of their hosts."""
     named = [f"{each} (host {hosts[each]})" if each in hosts else each for each in places]
     more = len(named) - _MAX_NAMED
     return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,7 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from prefect_ds.report import Outcome
+from prefect.engine.state import State
+
+from prefect_ds.report import outcome_of
+
+_REST = len(" |#| 00:00<00:00")
+"""Columns for what stands behind the counts: a short bar, and the time."""
 
 
 def wanted(progress: bool | None) -> bool:
@@ -21,7 +26,7 @@ def wanted(progress: bool | None) -> bool:
     ImportError
         Progress was asked for, and tqdm is not installed.
     """
-    if progress is None and not sys.stderr.isatty():
+    if progress is None and not _is_terminal(sys.stderr):
         return False
     try:
         import tqdm  # noqa: F401
@@ -29,13 +34,19 @@ def wanted(progress: bool | None) -> bool:
         if progress:
             raise ImportError('progress=True needs tqdm: pip install "prefect_ds[progress]"') from error
         return False
-    return progress is not False
+    return progress is not False and sys.stderr is not None and not getattr(sys.stderr, "closed", False)
+
+
+def ending(state: State) -> str:
+    """Return how a task's run ended: its outcome, or ``later`` where only a later round brings one."""
+    return outcome_of(state) if state.is_finished() else "later"
 
 
 class Progress:
     """One bar per task of a run. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
+        self._stream = sys.stderr  # a task may put another in its place for a while
         self._bars: dict[str, Any] = {}
         self._counts: dict[str, Counter[str]] = {}
         self._left = 0
@@ -44,14 +55,13 @@ class Progress:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Show the bars; log lines go above them."""
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        with logging_redirect_tqdm(loggers=[logging.getLogger("prefect")]):
+        with _logs_above(self._stream):
             try:
                 yield
             finally:
                 with self._lock:
-                    for bar in self._bars.values():
+                    for task, bar in self._bars.items():
+                        self._describe(task)
                         bar.close()
 
     def submitted(self, task: str) -> None:
@@ -61,24 +71,113 @@ class Progress:
         with self._lock:
             if task not in self._bars:
                 self._counts[task] = Counter()
-                self._bars[task] = tqdm(desc=task, total=0, position=len(self._bars), unit="", dynamic_ncols=True)
+                self._bars[task] = tqdm(
+                    total=0,
+                    file=self._stream,
+                    position=len(self._bars),
+                    dynamic_ncols=True,
+                    bar_format="{desc} |{bar}| {elapsed}<{remaining}",
+                )
             self._left += 1
             self._bars[task].total += 1
+            self._describe(task)
             self._bars[task].refresh()
 
-    def done(self, task: str, outcome: Outcome) -> None:
-        """Count a run of the task that is done."""
+    def done(self, task: str, how: str) -> None:
+        """Count a run of the task that is done; ``how`` it ended is from :func:`ending`."""
         with self._lock:
-            bar, counts = self._bars.get(task), self._counts.get(task)
-            if bar is None or counts is None:
+            if task not in self._bars:
                 return
             self._left -= 1
-            counts[outcome] += 1
-            bar.set_postfix(dict(sorted(counts.items())), refresh=False)
-            bar.update()
+            self._counts[task][how] += 1
+            self._describe(task)
+            self._bars[task].update()
             self._lock.notify_all()
 
     def settle(self, timeout_s: float = 2.0) -> None:
         """Wait until what is done has been told: a cluster's events come later than its results."""
         with self._lock:
             self._lock.wait_for(lambda: self._left <= 0, timeout_s)
+
+    def _describe(self, task: str) -> None:
+        """Put the task and its counts where the bar begins: tqdm cuts a line on the right."""
+        from tqdm.utils import disp_len
+
+        bar, counts = self._bars[task], self._counts[task]
+        told = ", ".join(f"{how}={n}" for how, n in sorted(counts.items()))
+        told = f": {counts.total()}/{bar.total} {told}".rstrip()
+        columns = bar.format_dict["ncols"] or 0
+        if columns > 0:  # Else it is no terminal, or one that does not know its width.
+            room = columns - len(told)
+            is_wide = disp_len(task) > len(task)  # Chinese, say: two columns a character
+            task = _shortened(task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1))
+        bar.set_description_str(task + told, refresh=False)
+
+
+def _shortened(name: str, length: int) -> str:
+    """Return a name cut in its middle: how it ends tells it from others that begin alike."""
+    if len(name) <= length:
+        return name
+    n_end = max(length - 1, 0) // 2
+    n_begin = max(length - 1, 0) - n_end
+    return f"{name[:n_begin]}…{name[len(name) - n_end :]}"
+
+
+class _Above:
+    """The stream of a log handler while bars are shown: what is written goes above them.
+
+    Parameters
+    ----------
+    stream
+        The handler's own.
+    bars
+        The stream that the bars are on.
+    """
+
+    def __init__(self, stream: Any, bars: Any) -> None:
+        self.stream = stream
+        self._bars = bars
+
+    def write(self, text: str) -> None:
+        """Write to the handler's own stream, with the bars out of the way."""
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self._bars):
+            self.stream.write(text)
+            if hasattr(self.stream, "flush"):
+                self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def _logs_above(bars: Any) -> Iterator[None]:
+    """Have every log handler that writes where the bars are write above them; all else about it stays."""
+    # Not tqdm's logging_redirect_tqdm: it puts one handler, without a level, in place of all and where there was none.
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    replaced: dict[logging.StreamHandler[Any], _Above] = {}
+    for handler in handlers:
+        # Not a stream that is a property: such a handler finds it anew for each line.
+        stream = vars(handler).get("stream")
+        if isinstance(handler, logging.StreamHandler) and _are_together(stream, bars):
+            handler.stream = replaced[handler] = _Above(stream, bars)
+    try:
+        yield
+    finally:
+        for handler, above in replaced.items():
+            if handler.stream is above:
+                handler.stream = above.stream
+
+
+def _are_together(stream: Any, bars: Any) -> bool:
+    return stream is bars or (_is_terminal(stream) and _is_terminal(bars))
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal; ``None``, a closed one and somebody's own without ``isatty`` are not."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False

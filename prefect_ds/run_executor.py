@@ -7,8 +7,7 @@ logs of a remote cluster to the user, and lets go of results that nobody needs a
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
+import functools
 import pickle
 import uuid
 from collections import Counter, deque
@@ -16,18 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import prefect
+from distributed import get_worker
 from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 from prefect.executors.dask import PrefectCallback
 
-from prefect_ds import preflight
-from prefect_ds.progress import Progress
-from prefect_ds.report import outcome_of
+from prefect_ds import forwarding, preflight
+from prefect_ds.progress import Progress, ending
 from prefect_ds.result import purged
 from prefect_ds.submission import BY_EDGE, Submissions, Submitted, map_submitted, run_submitted
-from prefect_ds.task_runner import CONFIG, PROGRESS
+from prefect_ds.task_runner import CONFIG
 
 
 class RunExecutor(Executor):
@@ -62,7 +61,6 @@ class RunExecutor(Executor):
         self._is_ours = is_ours
         self._progress = progress
         self._topic = f"prefect_ds-{uuid.uuid4().hex}"
-        self._config = pickle.dumps(prefect.context.config)
         self._submissions = Submissions()
         self._order = {task: position for position, task in enumerate(flow.sorted_tasks())}
         self._last_use = {} if keep is None else _last_uses(flow, self._order, set(keep))
@@ -73,6 +71,11 @@ class RunExecutor(Executor):
         self._ahead: Counter[Task] = Counter()
         self._again: set[Task] = set()
         self._released: dict[Task, list[str]] = {}
+        self._ends: list[Submitted] = []
+
+    @functools.cached_property
+    def _config(self) -> bytes:
+        return pickle.dumps(prefect.context.config)
 
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
@@ -98,16 +101,22 @@ class RunExecutor(Executor):
         task: Task | None = kwargs["task"] if fn is run_task else None
         # The parent of mapped children is no task run of its own: it only counts them.
         is_parent = bool(kwargs.get("is_mapped_parent"))
+        is_counted = False
         taken = []
         if task is not None:
             self._release_before(task)
-            taken = [each for each in _taken(kwargs) if each[0].upstream_task in self._last_use]
-            if self._progress is not None and not is_parent:
+            if self._last_use:
+                taken = [each for each in _taken(kwargs) if each[0].upstream_task in self._last_use]
+            # A child that finished in an earlier round is submitted with its state, and only hands it on.
+            if self._progress is not None and not is_parent and not _is_over(kwargs["state"]):
                 self._progress.submitted(self.flow.slugs[task])
+                is_counted = True
         if task is not None and self._is_ours:
             kwargs["context"] = self._lean(kwargs["context"])
             if isinstance(self.executor, DaskExecutor):
                 fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
+                if is_counted:
+                    fn, args = _run_and_tell, (self._topic, self.flow.slugs[task], *args)
         args = map_submitted(args, _future)
         # Not the context, which may hold large parameters.
         kwargs |= {name: map_submitted(kwargs[name], _future) for name in BY_EDGE if name in kwargs}
@@ -116,11 +125,13 @@ class RunExecutor(Executor):
             self._uses.add(submitted, taken)
             if task in self._last_use and not is_parent:
                 self._held.setdefault(task, []).append(submitted)
-            if isinstance(self.executor, LocalExecutor) and not is_parent:
+            if isinstance(self.executor, LocalExecutor) and is_counted:
                 self._done(task, submitted.future)
             elif isinstance(self.executor, LocalDaskExecutor):
-                self._runs[submitted.future.key] = task, is_parent
+                self._runs[submitted.future.key] = task, is_counted
                 self._ahead[task] += 1
+                if self._last_use and not self.flow.downstream_tasks(task):
+                    self._ends.append(submitted)
         return submitted
 
     def wait(self, futures: Any) -> Any:
@@ -128,6 +139,9 @@ class RunExecutor(Executor):
         if type(futures) is dict and any(isinstance(key, Task) for key in futures):
             # The flow runner collects the tasks' final states: all is submitted.
             self._release_before(None)
+            if self._ends:
+                # First what nothing follows, so that Dask lets go of the rest on the way; then what is left of that.
+                self.executor.wait([each.future for each in self._ends])
         return self.executor.wait(map_submitted(futures, _future))
 
     def _lean(self, context: dict[str, Any]) -> dict[str, Any]:
@@ -136,19 +150,17 @@ class RunExecutor(Executor):
         if not isinstance(self.executor, LocalExecutor):
             # The worker unpickles and merges it once, see DSTaskRunner.
             lean[CONFIG] = self._config
-        if self._progress is not None and isinstance(self.executor, DaskExecutor):
-            lean[PROGRESS] = self._topic
         return lean
 
     def _done(self, task: Task, state: State) -> None:
-        if self._progress is not None and state.is_finished():
-            self._progress.done(self.flow.slugs[task], outcome_of(state))
+        if self._progress is not None:
+            self._progress.done(self.flow.slugs[task], ending(state))
 
     def _computed(self, key: str, state: State) -> None:
         if key not in self._runs:
             return
-        task, is_parent = self._runs[key]
-        if not is_parent:
+        task, is_counted = self._runs[key]
+        if is_counted:
             self._done(task, state)
         self._ahead[task] -= 1
         if not state.is_finished():
@@ -164,20 +176,14 @@ class RunExecutor(Executor):
         progress = self._progress
         if progress is not None:
             client.subscribe_topic(self._topic, lambda event: progress.done(event[1]["task"], event[1]["outcome"]))
-        forwards = _is_remote(client)
-        if forwards:
-            # What comes is handled without another look at the logger's level.
-            client.forward_logging("prefect", level=logging.getLogger("prefect").getEffectiveLevel())
         try:
-            yield
+            with forwarding.forwarded(client):
+                yield
         finally:
-            if forwards:
-                # A scheduler that has gone forwards nothing, and its going is what the run is to end with.
-                with contextlib.suppress(OSError):
-                    client.unforward_logging("prefect")
             if progress is not None:
                 progress.settle()
                 client.unsubscribe_topic(self._topic)
+                forwarding.forget(client, self._topic)
 
     def _release_before(self, task: Task | None) -> None:
         """Let go of results whose every use is submitted before ``task`` is, as soon as these have ended."""
@@ -186,6 +192,7 @@ class RunExecutor(Executor):
             submitted = self._held.pop(held)
             if isinstance(self.executor, LocalDaskExecutor):
                 self._released[held] = [each.future.key for each in submitted]
+                continue
             for each in submitted:
                 each.future = self._apart(_let_go, each.future, self._uses.have_ended(held, each))
 
@@ -243,6 +250,17 @@ def _taken(call: dict[str, Any]) -> Iterator[tuple[Edge, list[Submitted]]]:
             yield edge, submitted
 
 
+def _run_and_tell(topic: str, task: str, *submitted: Any) -> State:
+    """Call, on a worker, :func:`run_submitted`, and tell the client how it ended."""
+    state = run_submitted(*submitted)
+    get_worker().log_event(topic, {"task": task, "outcome": ending(state)})
+    return state
+
+
+def _is_over(state: State | None) -> bool:
+    return state is not None and state.is_finished()
+
+
 def _has_ended(state: State) -> bool:
     return state.is_finished()
 
@@ -265,14 +283,6 @@ class _Callback(PrefectCallback):
     def _posttask(self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any) -> None:
         super()._posttask(key, value, dsk, state, worker_id)  # type: ignore[no-untyped-call]
         self._computed(key, value)
-
-
-def _is_remote(client: Any) -> bool:
-    """Return whether the cluster's workers print to another terminal than ours."""
-    if client.scheduler.address.startswith("inproc"):
-        return False
-    parents = client.run(os.getppid).values()
-    return os.getpid() not in parents
 
 
 def _last_uses(flow: Flow, order: Mapping[Task, int], keep: set[Task]) -> dict[Task, int]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import prefect
-from distributed import get_worker
 from prefect.core import Edge, Task
 from prefect.engine.result import Result
 from prefect.engine.runner import ENDRUN, Runner, call_state_handlers
@@ -32,7 +31,7 @@ from prefect_ds.identity import identify_run, identify_task
 from prefect_ds.manifest import Identity, Owner
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.reference import CheckpointReference, count, size
-from prefect_ds.report import COMPUTE_S, outcome_of
+from prefect_ds.report import COMPUTE_S
 from prefect_ds.result import LazyResult, PlainResult, by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
 
@@ -41,9 +40,6 @@ BY_REFERENCE = "prefect_ds_by_reference"
 
 CONFIG = "prefect_ds_config"
 """In the context of a submitted task: the client's config, pickled, in place of the config itself."""
-
-PROGRESS = "prefect_ds_progress"
-"""In the context of a submitted task: the topic of Dask events that tell the client of finished tasks."""
 
 IDENTITY = "prefect_ds_identity"
 """In the context of a task: what the identities of its runs have in common, see :func:`of_all_runs`."""
@@ -87,7 +83,6 @@ class DSTaskRunner(TaskRunner):
         self._reason = ""
         self._problem: OSError | None = None
         self._by_reference = False
-        self._progress: str | None = None
         self._task_identity: Identity | None = None
 
     @functools.cached_property
@@ -122,9 +117,8 @@ class DSTaskRunner(TaskRunner):
         context.setdefault("checkpointing", config.flows.checkpointing)
         # They are this run's, not that of a flow which the task itself runs. A loop comes by here once a turn.
         self._by_reference = self._by_reference or bool(context.get(BY_REFERENCE))
-        self._progress = self._progress or context.get(PROGRESS)
         self._task_identity = self._task_identity or context.get(IDENTITY)
-        context.update({BY_REFERENCE: False, PROGRESS: None, IDENTITY: None})
+        context.update({BY_REFERENCE: False, IDENTITY: None})
         resize_cache(config)
         self._attempts_s += 0.0 if state is None else state.context.get(COMPUTE_S, 0.0)
         final: State = _run(
@@ -136,9 +130,6 @@ class DSTaskRunner(TaskRunner):
         )
         if self._compute_s is not None:
             final.context[COMPUTE_S] = self._attempts_s + self._compute_s
-        if self._progress and not is_mapped_parent and final.is_finished():
-            event = {"task": context.get("task_slug", self.task.name), "outcome": outcome_of(final)}
-            get_worker().log_event(self._progress, event)
         if not self._by_reference:
             return final
         if isinstance(error := raw_value(final), BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 import pandas as pd
@@ -265,14 +266,32 @@ def test_a_run_leaves_nothing_of_the_look_on_a_cluster(cluster_address, tmp_path
     assert not [line for line in log_lines if "does not see" in line or "no answer" in line]
 
 
-def test_a_worker_that_has_gone_does_not_end_the_run(tmp_path):
+def test_a_worker_that_has_gone_does_not_end_the_run():
     """What Dask's client gives for it is an OSError."""
-    assert preflight._check_packages(_Client()) == ["tcp://there:1"]
+    hosts = {"tcp://gone:1": "a", "tcp://there:1": "b"}
+    assert preflight._check_packages(_Client(), hosts) == {"tcp://there:1": "b"}
 
 
 class _Client:
-    def run(self, function, **options):
-        return {"tcp://gone:1": OSError("closed"), "tcp://there:1": function()}
+    def sync(self, function, *args, callback_timeout, **options):
+        return function(*args, **options)
+
+    def run(self, function, *, workers, on_error):
+        return {address: OSError("closed") if "gone" in address else function() for address in workers}
 
     def run_on_scheduler(self, function):
         return function()
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_is_named_and_not_waited_for(tmp_path, monkeypatch, log_lines):
+    monkeypatch.setattr(preflight, "_ANSWER_S", 5)
+    with Flow("never run") as flow:
+        task(lambda: None, name="plain")()
+    with cluster(tmp_path / "cluster", [Machine("127.0.0.2"), Machine("127.0.0.3")]) as there, there.client() as client:
+        os.killpg(there.workers[1].pid, signal.SIGSTOP)
+        preflight.check(client, flow)
+
+    (line,) = log_lines
+    assert line.startswith("Not looked at before the run, as no answer came: tcp://127.0.0.3:")
+    assert "127.0.0.2" not in line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from distributed.protocol import Serialized
 from prefect import Flow, Task, task
 from prefect.engine.state import State
-from prefect.executors import DaskExecutor
+from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import DSTaskRunner
@@ -150,6 +151,59 @@ def test_what_a_later_round_takes_is_not_let_go(
         found.append(state.result[answer].result)
         assert list(folder.iterdir())  # There was a second round.
     assert found[1] == found[0]
+
+
+class Large:
+    """Counts how many there are at once."""
+
+    there = most = 0
+
+    def __init__(self) -> None:
+        Large.there += 1
+        Large.most = max(Large.most, Large.there)
+
+    def __del__(self) -> None:
+        Large.there -= 1
+
+
+@task
+def another(_previous: Any) -> Large:
+    return Large()
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor(), LocalDaskExecutor(num_workers=1)], ids=["local", "threads"])
+def test_along_a_chain_of_tasks_two_results_are_there_at_once(executor: Executor) -> None:
+    with Flow("chain") as flow:
+        last = another(0)
+        for _ in range(9):
+            last = another(last)
+    Large.there = Large.most = 0
+    state = flow.run(executor=executor, task_runner_cls=DSTaskRunner, keep_results=[])
+    assert isinstance(state.result[last].result, Large)
+    assert Large.most == 2
+    del state
+    flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+    assert Large.most == 10
+
+
+def test_what_prefect_remembers_for_later_runs_is_not_let_go(run: Callable[..., State]) -> None:
+    @task(cache_for=timedelta(hours=1))
+    def remembered() -> list[int]:
+        return [1, 2]
+
+    with Flow("cached") as flow:
+        answer = total([remembered()])
+    for _ in range(2):
+        assert run(flow, keep_results=[]).result[answer].result == 3
+
+
+def test_a_config_that_cannot_be_pickled_stays_in_its_process() -> None:
+    with Flow("config") as flow:
+        answer = setting()
+    lock = threading.Lock()
+    with set_temporary_config({"tests.setting": lock}):
+        state = flow.run(task_runner_cls=DSTaskRunner)
+    assert state.result[answer].result[0] is lock
 
 
 def test_a_failure_keeps_its_error_when_results_are_let_go(run: Callable[..., State]) -> None:

@@ -1265,7 +1265,7 @@ def test_a_cache_of_no_size_is_an_error_that_names_the_setting(run_here, source,
         source(1)
     with (
         set_temporary_config({"prefect_ds.cache_bytes": setting}),
-        pytest.raises(ValueError, match="prefect_ds.cache_bytes is"),
+        pytest.raises(ValueError, match=r"prefect_ds\.cache_bytes is"),
     ):
         run_here(flow)
 
