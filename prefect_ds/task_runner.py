@@ -412,11 +412,18 @@ def _let_go_of_locals(error: BaseException | None) -> None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             # And of those that called it, up to what is still under way.
             for each, _ in traceback.walk_stack(frame):
+                if each.f_code.co_flags & _MAY_GO_ON:
+                    continue
                 try:
                     each.clear()
                 except RuntimeError:
                     break
         error = error.__cause__ or error.__context__
+
+
+_MAY_GO_ON = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+"""What may have caught the error and be waiting for something else now, on another thread's event loop: to clear its
+frame would end it."""
 
 
 def raw_input(result: Result) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import prefect
 import pytest
 from prefect import Flow
 from prefect.engine.state import State
@@ -34,8 +35,9 @@ def notes(tmp_path: Path) -> Notes:
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
-    """No test reads from memory what another one left there."""
+    """No test reads from memory what another one left there, nor what Prefect keeps there by the names of tasks."""
     cache._kept.clear()
+    prefect.context.get("caches", {}).clear()
     yield
     cache.resize(cache.DEFAULT_BYTES)
 

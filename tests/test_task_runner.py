@@ -1,5 +1,6 @@
 """What the task runner promises in Prefect's engine: each construct gets the right value at the right time."""
 
+import asyncio
 import contextlib
 import datetime
 import errno
@@ -1257,6 +1258,36 @@ def test_a_failed_task_does_not_hold_its_inputs(run_here, source):
     assert [str(child.result) for child in state.result[failed].map_states] == ["3 rows", "3 rows"]
     assert [ref() for ref in alive] == [None, None]
     assert "in fails" in "".join(traceback.format_exception(state.result[failed].map_states[0].result))
+
+
+def test_what_caught_a_failed_tasks_error_goes_on(run_here):
+    """An error that an event loop's coroutine caught has that coroutine's frame in its traceback."""
+    errors, going_on = [], asyncio.Event()
+
+    async def catches():
+        try:
+            raise ValueError("caught")
+        except ValueError as error:
+            errors.append(error)
+        await going_on.wait()
+        return "went on"
+
+    @prefect_task
+    def fails():
+        raise errors[0]
+
+    async def main():
+        waiting = asyncio.create_task(catches())
+        await asyncio.sleep(0)
+        with Flow("fails") as flow:
+            fails()
+        state = await asyncio.to_thread(run_here, flow)
+        going_on.set()
+        return state, await asyncio.wait_for(waiting, 60)
+
+    state, answer = asyncio.run(main())
+    assert state.is_failed()
+    assert answer == "went on"
 
 
 @pytest.mark.parametrize("setting", ["128MB", -1, None])
