@@ -176,7 +176,7 @@ class Manifest:
             It is torn, altered, or not a manifest.
         """
         try:
-            document = json.loads(text)
+            document = _loads(text if isinstance(text, str) else text.decode())
             body = document["manifest"]
             version = body.pop("format_version")
             expected = document["sha256"]
@@ -203,11 +203,13 @@ class Manifest:
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
         if (content := body.get("content")) is not None:  # Not filed by earlier versions.
-            values["content"] = _sha256("content", content)
+            if not _is_sha256(content):
+                raise ValueError(f"content is {content!r}")
+            values["content"] = content
         _count("n_columns", values["n_columns"])
-        for name in ("compute_s", "write_s"):
-            if values[name] is not None and not 0 <= values[name] < _MOST:
-                raise ValueError(f"{name} is {str(values[name])[:50]}")
+        for seconds in (values["compute_s"], values["write_s"]):
+            if seconds is not None and not 0 <= seconds < _MOST:
+                raise ValueError(f"{str(seconds)[:50]} seconds")
         _texts("fields and versions", *values["fields"].values(), *values["versions"].values())
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
         owner = values["owner"] = Owner(**values["owner"])
@@ -264,12 +266,6 @@ def _count(what: str, value: object) -> None:
 _is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
-def _sha256(what: str, value: str) -> str:
-    if not _is_sha256(value):
-        raise ValueError(f"{what} is no sha256: {value[:70]!r}")
-    return value
-
-
 def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | None) -> str:
     """Return the digest of what a reader gets, see :attr:`Manifest.content`."""
     return hashlib.sha256(_dumps([file_type, [part.sha256 for part in parts], schema]).encode()).hexdigest()
@@ -284,7 +280,8 @@ def _checked(part: Part) -> Part:
         raise ValueError(f"part name {part.name!r}")
     _count("size_bytes of a part", part.size_bytes)
     _count("n_rows of a part", part.n_rows)
-    _sha256(f"checksum of part {part.name!r}", part.sha256)
+    if not _is_sha256(part.sha256):
+        raise ValueError(f"part {part.name!r} has no checksum")
     return part
 
 
@@ -295,6 +292,7 @@ def _written_checksum(text: str | bytes) -> str:
 
 
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
 
 
 def _checksum(body: JSONObject) -> str:

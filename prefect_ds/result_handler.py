@@ -281,7 +281,7 @@ class ResultHandler(Result, abc.ABC):
     ) -> CheckpointReference:
         """Return the reference to a committed checkpoint."""
         # Inputs without a digest cannot be shown to be equal to another's.
-        asked = (identity, owner if identity is None or identity.unstable_inputs else None)
+        asked = (identity and tuple(identity), tuple(owner) if identity is None or identity.unstable_inputs else None)
         return CheckpointReference(
             handler=self,
             path=path,
