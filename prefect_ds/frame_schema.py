@@ -358,8 +358,9 @@ def _decode_index(schema: Mapping[str, Any]) -> pd.Index:
 
 def _build_index(arrays: list[Array], names: list[Hashable], schema: Mapping[str, Any]) -> pd.Index:
     if "multi" in schema:
-        pairs = zip(arrays, schema["multi"], strict=True)
-        levels, codes = zip(*(_build_level(array, listed) for array, listed in pairs), strict=True)
+        # Earlier versions listed no levels.
+        listed = [None] * len(arrays) if schema["multi"] is True else schema["multi"]
+        levels, codes = zip(*map(_build_level, arrays, listed), strict=True)
         return pd.MultiIndex(levels=levels, codes=codes, names=names)
     return _with_freq(pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0], copy=False), schema)
 

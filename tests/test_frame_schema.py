@@ -142,6 +142,13 @@ class TestManyCategories:
             to_table(frame, TEXT_ONLY)
 
 
+def test_a_schema_of_an_earlier_version_has_no_levels():
+    frame = pd.DataFrame({"x": [1, 2, 3]}, index=pd.MultiIndex.from_tuples([("b", 2), ("a", 1), ("b", 1)]))
+    table, schema = to_table(frame, TEXT_ONLY)
+    schema["index"]["multi"] = True
+    assert difference(frame, from_table(cells_of(table), schema)) is None
+
+
 def test_attrs_are_kept_as_json_or_refused():
     frame = pd.DataFrame({"x": [1]})
     frame.attrs["source"] = {"url": "x", "rows": [1, None]}
