@@ -22,26 +22,54 @@ from benchmarks.measure import Machine
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print, or write the docs page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smallest sizes, one round: shows that all runs")
-    parser.add_argument("--full", action="store_true", help="everything that the docs page shows, half an hour")
     parser.add_argument(
-        "--only", metavar="SECTION", choices=full_run.SECTIONS, action="append", help="these sections only"
+        "--quick",
+        action="store_true",
+        help="smallest sizes, one round: shows that all runs",
     )
     parser.add_argument(
-        "--write", metavar="PAGE", type=Path, help="with --full: put tables and pictures into this page"
+        "--full",
+        action="store_true",
+        help="everything that the docs page shows, half an hour",
     )
     parser.add_argument(
-        "--results", metavar="FILE", type=Path, help="keep the figures as JSON, in addition to what is there"
+        "--only",
+        metavar="SECTION",
+        choices=full_run.SECTIONS,
+        action="append",
+        help="these sections only",
     )
-    parser.add_argument("--redraw", action="store_true", help="measure nothing: write the page from --results")
+    parser.add_argument(
+        "--write",
+        metavar="PAGE",
+        type=Path,
+        help="with --full: put tables and pictures into this page",
+    )
+    parser.add_argument(
+        "--results",
+        metavar="FILE",
+        type=Path,
+        help="keep the figures as JSON, in addition to what is there",
+    )
+    parser.add_argument(
+        "--redraw",
+        action="store_true",
+        help="measure nothing: write the page from --results",
+    )
     given = parser.parse_args(arguments)
     if given.write and not (given.full or given.redraw):
         parser.error("--write needs --full or --redraw")
     if given.redraw and not (given.results and given.write):
         parser.error("--redraw needs --results and --write")
-    figures: dict[str, Any] = json.loads(given.results.read_text()) if given.results and given.results.exists() else {}
+    figures: dict[str, Any] = (
+        json.loads(given.results.read_text())
+        if given.results and given.results.exists()
+        else {}
+    )
     if not given.redraw:
-        figures |= measured("quick" if given.quick else "full" if given.full else "normal", given.only)
+        figures |= measured(
+            "quick" if given.quick else "full" if given.full else "normal", given.only
+        )
         if given.results:
             given.results.parent.mkdir(parents=True, exist_ok=True)
             given.results.write_text(json.dumps(figures, indent=1))
@@ -52,20 +80,32 @@ def main(arguments: list[str] | None = None) -> None:
 def measured(level: questions.Level, only: list[str] | None) -> dict[str, Any]:
     """Measure, print each section when it is known, and return the figures."""
     started, machine = time.perf_counter(), Machine()
-    wanted = only or (list(full_run.SECTIONS) if level == "full" else ["ratios", "memory"])
+    wanted = only or (
+        list(full_run.SECTIONS) if level == "full" else ["ratios", "memory"]
+    )
     figures: dict[str, Any] = {"machine": about(), "level": level}
     for name in wanted:
         section_started = time.perf_counter()
         figures[name] = full_run.SECTIONS[name](level, machine)
-        say("\n".join(page.tables(figures, name)), f"({name}: {time.perf_counter() - section_started:.0f} s)", "")
+        say(
+            "\n".join(page.tables(figures, name)),
+            f"({name}: {time.perf_counter() - section_started:.0f} s)",
+            "",
+        )
     figures["noise"] = str(machine)
-    say(figures["noise"], questions.missing(), f"{time.perf_counter() - started:.0f} s in all.")
+    say(
+        figures["noise"],
+        questions.missing(),
+        f"{time.perf_counter() - started:.0f} s in all.",
+    )
     return figures
 
 
 def about() -> str:
     """Return what matters of the machine, and does not tell which one it is."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("prefect", "dask", "pandas", "pyarrow"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("prefect", "dask", "pandas", "pyarrow")
+    )
     return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
 
 

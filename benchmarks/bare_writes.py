@@ -11,11 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import common
-from prefect_ds import formats, manifest, pandas_result_handler, store
-from prefect_ds.files import LocalFiles
+from prefect_ds import pandas_result_handler
+from prefect_ds.file_types import frame_format as formats
 from prefect_ds.pandas_result_handler import PandasResultHandler
+from prefect_ds.storage import manifest, store
+from prefect_ds.storage.files import LocalFiles
 
-SAME_OPTIONS: dict[str, Any] = {"use_dictionary": ["name", "kind"], "write_page_checksum": True}
+SAME_OPTIONS: dict[str, Any] = {
+    "use_dictionary": ["name", "kind"],
+    "write_page_checksum": True,
+}
 """What prefect_ds tells the parquet writer for this frame: the bare writers are measured with it and without."""
 WRITERS = ["prefect_ds", "pandas", "pandas, same options", "pyarrow, same options"]
 
@@ -28,7 +33,12 @@ PLACES: dict[str, list[tuple[Any, str]]] = {
         (LocalFiles, "create"),
         (store.CheckpointStore, "_refuse_collision"),
     ],
-    "rename": [(LocalFiles, "stamped"), (LocalFiles, "place"), (LocalFiles, "replace"), (LocalFiles, "remove")],
+    "rename": [
+        (LocalFiles, "stamped"),
+        (LocalFiles, "place"),
+        (LocalFiles, "replace"),
+        (LocalFiles, "remove"),
+    ],
     "file": [(formats.FrameFormat, "encode")],
 }
 """Where the steps of a commit are to be found, to measure the time in them."""
@@ -62,7 +72,9 @@ class WriteParquet(common.Folder):
     def track_bytes(self, writer: str, n_rows: int) -> int:
         """Return the bytes that were written."""
         self.time_write(writer, n_rows)
-        (name,) = (each for each in os.listdir(self.folder) if each.endswith(".parquet"))
+        (name,) = (
+            each for each in os.listdir(self.folder) if each.endswith(".parquet")
+        )
         return os.stat(f"{self.folder}/{name}").st_size
 
     track_bytes.unit = "bytes"  # type: ignore[attr-defined]
@@ -131,5 +143,9 @@ class Read:
 
     def time_read(self, reader: str, file_type: str, n_rows: int) -> None:
         """Time the read."""
-        read: Any = self.keeps.load if reader == "prefect_ds" else getattr(pd, f"read_{file_type}")
+        read: Any = (
+            self.keeps.load
+            if reader == "prefect_ds"
+            else getattr(pd, f"read_{file_type}")
+        )
         assert len(read(self.path)) == n_rows

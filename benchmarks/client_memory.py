@@ -18,8 +18,16 @@ BYTES_A_ROW = 56
 def work_of(rival: str, folder: str, n_frames: int, frame_mb: int) -> MappedWork:
     """Return one mapped stage of frames of some size; of nothing, for the base."""
     if rival == "tasks of None":
-        return MappedWork("prefect_ds", folder, n_children=n_frames, n_rows=0, n_stages=1)
-    return MappedWork(rival, folder, n_children=n_frames, n_rows=frame_mb * 1_000_000 // BYTES_A_ROW, n_stages=1)
+        return MappedWork(
+            "prefect_ds", folder, n_children=n_frames, n_rows=0, n_stages=1
+        )
+    return MappedWork(
+        rival,
+        folder,
+        n_children=n_frames,
+        n_rows=frame_mb * 1_000_000 // BYTES_A_ROW,
+        n_stages=1,
+    )
 
 
 class ClientMemory(common.Folder):
@@ -39,14 +47,20 @@ class ClientMemory(common.Folder):
 
     def peakmem_client(self, rival: str, situation: str, frame_mb: int) -> None:
         """Run."""
-        work_of(rival, self.folder, self.n_frames, frame_mb).run(common.executor("DaskExecutor"))
+        work_of(rival, self.folder, self.n_frames, frame_mb).run(
+            common.executor("DaskExecutor")
+        )
 
 
-def in_a_process_of_its_own(rival: str, folder: str, n_frames: int, frame_mb: int) -> dict[str, int]:
+def in_a_process_of_its_own(
+    rival: str, folder: str, n_frames: int, frame_mb: int
+) -> dict[str, int]:
     """Run the flow once with a new process as the client; return its peak."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.client_memory"]
     command += [rival, folder, str(n_frames), str(frame_mb)]
-    output = subprocess.run(command, cwd=common.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    output = subprocess.run(
+        command, cwd=common.ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     found: dict[str, int] = json.loads(output.splitlines()[-1])
     return found
 
@@ -55,7 +69,10 @@ def peaks(rival: str, n_frames: int, frame_mb: int) -> tuple[int, int]:
     """Return the bytes of the client's peak on a fresh run, and on a resume."""
     case = ClientMemory()
     folder = case.new_folder()
-    fresh, resume = (in_a_process_of_its_own(rival, folder, n_frames, frame_mb)["client_peak_bytes"] for _ in range(2))
+    fresh, resume = (
+        in_a_process_of_its_own(rival, folder, n_frames, frame_mb)["client_peak_bytes"]
+        for _ in range(2)
+    )
     case.teardown()
     return fresh, resume
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 if "prefect" not in sys.modules:
-    # Here and in the workers: four lines of log a task would be much of what is measured.
+    # Here and in the workers: four lines of log a task would be much of what is
+    # measured.
     os.environ.setdefault("PREFECT__LOGGING__LEVEL", "ERROR")
 
 ROOT = str(Path(__file__).parent.parent)
 if ROOT not in sys.path:
-    # asv finds this package by a hook of its own, which the processes of a cluster do not have.
+    # asv finds this package by a hook of its own, which the processes of a cluster do
+    # not have.
     sys.path.append(ROOT)
 
 import numpy as np  # noqa: E402 - after what Prefect and the workers need
@@ -29,7 +31,8 @@ import pandas as pd  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 from prefect.executors import DaskExecutor, Executor, LocalExecutor  # noqa: E402
 
-from prefect_ds import PandasResultHandler, cache  # noqa: E402
+from prefect_ds import PandasResultHandler  # noqa: E402
+from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
 
 EXECUTORS = ["LocalExecutor", "DaskExecutor"]
 _ENDINGS = {"excel": "xlsx"}
@@ -44,10 +47,14 @@ def frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
             "id": np.arange(n_rows),
             "value": random.normal(size=n_rows),
             "count": random.integers(0, 1_000, n_rows),
-            "name": pd.Series([f"name {number}" for number in range(1_000)], dtype="str")
+            "name": pd.Series(
+                [f"name {number}" for number in range(1_000)], dtype="str"
+            )
             .take(random.integers(0, 1_000, n_rows))
             .reset_index(drop=True),
-            "kind": pd.Categorical.from_codes(random.integers(0, 4, n_rows), pd.Index(["a", "b", "c", "d"])),
+            "kind": pd.Categorical.from_codes(
+                random.integers(0, 4, n_rows), pd.Index(["a", "b", "c", "d"])
+            ),
             "at": pd.date_range("2024-01-01", periods=n_rows, freq="s", unit="us"),
         }
     )
@@ -57,7 +64,9 @@ def frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
 def numbers(n_rows: int, seed: int = 0) -> pd.DataFrame:
     """Return six columns of floats: 48 bytes a row in memory, and hardly less in a file."""
     random = np.random.default_rng(seed)
-    return pd.DataFrame({f"x{column}": random.normal(size=n_rows) for column in range(6)})
+    return pd.DataFrame(
+        {f"x{column}": random.normal(size=n_rows) for column in range(6)}
+    )
 
 
 def burn(cpu_s: float) -> None:
@@ -68,7 +77,8 @@ def burn(cpu_s: float) -> None:
 
 
 def _place() -> str | None:
-    # asv ends its processes without what atexit would do, in a folder that it removes afterwards.
+    # asv ends its processes without what atexit would do, in a folder that it removes
+    # afterwards.
     return os.getcwd() if "asv_runner" in sys.modules else None
 
 
@@ -96,9 +106,13 @@ class Folder:
         shutil.rmtree(self.folder or os.devnull, ignore_errors=True)
 
 
-def handler(folder: str, file_type: str = "parquet", name: str = "{n}") -> PandasResultHandler:
+def handler(
+    folder: str, file_type: str = "parquet", name: str = "{n}"
+) -> PandasResultHandler:
     """Return a handler that keeps files of this type in the folder."""
-    return PandasResultHandler(f"{folder}/{name}.{_ENDINGS.get(file_type, file_type)}", file_type)
+    return PandasResultHandler(
+        f"{folder}/{name}.{_ENDINGS.get(file_type, file_type)}", file_type
+    )
 
 
 def without_cache() -> None:
@@ -146,7 +160,8 @@ def cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
     _clusters.append(made)
     with Client(made, set_as_default=False) as client:
         client.wait_for_workers(n_workers)
-        # What a worker imports when its first task comes is none of the work that is measured.
+        # What a worker imports when its first task comes is none of the work that is
+        # measured.
         client.run(_import_all)
     return made
 
@@ -170,7 +185,11 @@ _opened: list[str] | None = None
 def _note_open(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _opened is not None and isinstance(arguments[0], str):
         mode, flags = arguments[1], arguments[2]
-        if (mode is None or "r" in mode) and "+" not in (mode or "") and not flags & (os.O_WRONLY | os.O_RDWR):
+        if (
+            (mode is None or "r" in mode)
+            and "+" not in (mode or "")
+            and not flags & (os.O_WRONLY | os.O_RDWR)
+        ):
             _opened.append(arguments[0])
 
 
@@ -195,17 +214,24 @@ def _add_hook() -> None:
 
 def is_data(path: str) -> bool:
     """Return whether a file holds data: not what prefect_ds or joblib writes beside it."""
-    return "/.prefect_ds/" not in path and os.path.basename(path) not in ("metadata.json", "func_code.py", ".gitignore")
+    return "/.prefect_ds/" not in path and os.path.basename(path) not in (
+        "metadata.json",
+        "func_code.py",
+        ".gitignore",
+    )
 
 
 @contextlib.contextmanager
-def seconds_in(functions: Mapping[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
+def seconds_in(
+    functions: Mapping[str, list[tuple[Any, str]]],
+) -> Iterator[dict[str, float]]:
     """Give a dict with the seconds that this process spends in some functions, until the end.
 
     Parameters
     ----------
     functions
-        What they do to where they are found: an object and an attribute's name. Of nested calls the outer counts.
+        What they do to where they are found: an object and an attribute's name. Of
+        nested calls the outer counts.
     """
     spent = dict.fromkeys(functions, 0.0)
     depth = 0
@@ -238,7 +264,8 @@ def peak_bytes() -> int:
     """Return the most memory that this process had resident so far."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: there a process begins with the peak of the one that started it.
+        # Not getrusage: there a process begins with the peak of the one that started
+        # it.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     import resource

@@ -27,7 +27,10 @@ def partition(number: int, n_rows: int) -> pd.DataFrame:
             "id": rng.integers(0, 1_000_000, n_rows),
             "x": rng.random(n_rows),
             "y": rng.random(n_rows),
-            "name": pd.array(rng.choice(["Alice", "Bob", "Carol", "Dan"], n_rows), dtype=pd.StringDtype("pyarrow")),
+            "name": pd.array(
+                rng.choice(["Alice", "Bob", "Carol", "Dan"], n_rows),
+                dtype=pd.StringDtype("pyarrow"),
+            ),
         },
         index=pd.Index(np.arange(n_rows) + number * n_rows, name="row"),
     )
@@ -73,7 +76,9 @@ class WriteFrame(_Folder):
         if writer == "prefect_ds":
             self.handler.write(self.frame)
         else:
-            self.frame.to_parquet(f"{self.folder}/frame", **(SAME if "same" in writer else {}))
+            self.frame.to_parquet(
+                f"{self.folder}/frame", **(SAME if "same" in writer else {})
+            )
 
 
 class OpenFrame(_Folder):
@@ -90,7 +95,9 @@ class OpenFrame(_Folder):
     def time_open(self, reader: str, n_parts: int) -> None:
         """Open the frame, and ask for its length's cheap neighbours: partitions and divisions."""
         opened = (
-            dd.read_parquet(f"{self.folder}/frame") if reader == "dask" else self.handler.load(f"{self.folder}/frame")
+            dd.read_parquet(f"{self.folder}/frame")
+            if reader == "dask"
+            else self.handler.load(f"{self.folder}/frame")
         )
         _ = opened.npartitions, opened.divisions
 
@@ -109,7 +116,9 @@ class ReadFrame(_Folder):
     def time_read(self, reader: str, columns: str) -> None:
         """Read 4 million rows from 16 parts."""
         opened = (
-            dd.read_parquet(f"{self.folder}/frame") if reader == "dask" else self.handler.load(f"{self.folder}/frame")
+            dd.read_parquet(f"{self.folder}/frame")
+            if reader == "dask"
+            else self.handler.load(f"{self.folder}/frame")
         )
         if columns == "one column":
             opened = opened[["x"]]
@@ -121,7 +130,9 @@ def stages(folder: str, n_partitions: int, n_rows: int) -> Flow:
 
     @task(result=DaskDataFrameResultHandler(f"{folder}/raw"))
     def raw() -> dd.DataFrame:
-        return dd.from_map(partition, range(n_partitions), n_rows=n_rows, meta=partition(0, 1).iloc[:0])
+        return dd.from_map(
+            partition, range(n_partitions), n_rows=n_rows, meta=partition(0, 1).iloc[:0]
+        )
 
     @task(result=DaskDataFrameResultHandler(f"{folder}/clean"))
     def clean(frame: dd.DataFrame) -> dd.DataFrame:
@@ -150,7 +161,9 @@ class ResumeFlow(_Folder):
 
     def time_resume(self, n_partitions: int) -> None:
         """Run it again."""
-        assert self.flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner).is_successful()
+        assert self.flow.run(
+            executor=LocalExecutor(), task_runner_cls=DSTaskRunner
+        ).is_successful()
 
 
 class ClientMemory(_Folder):
@@ -166,10 +179,16 @@ class ClientMemory(_Folder):
 
     def track_client_peak_mib(self, n_partitions: int) -> float:
         """Return the peak in MiB after a run of three stages."""
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-            executor = DaskExecutor(address=cluster.scheduler_address, watch_worker_status=False)
+        with LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster:
+            executor = DaskExecutor(
+                address=cluster.scheduler_address, watch_worker_status=False
+            )
             flow = stages(self.folder, n_partitions, 250_000)
-            assert flow.run(executor=executor, task_runner_cls=DSTaskRunner).is_successful()
+            assert flow.run(
+                executor=executor, task_runner_cls=DSTaskRunner
+            ).is_successful()
         return common.peak_bytes() / 2**20
 
     track_client_peak_mib.unit = "MiB"  # type: ignore[attr-defined]

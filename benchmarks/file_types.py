@@ -17,8 +17,8 @@ from benchmarks import common
 from prefect_ds import DSTaskRunner
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import FileTypeError
-from prefect_ds.manifest import Owner
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.manifest import Owner
 
 FILE_TYPES = [
     "parquet",
@@ -50,7 +50,11 @@ def handler(folder: str, file_type: str) -> ResultHandler:
 
 def size_bytes(folder: str) -> int:
     """Return the bytes of the checkpoint itself, without its manifest."""
-    return sum(each.stat().st_size for each in Path(folder).rglob("*") if each.is_file() and common.is_data(str(each)))
+    return sum(
+        each.stat().st_size
+        for each in Path(folder).rglob("*")
+        if each.is_file() and common.is_data(str(each))
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -89,7 +93,11 @@ class Checkpoint(common.Folder):
         self.value = value(file_type, n_rows)
         self.written, self.written_path = written(file_type, n_rows)
         self.reference = self.written.refer(
-            self.written_path, self.written.manifest(self.written_path), owner=Owner(), identity=None, is_loaded=True
+            self.written_path,
+            self.written.manifest(self.written_path),
+            owner=Owner(),
+            identity=None,
+            is_loaded=True,
         )
 
     def time_write(self, file_type: str, n_rows: int) -> None:
@@ -107,7 +115,13 @@ class Checkpoint(common.Folder):
         """Time what a task costs whose checkpoint is there: finding it, and the reference that travels on."""
         found = self.written.look_up(self.written_path)
         assert found.manifest is not None
-        self.written.refer(self.written_path, found.manifest, owner=Owner(), identity=None, is_loaded=True)
+        self.written.refer(
+            self.written_path,
+            found.manifest,
+            owner=Owner(),
+            identity=None,
+            is_loaded=True,
+        )
 
     def track_bytes(self, file_type: str, n_rows: int) -> int:
         """Return the bytes on disk."""
@@ -128,7 +142,8 @@ class Checkpoint(common.Folder):
 def break_even(write_s: float, read_s: float, hit_s: float, n_rows: int) -> float:
     """Return the seconds of computing a million rows at which a checkpoint costs as much as it saves.
 
-    Of a run and a resume that needs the frame: ``compute + write + hit + read`` with it, ``2 * compute`` without.
+    Of a run and a resume that needs the frame: ``compute + write + hit + read`` with
+    it, ``2 * compute`` without.
     """
     return (write_s + hit_s + read_s) * 1e6 / n_rows
 
@@ -143,7 +158,9 @@ class TwoRuns(common.Folder):
     param_names = ("file_type", "compute_s_per_million_rows", "n_rows")
     number, repeat, warmup_time, timeout = 1, (2, 3, 10.0), 0, 300
 
-    def setup(self, file_type: str, compute_s_per_million_rows: float, n_rows: int) -> None:
+    def setup(
+        self, file_type: str, compute_s_per_million_rows: float, n_rows: int
+    ) -> None:
         """Make the flow."""
         folder = self.new_folder()
         common.frame(n_rows)
@@ -162,10 +179,14 @@ class TwoRuns(common.Folder):
         with Flow("two runs") as self.flow:
             use(compute())
 
-    def time_two_runs(self, file_type: str, compute_s_per_million_rows: float, n_rows: int) -> None:
+    def time_two_runs(
+        self, file_type: str, compute_s_per_million_rows: float, n_rows: int
+    ) -> None:
         """Time both runs."""
         for _ in range(2):
             common.forget()
-            state = self.flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+            state = self.flow.run(
+                executor=LocalExecutor(), task_runner_cls=DSTaskRunner
+            )
             assert state is not None
             assert state.is_successful(), state

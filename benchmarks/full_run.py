@@ -21,7 +21,9 @@ def ratios(level: Level, machine: Machine) -> Rows:
     budget_s = {"quick": 0.0, "normal": 40.0, "full": 240.0}[level]
     found = []
     for each in questions.answers(level, machine, budget_s=budget_s):
-        sys.stderr.write(f"{each.question}, against {each.against}: {each.ratio.median:.2f}\n")
+        sys.stderr.write(
+            f"{each.question}, against {each.against}: {each.ratio.median:.2f}\n"
+        )
         found.append(asdict(each))
     return found
 
@@ -42,11 +44,16 @@ def types(level: Level, machine: Machine) -> Rows:
             for method in ("write", "read", "hit")
         }
         seconds = interleaved(
-            cases, machine, budget_s=8.0 if level == "full" else 0.0, least=1 if level == "quick" else 3
+            cases,
+            machine,
+            budget_s=8.0 if level == "full" else 0.0,
+            least=1 if level == "quick" else 3,
         )
         if not seconds:
             continue  # A package is missing.
-        medians = {method: Spread.of(values).median for method, values in seconds.items()}
+        medians = {
+            method: Spread.of(values).median for method, values in seconds.items()
+        }
         case = file_types.Checkpoint()
         case.setup(file_type, n_rows)
         size_bytes = case.track_bytes(file_type, n_rows)
@@ -77,9 +84,15 @@ def two_runs(level: Level, machine: Machine) -> Rows:
     n_rows = sizes[-1] if level == "full" else sizes[0]
     found = []
     for cost in costs if level == "full" else costs[:2]:
-        cases = {name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows)) for name in file_types.KEEPERS}
+        cases = {
+            name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows))
+            for name in file_types.KEEPERS
+        }
         seconds = interleaved(
-            cases, machine, budget_s=4.0 if level == "full" else 0.0, least=1 if level == "quick" else 3
+            cases,
+            machine,
+            budget_s=4.0 if level == "full" else 0.0,
+            least=1 if level == "quick" else 3,
         )
         found += [
             {
@@ -112,7 +125,11 @@ def flows(level: Level, machine: Machine) -> Rows:
         for executor in mapped_flows.MappedFlow.params[1]:
             for situation in mapped_flows.SITUATIONS:
                 cases = {
-                    rival: Case(mapped_flows.MappedFlow, "time_run", (rival, executor, situation, n_children))
+                    rival: Case(
+                        mapped_flows.MappedFlow,
+                        "time_run",
+                        (rival, executor, situation, n_children),
+                    )
                     for rival in RIVALS
                 }
                 least = rounds.get(n_children, 1) if level == "full" else 1
@@ -138,11 +155,15 @@ def counts(level: Level, machine: Machine) -> Rows:
     for rival in RIVALS:
         row: dict[str, Any] = {"rival": rival}
         for situation in mapped_flows.SITUATIONS:
-            row[f"reads, {situation}"] = _tracked(mapped_flows.Reads, "track_reads", (rival, situation, 10))
+            row[f"reads, {situation}"] = _tracked(
+                mapped_flows.Reads, "track_reads", (rival, situation, 10)
+            )
         if rival != "joblib.Memory":
             for method in ("track_state_bytes", "track_call_bytes"):
                 row[method.removeprefix("track_")] = _tracked(
-                    mapped_flows.BytesThroughTheScheduler, method, (rival, "fresh", n_rows)
+                    mapped_flows.BytesThroughTheScheduler,
+                    method,
+                    (rival, "fresh", n_rows),
                 )
         found.append(row)
     return found
@@ -169,21 +190,48 @@ def growth(level: Level, machine: Machine) -> Rows:
 
     def add(what: str, wanted: int, costs: Iterable[tuple[int, float]]) -> None:
         machine.pulse()
-        found.extend({"what": what, "wanted": wanted, "size": size, "seconds": seconds} for size, seconds in costs)
+        found.extend(
+            {"what": what, "wanted": wanted, "size": size, "seconds": seconds}
+            for size, seconds in costs
+        )
 
     checkpoints = scaling.Checkpoints()
     checkpoints.setup(10)
     costs = checkpoints.costs(10_000 if is_full else 100)
-    add("commit, by checkpoints in the folder", 0, [(size, each[0]) for size, each in costs.items()])
-    add("hit, by checkpoints in the folder", 0, [(size, each[1]) for size, each in costs.items()])
+    add(
+        "commit, by checkpoints in the folder",
+        0,
+        [(size, each[0]) for size, each in costs.items()],
+    )
+    add(
+        "hit, by checkpoints in the folder",
+        0,
+        [(size, each[1]) for size, each in costs.items()],
+    )
     parts = scaling.Parts()
     parts.setup(1)
     costs = parts.costs(10_000 if is_full else 10)
     parts.teardown()
-    add("write a Dask frame, by parts", 1, [(size, each[0]) for size, each in costs.items()])
-    add("open a Dask frame, by parts", 1, [(size, each[1]) for size, each in costs.items()])
-    add("resume, by rows of a frame", 0, scaling.ResumeBySize().costs(1_000_000 if is_full else 10_000).items())
-    add("resume, by tasks", 1, scaling.ResumeByTasks().costs(4_096 if is_full else 64).items())
+    add(
+        "write a Dask frame, by parts",
+        1,
+        [(size, each[0]) for size, each in costs.items()],
+    )
+    add(
+        "open a Dask frame, by parts",
+        1,
+        [(size, each[1]) for size, each in costs.items()],
+    )
+    add(
+        "resume, by rows of a frame",
+        0,
+        scaling.ResumeBySize().costs(1_000_000 if is_full else 10_000).items(),
+    )
+    add(
+        "resume, by tasks",
+        1,
+        scaling.ResumeByTasks().costs(4_096 if is_full else 64).items(),
+    )
     return found
 
 
@@ -193,12 +241,19 @@ def workers(level: Level, machine: Machine) -> Rows:
     n_rows = sizes[-1] if level == "full" else sizes[0]
     found: Rows = []
     for method in ("write", "read"):
-        cases = {name: Case(scaling.Workers, f"time_{method}", (name, n_rows)) for name in scaling.WORKERS}
+        cases = {
+            name: Case(scaling.Workers, f"time_{method}", (name, n_rows))
+            for name in scaling.WORKERS
+        }
         seconds = interleaved(
-            cases, machine, budget_s=10.0 if level == "full" else 0.0, least=3 if level == "full" else 1
+            cases,
+            machine,
+            budget_s=10.0 if level == "full" else 0.0,
+            least=3 if level == "full" else 1,
         )
         found += [
-            {"what": method, "workers": name, "seconds": Spread.of(values).median} for name, values in seconds.items()
+            {"what": method, "workers": name, "seconds": Spread.of(values).median}
+            for name, values in seconds.items()
         ]
     return found
 

@@ -23,13 +23,17 @@ def written_dask(n_rows: int) -> tuple[DaskDataFrameResultHandler, str]:
     """Return a handler and the folder in which it keeps a frame of eight parts."""
     keeps = DaskDataFrameResultHandler(f"{common.temporary_folder()}/frame")
     with dask.config.set(scheduler="threads"):
-        keeps.keep(dd.from_pandas(common.frame(n_rows), npartitions=8), keeps.render({}))
+        keeps.keep(
+            dd.from_pandas(common.frame(n_rows), npartitions=8), keeps.render({})
+        )
     return keeps, keeps.render({})
 
 
 def files_at(path: str) -> list[Path]:
     """Return the data files of a checkpoint."""
-    return [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("*.parquet"))
+    return (
+        [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("*.parquet"))
+    )
 
 
 class FullRead:
@@ -44,7 +48,11 @@ class FullRead:
         common.without_cache()
         dask.config.set(scheduler="threads", num_workers=2)
         self.keeps: ResultHandler
-        self.keeps, self.path = common.written("parquet", n_rows) if kind == "pandas" else written_dask(n_rows)
+        self.keeps, self.path = (
+            common.written("parquet", n_rows)
+            if kind == "pandas"
+            else written_dask(n_rows)
+        )
 
     def time_read(self, reader: str, kind: str, n_rows: int) -> None:
         """Time the read."""
@@ -52,7 +60,11 @@ class FullRead:
             read = self.keeps.load(self.path)
             n_read = len(read.compute() if kind == "dask" else read)
         elif reader == "pandas":
-            n_read = len(pd.read_parquet(self.path) if kind == "pandas" else dd.read_parquet(self.path).compute())
+            n_read = len(
+                pd.read_parquet(self.path)
+                if kind == "pandas"
+                else dd.read_parquet(self.path).compute()
+            )
         elif reader == "pyarrow.dataset":
             n_read = pyarrow.dataset.dataset(self.path).to_table().num_rows
         else:

@@ -16,10 +16,14 @@ SITUATIONS = ["fresh", "resume", "tenth missing"]
 
 
 @functools.lru_cache(maxsize=16)
-def finished(rival: str, n_children: int, n_rows: int, n_stages: int, executor: str) -> MappedWork:
+def finished(
+    rival: str, n_children: int, n_rows: int, n_stages: int, executor: str
+) -> MappedWork:
     """Return work that was run once."""
     folder = common.temporary_folder()
-    work = MappedWork(rival, folder, n_children=n_children, n_rows=n_rows, n_stages=n_stages)
+    work = MappedWork(
+        rival, folder, n_children=n_children, n_rows=n_rows, n_stages=n_stages
+    )
     work.run(common.executor(executor))
     return work
 
@@ -47,19 +51,30 @@ class MappedFlow(common.Folder):
         common.executor(executor)
         if situation == "fresh":
             self.work = MappedWork(
-                rival, self.new_folder(), n_children=n_children, n_rows=self.n_rows, n_stages=self.n_stages
+                rival,
+                self.new_folder(),
+                n_children=n_children,
+                n_rows=self.n_rows,
+                n_stages=self.n_stages,
             )
         else:
-            self.work = finished(rival, n_children, self.n_rows, self.n_stages, executor)
+            self.work = finished(
+                rival, n_children, self.n_rows, self.n_stages, executor
+            )
             if situation == "tenth missing":
                 self.work.lose(every=10)
 
-    def time_run(self, rival: str, executor: str, situation: str, n_children: int) -> None:
+    def time_run(
+        self, rival: str, executor: str, situation: str, n_children: int
+    ) -> None:
         """Time the run."""
         self.work.run(common.executor(executor))
 
 
-OF_NONE = {"tasks of None": "prefect_ds", "tasks of None, Prefect's engine": "prefect, nothing kept"}
+OF_NONE = {
+    "tasks of None": "prefect_ds",
+    "tasks of None, Prefect's engine": "prefect, nothing kept",
+}
 """Whose runners run the tasks that return None: an engine's own cost."""
 
 
@@ -83,7 +98,9 @@ class FiveStages(MappedFlow):
         if (rival in OF_NONE) != (n_rows == 0):
             raise NotImplementedError("tasks of None have no rows")
         if n_rows * n_children * self.n_stages > 50_000_000:
-            raise NotImplementedError("gigabytes of frames, which Prefect's own client holds all at once")
+            raise NotImplementedError(
+                "gigabytes of frames, which Prefect's own client holds all at once"
+            )
         self.n_rows = n_rows
         super().setup(OF_NONE.get(rival, rival), executor, situation, n_children)
 
@@ -97,7 +114,11 @@ class FiveStages(MappedFlow):
 class TrivialTasks(common.Folder):
     """Run mapped tasks that do nothing worth a checkpoint: what the engine takes, with and without one."""
 
-    params = (["prefect_ds", "tasks of None", "prefect, nothing kept"], ["fresh", "resume"], [8, 512])
+    params = (
+        ["prefect_ds", "tasks of None", "prefect, nothing kept"],
+        ["fresh", "resume"],
+        [8, 512],
+    )
     param_names = ("rival", "situation", "n_children")
     number, repeat, warmup_time, timeout = 1, (2, 5, 20.0), 0, 600
 
@@ -133,7 +154,9 @@ class Reads(common.Folder):
     def setup(self, rival: str, situation: str, n_children: int) -> None:
         """Bring the kept results into the situation."""
         check(rival, "LocalExecutor", situation)
-        self.work = MappedWork(rival, self.new_folder(), n_children=n_children, n_rows=self.n_rows)
+        self.work = MappedWork(
+            rival, self.new_folder(), n_children=n_children, n_rows=self.n_rows
+        )
         if situation != "fresh":
             self.work.run()
         if situation == "tenth missing":
@@ -142,7 +165,10 @@ class Reads(common.Folder):
     def track_reads(self, rival: str, situation: str, n_children: int) -> int:
         """Return the number of reads."""
         # Ours would keep in memory what it just wrote, which is not what is asked here.
-        with set_temporary_config({"prefect_ds.cache_bytes": 0}), common.reads(self.folder) as found:
+        with (
+            set_temporary_config({"prefect_ds.cache_bytes": 0}),
+            common.reads(self.folder) as found,
+        ):
             self.work.run()
         return len(found)
 
@@ -160,8 +186,11 @@ class PicklingExecutor(Executor):
     def submit(self, fn, *args, extra_context=None, **kwargs):  # type: ignore[no-untyped-def]
         """Run, and count."""
         state = fn(*args, **kwargs)
-        # What comes from upstream is sent by the worker that has it, and was counted as it was returned.
-        sent = {name: value for name, value in kwargs.items() if name != "upstream_states"}
+        # What comes from upstream is sent by the worker that has it, and was counted as
+        # it was returned.
+        sent = {
+            name: value for name, value in kwargs.items() if name != "upstream_states"
+        }
         if not kwargs.get("is_mapped_parent"):
             self.sent.append(len(cloudpickle.dumps((fn, args, sent))))
             self.returned.append(len(cloudpickle.dumps(state)))
@@ -183,7 +212,9 @@ class BytesThroughTheScheduler(common.Folder):
         """Run the flow."""
         check(rival, "LocalExecutor", situation)
         self.executor = PicklingExecutor()
-        work = MappedWork(rival, self.new_folder(), n_children=self.n_children, n_rows=n_rows)
+        work = MappedWork(
+            rival, self.new_folder(), n_children=self.n_children, n_rows=n_rows
+        )
         if situation == "resume":
             work.run()
         work.run(self.executor)

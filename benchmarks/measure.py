@@ -77,7 +77,9 @@ class Machine:
     """What else the machine did meanwhile, by how evenly it runs a loop that is always the same."""
 
     pulses: list[float] = field(default_factory=list)
-    load_at_start: float = field(default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    load_at_start: float = field(
+        default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    )
 
     def pulse(self) -> None:
         """Run the loop once, some 20 ms."""
@@ -104,11 +106,20 @@ class Machine:
             f"Load at the start {self.load_at_start:.1f}; a loop that is always the same took up to "
             f"{self.width:.0%} longer in a quarter of {len(self.pulses)} runs."
         )
-        return text + (" TOO NOISY: something else ran on this machine, run it again." if self.is_noisy else "")
+        return text + (
+            " TOO NOISY: something else ran on this machine, run it again."
+            if self.is_noisy
+            else ""
+        )
 
 
 def interleaved(
-    cases: Mapping[str, Case], machine: Machine, *, budget_s: float, least: int = 3, most: int = 9
+    cases: Mapping[str, Case],
+    machine: Machine,
+    *,
+    budget_s: float,
+    least: int = 3,
+    most: int = 9,
 ) -> dict[str, list[float]]:
     """Return the seconds of each case, one measurement of each a round, so that what else happens meets all alike.
 
@@ -126,9 +137,12 @@ def interleaved(
     started = time.perf_counter()
     found: dict[str, list[float]] = {}
     rounds = 0
-    while rounds < least or (rounds < most and time.perf_counter() - started < budget_s):
+    while rounds < least or (
+        rounds < most and time.perf_counter() - started < budget_s
+    ):
         if rounds == 1 and time.perf_counter() - started < budget_s / 4:
-            # The first round imports, compiles and fills the disk's cache: forgotten where there is time for it.
+            # The first round imports, compiles and fills the disk's cache: forgotten
+            # where there is time for it.
             found = {name: [] for name in found}
             most += 1
             least += 1

@@ -40,7 +40,9 @@ def _put(text: str, name: str, table: str) -> str:
     begin, end = f"<!-- table: {name} -->", "<!-- end -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"the page has no place for the table {name!r}: {begin} ... {end}")
+        raise ValueError(
+            f"the page has no place for the table {name!r}: {begin} ... {end}"
+        )
     return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", text, count=1)
 
 
@@ -49,13 +51,16 @@ def tables(figures: Figures, section: str) -> list[str]:
     return [
         table(figures)
         for name, table in TABLES.items()
-        if section in (needs := NEEDS.get(name, (name,))) and all(each in figures for each in needs)
+        if section in (needs := NEEDS.get(name, (name,)))
+        and all(each in figures for each in needs)
     ]
 
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return tabulate(
+        rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align
+    )
 
 
 def _seconds(value: float | None) -> str:
@@ -85,7 +90,9 @@ def ratios(figures: Figures) -> str:
                 each["verdict"],
             )
         )
-    return _markdown(("what", "against", "ours", "ratio", "spread", "at most", ""), rows)
+    return _markdown(
+        ("what", "against", "ours", "ratio", "spread", "at most", ""), rows
+    )
 
 
 def memory(figures: Figures) -> str:
@@ -98,7 +105,14 @@ def memory(figures: Figures) -> str:
         )
         for each in figures["memory"]
     ]
-    return _markdown(("flow on two worker processes", "results kept by", "client's peak above its base"), rows)
+    return _markdown(
+        (
+            "flow on two worker processes",
+            "results kept by",
+            "client's peak above its base",
+        ),
+        rows,
+    )
 
 
 def types(figures: Figures) -> str:
@@ -113,7 +127,11 @@ def types(figures: Figures) -> str:
                 _seconds(each["read_s"] * scale),
                 _seconds(each["hit_s"]),
                 f"{each['bytes_a_row']:.0f}",
-                _seconds(break_even(each["write_s"], each["read_s"], each["hit_s"], each["n_rows"])),
+                _seconds(
+                    break_even(
+                        each["write_s"], each["read_s"], each["hit_s"], each["n_rows"]
+                    )
+                ),
                 _seconds((each["write_s"] + each["hit_s"]) * scale),
             )
         )
@@ -132,12 +150,24 @@ def types(figures: Figures) -> str:
 def two_runs(figures: Figures) -> str:
     """Return the time of two runs beside that without a checkpoint."""
     found = {
-        (each["file_type"], each["compute_s_per_million_rows"]): each["two_runs_s"] for each in figures["two_runs"]
+        (each["file_type"], each["compute_s_per_million_rows"]): each["two_runs_s"]
+        for each in figures["two_runs"]
     }
     costs = sorted({cost for _, cost in found})
     names = list(dict.fromkeys(name for name, _ in found if name != "nothing kept"))
-    rows = [(name, *(f"{found[name, cost] / found['nothing kept', cost]:.2f}" for cost in costs)) for name in names]
-    return _markdown(("computing a million rows takes", *(f"{cost:g} s" for cost in costs)), rows)
+    rows = [
+        (
+            name,
+            *(
+                f"{found[name, cost] / found['nothing kept', cost]:.2f}"
+                for cost in costs
+            ),
+        )
+        for name in names
+    ]
+    return _markdown(
+        ("computing a million rows takes", *(f"{cost:g} s" for cost in costs)), rows
+    )
 
 
 def shares(figures: Figures) -> str:
@@ -145,23 +175,35 @@ def shares(figures: Figures) -> str:
     rows = []
     for each in figures["shares"]:
         steps = [each[step] for step in ("file", "checksum", "manifest", "rename")]
-        rows.append((f"{each['n_rows']:,}", *(f"{step:.1%}" for step in [*steps, 1 - sum(steps)])))
-    return _markdown(("rows", "the file itself", "checksum", "manifest", "rename", "rest"), rows)
+        rows.append(
+            (
+                f"{each['n_rows']:,}",
+                *(f"{step:.1%}" for step in [*steps, 1 - sum(steps)]),
+            )
+        )
+    return _markdown(
+        ("rows", "the file itself", "checksum", "manifest", "rename", "rest"), rows
+    )
 
 
 def flows(figures: Figures) -> str:
     """Return what the rivals take of our time."""
     by_case: dict[tuple[Any, ...], dict[str, float]] = {}
     for each in figures["flows"]:
-        by_case.setdefault((each["executor"], each["n_children"], each["situation"]), {})[each["rival"]] = each[
-            "median_s"
-        ]
+        by_case.setdefault(
+            (each["executor"], each["n_children"], each["situation"]), {}
+        )[each["rival"]] = each["median_s"]
     rivals = list(dict.fromkeys(each["rival"] for each in figures["flows"]))
     rows = []
     for (executor, n_children, situation), found in by_case.items():
         ours = found["prefect_ds"]
-        others = (f"{found[rival] / ours:.2f}" if rival in found else "" for rival in rivals[1:])
-        rows.append((f"{executor}, 2 x {n_children}, {situation}", _seconds(ours), *others))
+        others = (
+            f"{found[rival] / ours:.2f}" if rival in found else ""
+            for rival in rivals[1:]
+        )
+        rows.append(
+            (f"{executor}, 2 x {n_children}, {situation}", _seconds(ours), *others)
+        )
     return _markdown(("flow", *rivals), rows)
 
 
@@ -169,7 +211,10 @@ def counts(figures: Figures) -> str:
     """Return reads, and bytes through the scheduler."""
     names = [name for name in figures["counts"][0] if name != "rival"]
     rows = [
-        (each["rival"], *("" if each.get(name) is None else f"{each[name]:,.0f}" for name in names))
+        (
+            each["rival"],
+            *("" if each.get(name) is None else f"{each[name]:,.0f}" for name in names),
+        )
         for each in figures["counts"]
     ]
     return _markdown(("", *(name.replace("_", " ") for name in names)), rows)
@@ -179,7 +224,9 @@ def growth(figures: Figures) -> str:
     """Return the fitted exponents."""
     rows = []
     for what, costs in _growth(figures).items():
-        (wanted,) = {each["wanted"] for each in figures["growth"] if each["what"] == what}
+        (wanted,) = {
+            each["wanted"] for each in figures["growth"] if each["what"] == what
+        }
         sizes, seconds = zip(*costs, strict=True)
         rows.append(
             (
@@ -205,7 +252,11 @@ def workers(figures: Figures) -> str:
     names = list(dict.fromkeys(each["workers"] for each in figures["workers"]))
     rows = []
     for what in ("write", "read"):
-        found = {each["workers"]: each["seconds"] for each in figures["workers"] if each["what"] == what}
+        found = {
+            each["workers"]: each["seconds"]
+            for each in figures["workers"]
+            if each["what"] == what
+        }
         rows.append((what, *(f"{found[name] / found[names[0]]:.2f}" for name in names)))
     return _markdown(("time beside that of one process", *names), rows)
 
@@ -214,8 +265,16 @@ def _axes(width: float = 7.2, height: float = 3.6) -> tuple[Any, Any]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # The same figures give the same file: no random names, no date; and text stays text.
-    mpl.rcParams.update({"svg.hashsalt": "prefect_ds", "svg.fonttype": "none", "font.size": 9, "text.color": INK})
+    # The same figures give the same file: no random names, no date; and text stays
+    # text.
+    mpl.rcParams.update(
+        {
+            "svg.hashsalt": "prefect_ds",
+            "svg.fonttype": "none",
+            "font.size": 9,
+            "text.color": INK,
+        }
+    )
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
@@ -225,19 +284,38 @@ def _axes(width: float = 7.2, height: float = 3.6) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, facecolor="white", dpi=120)
+    figure.savefig(
+        path,
+        metadata={"Date": None} if path.suffix == ".svg" else None,
+        facecolor="white",
+        dpi=120,
+    )
 
 
 def draw_types(figures: Figures, path: Path) -> None:
     """Draw writing and reading a million rows, by file type."""
-    found = sorted(figures["types"], key=lambda each: -(each["write_s"] + each["read_s"]) / each["n_rows"])
+    found = sorted(
+        figures["types"],
+        key=lambda each: -(each["write_s"] + each["read_s"]) / each["n_rows"],
+    )
     names = [each["file_type"] for each in found]
     figure, axes = _axes(height=0.34 * len(names) + 1)
-    for offset, what, colour in ((0.2, "write", COLOURS[0]), (-0.2, "read", COLOURS[2])):
+    for offset, what, colour in (
+        (0.2, "write", COLOURS[0]),
+        (-0.2, "read", COLOURS[2]),
+    ):
         seconds = [each[f"{what}_s"] * 1e6 / each["n_rows"] for each in found]
-        axes.barh([number + offset for number in range(len(names))], seconds, 0.38, label=what, color=colour)
+        axes.barh(
+            [number + offset for number in range(len(names))],
+            seconds,
+            0.38,
+            label=what,
+            color=colour,
+        )
         for number, value in enumerate(seconds):
-            axes.text(value * 1.06, number + offset, _seconds(value), va="center", fontsize=7)
+            axes.text(
+                value * 1.06, number + offset, _seconds(value), va="center", fontsize=7
+            )
     axes.set_yticks(range(len(names)), names)
     axes.set_xscale("log")
     axes.set_xmargin(0.12)
@@ -261,12 +339,22 @@ def draw_break_even(figures: Figures, path: Path) -> None:
     for each in figures["two_runs"]:
         cost = each["compute_s_per_million_rows"]
         if each["file_type"] != "nothing kept" and cost > 0:
-            measured.setdefault(each["file_type"], []).append((cost, each["two_runs_s"] / without[cost]))
+            measured.setdefault(each["file_type"], []).append(
+                (cost, each["two_runs_s"] / without[cost])
+            )
     for (name, points), colour in zip(measured.items(), COLOURS, strict=False):
         costs = [0.02 * 1.1**step for step in range(80) if 0.02 * 1.1**step <= 40]
         each = costs_of_type[name]
-        extra = break_even(each["write_s"], each["read_s"], each["hit_s"], each["n_rows"])
-        axes.plot(costs, [(cost + extra) / (2 * cost) for cost in costs], color=colour, linewidth=1.2, label=name)
+        extra = break_even(
+            each["write_s"], each["read_s"], each["hit_s"], each["n_rows"]
+        )
+        axes.plot(
+            costs,
+            [(cost + extra) / (2 * cost) for cost in costs],
+            color=colour,
+            linewidth=1.2,
+            label=name,
+        )
         axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=4)
     axes.set_xscale("log")
     axes.set_ylim(0.4, 3)
@@ -275,7 +363,11 @@ def draw_break_even(figures: Figures, path: Path) -> None:
     axes.set_ylabel("time of a run and a resume,\nbeside computing twice")
     axes.text(0.022, 1.03, "as long as without a checkpoint", fontsize=7)
     axes.text(0.022, 0.93, "below: the checkpoint pays", fontsize=7)
-    axes.legend(frameon=False, title="lines: from the table\ndots: measured in flows", title_fontsize=7)
+    axes.legend(
+        frameon=False,
+        title="lines: from the table\ndots: measured in flows",
+        title_fontsize=7,
+    )
     _save(figure, path)
 
 
@@ -283,13 +375,23 @@ def draw_flows(figures: Figures, path: Path) -> None:
     """Draw a task's share of the time of the largest mapped flow, by rival."""
     largest = max(each["n_children"] for each in figures["flows"])
     found = [each for each in figures["flows"] if each["n_children"] == largest]
-    groups = list(dict.fromkeys((each["executor"], each["situation"]) for each in found))
+    groups = list(
+        dict.fromkeys((each["executor"], each["situation"]) for each in found)
+    )
     rivals = list(dict.fromkeys(each["rival"] for each in found))
     figure, axes = _axes()
     width = 0.8 / len(rivals)
     for number, rival in enumerate(rivals):
-        times = {(each["executor"], each["situation"]): each["median_s"] for each in found if each["rival"] == rival}
-        places = [(place, times[group]) for place, group in enumerate(groups) if group in times]
+        times = {
+            (each["executor"], each["situation"]): each["median_s"]
+            for each in found
+            if each["rival"] == rival
+        }
+        places = [
+            (place, times[group])
+            for place, group in enumerate(groups)
+            if group in times
+        ]
         axes.bar(
             [place + (number - (len(rivals) - 1) / 2) * width for place, _ in places],
             [seconds / (2 * largest) * 1e3 for _, seconds in places],
@@ -298,7 +400,11 @@ def draw_flows(figures: Figures, path: Path) -> None:
             color=COLOURS[number],
         )
     axes.set_xticks(
-        range(len(groups)), [f"{executor.removesuffix('Executor')}\n{situation}" for executor, situation in groups]
+        range(len(groups)),
+        [
+            f"{executor.removesuffix('Executor')}\n{situation}"
+            for executor, situation in groups
+        ],
     )
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(f"ms a task, of 2 x {largest}")
@@ -311,7 +417,14 @@ def draw_growth(figures: Figures, path: Path) -> None:
     """Draw cost against size, both in log scale: a flat line is flat, and one step up a step is linear."""
     figure, axes = _axes()
     for (what, costs), colour in zip(_growth(figures).items(), COLOURS, strict=False):
-        axes.plot(*zip(*costs, strict=True), "o-", color=colour, markersize=3, linewidth=1.2, label=what)
+        axes.plot(
+            *zip(*costs, strict=True),
+            "o-",
+            color=colour,
+            markersize=3,
+            linewidth=1.2,
+            label=what,
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("size: checkpoints, parts, rows or tasks")

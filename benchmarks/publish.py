@@ -1,7 +1,8 @@
 """``python -m benchmarks.publish``: asv's pages, made to open from the disk and without a network.
 
-``asv publish`` makes pages that load their scripts from four hosts, and their figures by requests that browsers refuse
-for files. Here the scripts come from npm packages, once, into ``.asv/``, and the figures go into a script beside them.
+``asv publish`` makes pages that load their scripts from four hosts, and their figures
+by requests that browsers refuse for files. Here the scripts come from npm packages,
+once, into ``.asv/``, and the figures go into a script beside them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,16 @@ def main() -> None:
         npm = shutil.which("npm")
         if npm is None:
             raise SystemExit("npm is needed once, for the scripts of asv's pages")
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--prefix", str(scripts)]
+        command = [
+            npm,
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--no-save",
+            "--prefix",
+            str(scripts),
+        ]
         subprocess.run([*command, *PACKAGES], check=True)
     make_self_contained(html, scripts / "node_modules")
     sys.stdout.write(f"{html / 'index.html'}\n")
@@ -85,25 +95,39 @@ def make_self_contained(html: Path, packages: Path) -> None:
     (html / "scripts").mkdir(exist_ok=True)
     for name, source in FILES.items():
         shutil.copyfile(packages / source, html / "scripts" / name)
-    shutil.copytree(packages / "bootstrap/dist/fonts", html / "fonts", dirs_exist_ok=True)
+    shutil.copytree(
+        packages / "bootstrap/dist/fonts", html / "fonts", dirs_exist_ok=True
+    )
 
     def local(found: re.Match[str]) -> str:
         name = found["url"].rpartition("/")[2]
         if name not in FILES:
-            raise RuntimeError(f"asv's page loads {found['url']}, of which no package is known here")
+            raise RuntimeError(
+                f"asv's page loads {found['url']}, of which no package is known here"
+            )
         if found["tag"] == "link":
             return f'<link rel="stylesheet" href="scripts/{name}">'
         script = f'<script src="scripts/{name}"></script>'
-        return script + '<script src="scripts/figures.js"></script>' if name.startswith("jquery-") else script
+        return (
+            script + '<script src="scripts/figures.js"></script>'
+            if name.startswith("jquery-")
+            else script
+        )
 
     page = html / "index.html"
     pattern = r'<(?P<tag>script|link)[^>]*?(?:src|href)="(?P<url>https?://[^"]+)"[^>]*>(?:</script>)?'
     page.write_text(re.sub(pattern, local, page.read_text()))
-    figures = {each.relative_to(html).as_posix(): json.loads(each.read_text()) for each in sorted(html.rglob("*.json"))}
-    # asv looks for this file to tell a figure that is not there from a server that is down.
+    figures = {
+        each.relative_to(html).as_posix(): json.loads(each.read_text())
+        for each in sorted(html.rglob("*.json"))
+    }
+    # asv looks for this file to tell a figure that is not there from a server that is
+    # down.
     figures["swallow.ico"] = ""
     text = json.dumps(figures, separators=(",", ":")).replace("</", "<\\/")
-    (html / "scripts" / "figures.js").write_text(f"var ASV_FILES = {text};\n{ANSWER_FROM_PAGE}")
+    (html / "scripts" / "figures.js").write_text(
+        f"var ASV_FILES = {text};\n{ANSWER_FROM_PAGE}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import bare_writes, client_memory, dask_frames, file_types, limit, mapped_flows
-from benchmarks.measure import Case, Machine, Spread, Verdict, interleaved, ratio, verdict
+from benchmarks import (
+    bare_writes,
+    client_memory,
+    dask_frames,
+    file_types,
+    limit,
+    mapped_flows,
+)
+from benchmarks.measure import (
+    Case,
+    Machine,
+    Spread,
+    Verdict,
+    interleaved,
+    ratio,
+    verdict,
+)
 from benchmarks.rivals import RIVALS
 
 Level = Literal["quick", "normal", "full"]
@@ -53,7 +68,10 @@ class Answer:
 def questions(level: Level) -> list[Question]:
     """Return the questions at the sizes of a level."""
     size = {"quick": 0, "normal": 1, "full": 2}[level]
-    rows, csv_rows = (1_000, 1_000_000, 1_000_000)[size], (1_000, 100_000, 100_000)[size]
+    rows, csv_rows = (
+        (1_000, 1_000_000, 1_000_000)[size],
+        (1_000, 100_000, 100_000)[size],
+    )
     return [
         Question(
             f"write {rows:,} rows to parquet",
@@ -106,7 +124,9 @@ def _dask_frames(rows: int, level: Level) -> Iterator[Question]:
             ("prefect_ds",),
             {
                 "dask": Rival(("dask",)),
-                "dask, same options": Rival(("dask with the same options",), at_most=1.10),
+                "dask, same options": Rival(
+                    ("dask with the same options",), at_most=1.10
+                ),
             },
         )
     if level == "full":
@@ -141,7 +161,10 @@ def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
     for executor in ("LocalExecutor", "DaskExecutor"):
         for situation in mapped_flows.SITUATIONS:
             rivals = {
-                name: Rival((name, executor, situation, n_children), wanted.get((name, situation)))
+                name: Rival(
+                    (name, executor, situation, n_children),
+                    wanted.get((name, situation)),
+                )
                 for name in RIVALS[1:]
             }
             yield Question(
@@ -159,24 +182,37 @@ def _flows(n_children: int, n_trivial: int) -> Iterator[Question]:
         ("prefect_ds", "fresh", n_trivial),
         {
             "tasks of None": Rival(("tasks of None", "fresh", n_trivial)),
-            "prefect, nothing kept": Rival(("prefect, nothing kept", "fresh", n_trivial), 0.7),
+            "prefect, nothing kept": Rival(
+                ("prefect, nothing kept", "fresh", n_trivial), 0.7
+            ),
         },
         weight=4,
     )
 
 
 def _five_stages(level: Level) -> Iterator[Question]:
-    n_children, rows = {"quick": (2, 1_000), "normal": (20, 1_000), "full": (200, 1_000)}[level]
+    n_children, rows = {
+        "quick": (2, 1_000),
+        "normal": (20, 1_000),
+        "full": (200, 1_000),
+    }[level]
 
-    def params(rival: str, situation: str, rows: int, n_children: int) -> tuple[object, ...]:
+    def params(
+        rival: str, situation: str, rows: int, n_children: int
+    ) -> tuple[object, ...]:
         return (rival, "LocalExecutor", situation, rows, n_children)
 
-    # The first takes no longer than ours: by itself it has many rounds, beside the others the least.
+    # The first takes no longer than ours: by itself it has many rounds, beside the
+    # others the least.
     for rivals in (
         {"tasks of None": Rival(params("tasks of None", "resume", 0, n_children), 1.2)},
         {
-            "tasks of None, Prefect's engine": Rival(params("tasks of None, Prefect's engine", "fresh", 0, n_children)),
-            "prefect target=parquet": Rival(params("prefect target=parquet", "resume", rows, n_children)),
+            "tasks of None, Prefect's engine": Rival(
+                params("tasks of None, Prefect's engine", "fresh", 0, n_children)
+            ),
+            "prefect target=parquet": Rival(
+                params("prefect target=parquet", "resume", rows, n_children)
+            ),
         },
     ):
         yield Question(
@@ -187,7 +223,11 @@ def _five_stages(level: Level) -> Iterator[Question]:
             rivals,
             weight=2,
         )
-    n_children, rows = {"quick": (2, 1_000), "normal": (2, 100_000), "full": (8, 1_000_000)}[level]
+    n_children, rows = {
+        "quick": (2, 1_000),
+        "normal": (2, 100_000),
+        "full": (8, 1_000_000),
+    }[level]
     for situation, at_most in (("fresh", 1.1), ("resume", 1 / 3)):
         name = "prefect target=parquet"
         yield Question(
@@ -210,7 +250,8 @@ def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answ
     machine
         Told of each round.
     budget_s
-        Seconds for all questions; a question that takes longer for its least rounds takes them all the same.
+        Seconds for all questions; a question that takes longer for its least rounds
+        takes them all the same.
     """
     asked = questions(level)
     share_s = budget_s / sum(each.weight for each in asked)
@@ -218,18 +259,31 @@ def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answ
     for each in asked:
         cases = {"prefect_ds": Case(each.benchmark, each.method, each.ours)}
         for name, rival in each.rivals.items():
-            cases[name] = Case(each.benchmark, rival.method or each.method, rival.params)
+            cases[name] = Case(
+                each.benchmark, rival.method or each.method, rival.params
+            )
         found = interleaved(cases, machine, budget_s=each.weight * share_s, least=least)
         ours = found.pop("prefect_ds")
         for name, others in found.items():
             at_most = each.rivals[name].at_most
             compared = ratio(ours, others)
-            yield Answer(each.text, name, Spread.of(ours).median, compared, at_most, verdict(compared, at_most))
+            yield Answer(
+                each.text,
+                name,
+                Spread.of(ours).median,
+                compared,
+                at_most,
+                verdict(compared, at_most),
+            )
 
 
 def missing() -> str:
     """Return in words which rival is not installed; empty where all are."""
-    return "" if importlib.util.find_spec("joblib") else "joblib is not installed, and was left out: pip install joblib"
+    return (
+        ""
+        if importlib.util.find_spec("joblib")
+        else "joblib is not installed, and was left out: pip install joblib"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,5 +302,9 @@ def memory(level: Level) -> Iterator[Memory]:
     n_frames, frame_mb = {"quick": (2, 1), "normal": (8, 24), "full": (48, 48)}[level]
     base, _ = client_memory.peaks("tasks of None", n_frames, frame_mb)
     for rival in ("prefect_ds", "prefect target=parquet"):
-        for situation, peak in zip(("fresh", "resume"), client_memory.peaks(rival, n_frames, frame_mb), strict=True):
+        for situation, peak in zip(
+            ("fresh", "resume"),
+            client_memory.peaks(rival, n_frames, frame_mb),
+            strict=True,
+        ):
             yield Memory(rival, situation, n_frames, frame_mb, peak - base)

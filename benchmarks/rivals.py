@@ -19,7 +19,13 @@ from prefect.utilities.configuration import set_temporary_config
 from benchmarks import common
 from prefect_ds import DSTaskRunner
 
-RIVALS = ["prefect_ds", "prefect target=parquet", "prefect target=pickle", "prefect, nothing kept", "joblib.Memory"]
+RIVALS = [
+    "prefect_ds",
+    "prefect target=parquet",
+    "prefect target=pickle",
+    "prefect, nothing kept",
+    "joblib.Memory",
+]
 """joblib.Memory is a loop in one process, without Prefect's engine and what that gives."""
 
 
@@ -47,12 +53,21 @@ class MappedWork:
     folder
         Where they are kept.
     n_children, n_stages
-        The shape of the flow: each child of a stage takes the same child of the stage before.
+        The shape of the flow: each child of a stage takes the same child of the stage
+        before.
     n_rows
         Of each frame, at 56 bytes a row; 0: the tasks return None.
     """
 
-    def __init__(self, rival: str, folder: str, *, n_children: int, n_rows: int, n_stages: int = 2) -> None:
+    def __init__(
+        self,
+        rival: str,
+        folder: str,
+        *,
+        n_children: int,
+        n_rows: int,
+        n_stages: int = 2,
+    ) -> None:
         if rival not in RIVALS:
             raise ValueError(f"rival {rival!r}: it is one of {RIVALS}")
         self.rival = rival
@@ -67,7 +82,9 @@ class MappedWork:
         """The flow; :class:`ValueError` where the rival has none."""
         make = nothing if self.n_rows == 0 else first
         with Flow("benchmark") as flow:
-            stage = _task(functools.partial(make, n_rows=self.n_rows), "n", **self._kept(0)).map(range(self.n_children))
+            stage = _task(
+                functools.partial(make, n_rows=self.n_rows), "n", **self._kept(0)
+            ).map(range(self.n_children))
             for number in range(1, self.n_stages):
                 stage = _task(later, "frame", **self._kept(number)).map(stage)
         return flow
@@ -76,7 +93,11 @@ class MappedWork:
         """Run the flow to its end and return its state; what is kept already is taken from there."""
         if self._loop is not None:
             return self._loop()
-        ours = {"task_runner_cls": DSTaskRunner} if self.rival == "prefect_ds" else {"runner_cls": FlowRunner}
+        ours = (
+            {"task_runner_cls": DSTaskRunner}
+            if self.rival == "prefect_ds"
+            else {"runner_cls": FlowRunner}
+        )
         is_kept = self.rival.startswith("prefect target")
         with set_temporary_config({"flows.checkpointing": is_kept}):
             state = self.flow.run(executor=executor or LocalExecutor(), **ours)
@@ -88,7 +109,11 @@ class MappedWork:
         """Lose the results of one child in so many, in all stages; return how many files went."""
         if self._loop is not None:
             return self._loop(every)
-        lost = [each for each in Path(self.folder).glob("stage*") if int(each.stem.split("_")[1]) % every == 0]
+        lost = [
+            each
+            for each in Path(self.folder).glob("stage*")
+            if int(each.stem.split("_")[1]) % every == 0
+        ]
         for each in lost:
             each.unlink()
         return len(lost)
@@ -101,13 +126,16 @@ class MappedWork:
             file_type = self.rival.partition("=")[2]
             return {
                 "target": f"{name}.{file_type}",
-                "result": LocalResult(dir=self.folder, serializer=PandasSerializer(file_type)),
+                "result": LocalResult(
+                    dir=self.folder, serializer=PandasSerializer(file_type)
+                ),
             }
         return {}
 
 
 def _task(function: Callable[..., Any], argument: str, **options: Any) -> Any:
-    # A function made here, with one argument: Prefect takes the names of a task's inputs from it.
+    # A function made here, with one argument: Prefect takes the names of a task's
+    # inputs from it.
     if argument == "n":
         return task(name="first", **options)(lambda n: function(n))
     return task(name="later", **options)(lambda frame: function(frame))
@@ -117,7 +145,9 @@ def _joblib_loop(work: MappedWork) -> Callable[..., int]:
     try:
         from joblib import Memory  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise NotImplementedError("joblib is not installed") from None  # asv's word for: leave this one out
+        raise NotImplementedError(
+            "joblib is not installed"
+        ) from None  # asv's word for: leave this one out
     memory = Memory(os.path.join(work.folder, "joblib"), verbose=0)
     make, change = memory.cache(first), memory.cache(later)
 

@@ -1,6 +1,7 @@
 """How the cost grows: with checkpoints, with parts, with workers, with data, with tasks.
 
-Each fitted exponent is a ``track_`` benchmark, so that a regression in growth shows as a number: 0 is flat, 1 linear.
+Each fitted exponent is a ``track_`` benchmark, so that a regression in growth shows as
+a number: 0 is flat, 1 linear.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from distributed import Client
 from benchmarks import common
 from benchmarks.mapped_flows import finished
 from prefect_ds.dask import DaskDataFrameResultHandler
-from prefect_ds.manifest import Owner
+from prefect_ds.storage.manifest import Owner
 
 
 def up_to(largest: int, first: int = 10) -> list[int]:
@@ -60,7 +61,9 @@ class Checkpoints(common.Folder):
         path = self.keeps.render({"n": self.n_there // 2})
         found = self.keeps.look_up(path)
         assert found.manifest is not None
-        self.keeps.refer(path, found.manifest, owner=Owner(), identity=None, is_loaded=True)
+        self.keeps.refer(
+            path, found.manifest, owner=Owner(), identity=None, is_loaded=True
+        )
 
     def time_commit(self, n_checkpoints: int) -> None:
         """Time one commit."""
@@ -81,7 +84,9 @@ class Checkpoints(common.Folder):
     def track_commit_exponent(self, n_checkpoints: int) -> float:
         """Return the growth of the cost of a commit, from 10 checkpoints to so many and ten times as many at least."""
         costs = self.costs(max(n_checkpoints, 100))
-        return common.exponent(list(costs), [commit_s for commit_s, _ in costs.values()])
+        return common.exponent(
+            list(costs), [commit_s for commit_s, _ in costs.values()]
+        )
 
     def track_hit_exponent(self, n_checkpoints: int) -> float:
         """Return the growth of the cost of a hit."""
@@ -116,7 +121,9 @@ class Parts(common.Folder):
         """Return the seconds of writing and of opening so many parts."""
         found = {}
         for size in up_to(largest, first=1):
-            write_s = common.best_of(1, lambda size=size: self.write(size, f"parts_{size}"))  # type: ignore[misc]
+            write_s = common.best_of(
+                1, lambda size=size: self.write(size, f"parts_{size}")
+            )  # type: ignore[misc]
             keeps = DaskDataFrameResultHandler(f"{self.folder}/parts_{size}")
             open_s = common.best_of(3, lambda keeps=keeps: keeps.load(keeps.render({})))  # type: ignore[misc]
             found[size] = write_s, open_s
@@ -218,7 +225,9 @@ class WorkersExponent:
         for workers in ("1 process", "2 processes"):
             case = Workers()
             case.setup(workers, n_rows)
-            costs.append(common.best_of(3, lambda case=case: case.time_write(workers, n_rows)))  # type: ignore[misc]  # noqa: B023
+            costs.append(
+                common.best_of(3, lambda case=case: case.time_write(workers, n_rows))  # noqa: B023
+            )  # type: ignore[misc]
             case.teardown(workers, n_rows)
         return common.exponent([1, 2], costs)
 
@@ -241,7 +250,9 @@ class ResumeBySize:
     def costs(self, largest: int) -> dict[int, float]:
         """Return the seconds of a resume for each size."""
         sizes = up_to(max(largest, 10_000), first=1_000)
-        works = {size: finished("prefect_ds", 8, size, 2, "LocalExecutor") for size in sizes}
+        works = {
+            size: finished("prefect_ds", 8, size, 2, "LocalExecutor") for size in sizes
+        }
         return {size: common.best_of(5, work.run) for size, work in works.items()}
 
     def track_exponent(self, n_rows: int) -> float:
@@ -268,7 +279,9 @@ class ResumeByTasks:
     def costs(self, largest: int) -> dict[int, float]:
         """Return the seconds of a resume for each number of children."""
         sizes = [size for size in self.params[0] if size <= max(largest, 64)]
-        works = {size: finished("prefect_ds", size, 10, 2, "LocalExecutor") for size in sizes}
+        works = {
+            size: finished("prefect_ds", size, 10, 2, "LocalExecutor") for size in sizes
+        }
         return {size: common.best_of(2, work.run) for size, work in works.items()}
 
     def track_exponent(self, n_children: int) -> float:

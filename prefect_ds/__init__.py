@@ -8,8 +8,20 @@ from prefect_ds.path_template import PathTemplate
 from prefect_ds.task_runner import DSTaskRunner
 from prefect_ds.tasks import task
 
-__all__ = ["DSFlowRunner", "DSTaskRunner", "PandasResultHandler", "PathTemplate", "task"]
+__all__ = [
+    "DSFlowRunner",
+    "DSTaskRunner",
+    "PandasResultHandler",
+    "PathTemplate",
+    "task",
+]
 
-# The one thing that importing changes in Prefect: `flow.run` understands `task_runner_cls`. A user's own class stays.
-if prefect.config.engine.flow_runner.default_class == "prefect.engine.flow_runner.FlowRunner":
-    prefect.config.engine.flow_runner.default_class = "prefect_ds.flow_runner.DSFlowRunner"
+# The one thing that importing changes in Prefect: `flow.run` understands
+# `task_runner_cls`. A user's own class stays.
+if (
+    prefect.config.engine.flow_runner.default_class
+    == "prefect.engine.flow_runner.FlowRunner"
+):
+    prefect.config.engine.flow_runner.default_class = (
+        "prefect_ds.flow_runner.DSFlowRunner"
+    )

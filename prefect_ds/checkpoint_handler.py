@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from prefect_ds.task_runner import DSTaskRunner
 
 
-def checkpoint_handler(runner: DSTaskRunner, old_state: State, new_state: State) -> State | None:
+def checkpoint_handler(
+    runner: DSTaskRunner, old_state: State, new_state: State
+) -> State | None:
     """Return a Success with the checkpoint as its result where a task is about to run that has one.
 
-    :class:`prefect_ds.DSTaskRunner` brings it along; naming it in ``task_runner_state_handlers`` too changes nothing.
+    :class:`prefect_ds.DSTaskRunner` brings it along; naming it in
+    ``task_runner_state_handlers`` too changes nothing.
 
     Parameters
     ----------
@@ -25,12 +28,14 @@ def checkpoint_handler(runner: DSTaskRunner, old_state: State, new_state: State)
     Returns
     -------
     State or None
-        ``Success`` in place of ``Running``, or ``None``: the task runs, and the runner writes what it returns.
+        ``Success`` in place of ``Running``, or ``None``: the task runs, and the runner
+        writes what it returns.
 
     Raises
     ------
     TypeError
-        The runner is none of ours, so that it knows neither the task's inputs nor how to write its result.
+        The runner is none of ours, so that it knows neither the task's inputs nor how
+        to write its result.
     TemplateError
         The path cannot be made from the task's inputs.
     """

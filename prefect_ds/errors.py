@@ -1,7 +1,8 @@
 """The errors that a caller may want to tell apart.
 
-Each takes its message as the only argument, so that it survives the trip between Dask workers, and each message makes
-sense alone: what a task raises reaches the flow's result as ``repr(error)`` in a failed state.
+Each takes its message as the only argument, so that it survives the trip between Dask
+workers, and each message makes sense alone: what a task raises reaches the flow's
+result as ``repr(error)`` in a failed state.
 """
 
 

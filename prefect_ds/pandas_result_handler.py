@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from prefect_ds import cache
-from prefect_ds.formats import FrameFormat, frame_format
-from prefect_ds.manifest import Identity, Manifest, Match, Owner
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
-from prefect_ds.store import Check, describe_file, describe_staged
+from prefect_ds.storage.manifest import Identity, Manifest, Match, Owner
+from prefect_ds.storage.store import Check, describe_file, describe_staged
 
 
 class PandasResultHandler(ResultHandler):
@@ -22,21 +22,26 @@ class PandasResultHandler(ResultHandler):
     Parameters
     ----------
     path
-        Template of the file's path, such as ``"data/download_{id}.csv"``: a path or a URL that fsspec knows. The
-        task's arguments, Prefect's context (``{today}``, ``{map_index}``) and the flow's parameters fill the fields.
-        A relative path counts from the folder in which the handler is made. ``None``: the task's ``target``.
+        Template of the file's path, such as ``"data/download_{id}.csv"``: a path or a
+        URL that fsspec knows. The task's arguments, Prefect's context (``{today}``,
+        ``{map_index}``) and the flow's parameters fill the fields. A relative path
+        counts from the folder in which the handler is made. ``None``: the task's
+        ``target``.
     file_type
-        csv, json, parquet, feather, orc, excel, hdf, html, xml, stata or pickle, in any case.
+        csv, json, parquet, feather, orc, excel, hdf, html, xml, stata or pickle, in any
+        case.
     read_kwargs, write_kwargs
-        Given to pandas' reader and writer, and win over what the handler would choose. Where they change the data
-        (``usecols``, ``float_format``), the task's result is what the file gives, on the first run as on every other.
+        Given to pandas' reader and writer, and win over what the handler would choose.
+        Where they change the data (``usecols``, ``float_format``), the task's result is
+        what the file gives, on the first run as on every other.
     storage_options, match, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
     ------
     FileTypeError
-        pandas cannot both write and read such files, or a package that it needs is not installed.
+        pandas cannot both write and read such files, or a package that it needs is not
+        installed.
     TemplateError
         The template is malformed.
 
@@ -85,13 +90,22 @@ class PandasResultHandler(ResultHandler):
         return frame_format(self.file_type, path, self.read_kwargs, self.write_kwargs)
 
     @contextlib.contextmanager
-    def _stage(self, value: Any, path: str, owner: Owner, identity: Identity | None) -> Iterator[Draft]:
+    def _stage(
+        self, value: Any, path: str, owner: Owner, identity: Identity | None
+    ) -> Iterator[Draft]:
         store = self.store
         with store.staging(path) as file:
             encoded = self._format(path).encode(value, file)
             part = describe_staged(path, file, len(encoded.frame))
             staged = store.files.finish(file)
-            yield Draft((part,), encoded.frame.shape[1], encoded.schema, encoded.frame, encoded.note, staged)
+            yield Draft(
+                (part,),
+                encoded.frame.shape[1],
+                encoded.schema,
+                encoded.frame,
+                encoded.note,
+                staged,
+            )
 
     def _load(self, path: str, manifest: Manifest) -> pd.DataFrame:
         data = self.store.read_bytes(path, manifest.parts[0])

@@ -1,7 +1,7 @@
 """Path templates: turn the arguments of a task into the path of its checkpoint, and back.
 
-What the user wrote in the template stands in the path as it is; values are encoded, so that none of them leaves its
-folder, picks another store or meets another value's name.
+What the user wrote in the template stands in the path as it is; values are encoded, so
+that none of them leaves its folder, picks another store or meets another value's name.
 """
 
 import hashlib
@@ -35,11 +35,13 @@ _FIELD_MARK = _END_MARK = "\0"  # in no template
 
 _FIELD = re.compile(r"(?P<name>[^.\[\]]+)(?P<keys>(?:\[[^\[\]]{1,200}\])*)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+@() -]|\A[. ]|[. ]\Z")
-_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z)", re.IGNORECASE)
-_SHORTENED = re.compile(rf"(?:%[0-9A-F]{{2}}|[\w.,=+@() -]){{20,}}%~[0-9a-f]{{{_HASH_DIGITS}}}")
-_ACCEPTED = (
-    "str, bool, int, float, Decimal, date, datetime, time, timedelta, Path, UUID, Enum, and scalars of numpy and pandas"
+_WINDOWS_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z)", re.IGNORECASE
 )
+_SHORTENED = re.compile(
+    rf"(?:%[0-9A-F]{{2}}|[\w.,=+@() -]){{20,}}%~[0-9a-f]{{{_HASH_DIGITS}}}"
+)
+_ACCEPTED = "str, bool, int, float, Decimal, date, datetime, time, timedelta, Path, UUID, Enum, and scalars of numpy and pandas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,22 @@ class Field:
 class PathTemplate:
     """A path with named fields, filled from the arguments of a task.
 
-    Fields are those of `str.format`, less what is unsafe in a path: there are no positional fields and no attributes.
-    ``{params[lr]}`` looks into mappings by key, into lists and tuples by position. Dates and times without a format
-    spec are written as ``isoformat`` does, durations as in ISO 8601.
+    Fields are those of `str.format`, less what is unsafe in a path: there are no
+    positional fields and no attributes. ``{params[lr]}`` looks into mappings by key,
+    into lists and tuples by position. Dates and times without a format spec are written
+    as ``isoformat`` does, durations as in ISO 8601.
 
-    Each field stays within one name of the path: a ``/`` that comes from a value, or from its format spec, is encoded.
-    To have a folder per year, write ``{day:%Y}/{day:%m}``. Paths are the same in every process, unless a spec asks for
+    Each field stays within one name of the path: a ``/`` that comes from a value, or
+    from its format spec, is encoded. To have a folder per year, write
+    ``{day:%Y}/{day:%m}``. Paths are the same in every process, unless a spec asks for
     words in the language of the process (``%B``).
 
     Parameters
     ----------
     template
-        ``data/download_{id}.csv`` or ``s3://bucket/{day:%Y-%m-%d}.parquet``. Folders are separated by ``/`` on every
-        system; ``{{`` and ``}}`` are braces that belong to the path.
+        ``data/download_{id}.csv`` or ``s3://bucket/{day:%Y-%m-%d}.parquet``. Folders
+        are separated by ``/`` on every system; ``{{`` and ``}}`` are braces that belong
+        to the path.
 
     Raises
     ------
@@ -99,7 +104,9 @@ class PathTemplate:
         text = template.as_posix() if isinstance(template, PurePath) else template
         object.__setattr__(self, "template", text)
         if not isinstance(text, str):
-            raise _error(text, f"a template is a str or a Path, not a {type(text).__name__}")
+            raise _error(
+                text, f"a template is a str or a Path, not a {type(text).__name__}"
+            )
         if text is not template and re.match(r"[A-Za-z][\w+.-]+:/", text):
             raise _error(text, "a Path drops a slash of a URL; pass the URL as a str")
         _parse(text)
@@ -125,7 +132,8 @@ class PathTemplate:
         Parameters
         ----------
         values
-            Name to value. Only the names in the template are looked up, so that the rest may be costly to load.
+            Name to value. Only the names in the template are looked up, so that the
+            rest may be costly to load.
         task
             Name of the task, for the error message.
 
@@ -137,26 +145,40 @@ class PathTemplate:
         Raises
         ------
         TemplateError
-            A value is missing, cannot name a file or does not fit its format spec, or a name comes out too long.
+            A value is missing, cannot name a file or does not fit its format spec, or a
+            name comes out too long.
         """
-        encoded = {written: encode_text(text) for written, text in self.render_fields(values, task=task).items()}
+        encoded = {
+            written: encode_text(text)
+            for written, text in self.render_fields(values, task=task).items()
+        }
         parsed = _parse(self.template)
         first, *others = parsed.literals
         path = first + "".join(
-            encoded[field.written] + literal for field, literal in zip(parsed.places, others, strict=True)
+            encoded[field.written] + literal
+            for field, literal in zip(parsed.places, others, strict=True)
         )
-        n_written = parsed.literals[0].count("/")  # The names before the first field were looked at when it was parsed.
+        n_written = parsed.literals[0].count(
+            "/"
+        )  # The names before the first field were looked at when it was parsed.
         for position, name in enumerate(path.split("/")[n_written:], n_written):
             if problem := _problem(name):
-                # No encoded text has a slash, so the names of the path stand where those of the template do.
-                *above, blank = _FIELD_MARK.join(parsed.literals).split("/")[: position + 1]
+                # No encoded text has a slash, so the names of the path stand where
+                # those of the template do.
+                *above, blank = _FIELD_MARK.join(parsed.literals).split("/")[
+                    : position + 1
+                ]
                 start = "".join(above).count(_FIELD_MARK)
                 sources = parsed.places[start : start + blank.count(_FIELD_MARK)]
                 listed = ", ".join(f"{{{field.written}}}" for field in sources)
-                raise _error(self.template, f"{problem}; it comes from {listed}", task=task)
+                raise _error(
+                    self.template, f"{problem}; it comes from {listed}", task=task
+                )
         return path
 
-    def render_fields(self, values: Mapping[str, object], *, task: str = "") -> dict[str, str]:
+    def render_fields(
+        self, values: Mapping[str, object], *, task: str = ""
+    ) -> dict[str, str]:
         """Return the text of each field before it is encoded, by the field as written.
 
         Parameters and errors are those of `render`.
@@ -189,24 +211,31 @@ class PathTemplate:
         Returns
         -------
         dict or None
-            None where the path is not of this template. A text that was shortened comes as it stands in the path.
-            Where a path can be read in several ways (``{a}_{b}`` with ``x_y_z``), earlier fields get less.
+            None where the path is not of this template. A text that was shortened comes
+            as it stands in the path. Where a path can be read in several ways
+            (``{a}_{b}`` with ``x_y_z``), earlier fields get less.
         """
         if any(_problem(name) for name in path.split("/")):
             return None
         parsed = _parse(self.template)
         first, *others = (*parsed.literals[:-1], parsed.literals[-1] + _END_MARK)
         rest = path + _END_MARK
-        return _read(parsed.places, others, rest[len(first) :], {}) if rest.startswith(first) else None
+        return (
+            _read(parsed.places, others, rest[len(first) :], {})
+            if rest.startswith(first)
+            else None
+        )
 
 
 def encode_text(text: str) -> str:
     """Return the text as a part of a file name that no other text is encoded to.
 
-    Kept are ASCII letters and digits, ``_-.,=+@()``, blanks, and other letters and digits where the whole text is NFC;
-    all else, a dot or blank at either end, and the first letter of a Windows device name become ``%XX``, their bytes in
-    UTF-8. The empty text becomes ``%_``. What would take more than 120 bytes keeps its start, then ``%~`` and 32 digits
-    of its sha256. Texts that differ only in case stay apart only on file systems that tell case.
+    Kept are ASCII letters and digits, ``_-.,=+@()``, blanks, and other letters and
+    digits where the whole text is NFC; all else, a dot or blank at either end, and the
+    first letter of a Windows device name become ``%XX``, their bytes in UTF-8. The
+    empty text becomes ``%_``. What would take more than 120 bytes keeps its start, then
+    ``%~`` and 32 digits of its sha256. Texts that differ only in case stay apart only
+    on file systems that tell case.
 
     Examples
     --------
@@ -215,14 +244,28 @@ def encode_text(text: str) -> str:
     >>> encode_text("n" * 200)[80:]
     'nnnnnn%~1be63cc0bde6bd45dcbb205b96a7e699'
     """
-    # Some file systems take é and e + accent for one name, so only one of the two forms may stand as it is.
+    # Some file systems take é and e + accent for one name, so only one of the two forms
+    # may stand as it is.
     is_nfc = unicodedata.is_normalized("NFC", text)
-    encoded = _UNSAFE.sub(lambda found: found[0] if is_nfc and found[0].isalnum() else _percent(found[0]), text) or "%_"
+    encoded = (
+        _UNSAFE.sub(
+            lambda found: (
+                found[0] if is_nfc and found[0].isalnum() else _percent(found[0])
+            ),
+            text,
+        )
+        or "%_"
+    )
     if _WINDOWS_DEVICE.match(text):
         encoded = _percent(encoded[0]) + encoded[1:]
     as_bytes = encoded.encode()
     if len(as_bytes) > _MAX_FIELD_BYTES:
-        mark = "%~" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+        mark = (
+            "%~"
+            + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[
+                :_HASH_DIGITS
+            ]
+        )
         start = as_bytes[: _MAX_FIELD_BYTES - len(mark)].decode(errors="ignore")
         encoded = re.sub(r"%.?\Z", "", start) + mark
     return encoded
@@ -248,10 +291,14 @@ def decode_text(encoded: str) -> str | None:
 
 
 def _percent(character: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+    return "".join(
+        f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass")
+    )
 
 
-def _error(template: str, problem: str, *, field: Field | None = None, task: str = "") -> TemplateError:
+def _error(
+    template: str, problem: str, *, field: Field | None = None, task: str = ""
+) -> TemplateError:
     where = f"path template {template!r}"
     if field is not None:
         where += f", field {{{field.written}}}"
@@ -289,20 +336,27 @@ def _parse(template: str) -> _Parsed:
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:
-        raise _error(template, f"{error}; a brace that belongs to the path is written twice") from error
+        raise _error(
+            template, f"{error}; a brace that belongs to the path is written twice"
+        ) from error
 
     places: list[Field] = []
     blank = ""
     for literal, name, spec, conversion in pieces:
-        # Else a value could be the protocol, the drive, or one more link in a chain of fsspec URLs.
+        # Else a value could be the protocol, the drive, or one more link in a chain of
+        # fsspec URLs.
         if places and ("::" in literal or ":/" in literal):
-            raise _error(template, "'::' and ':/' stand before the first field, as in s3://bucket/{id}")
+            raise _error(
+                template,
+                "'::' and ':/' stand before the first field, as in s3://bucket/{id}",
+            )
         blank += literal
         if name is not None:
             places.append(_parse_field(template, name, conversion or "", spec or ""))
             blank += _FIELD_MARK
 
-    # No value can make a name empty, "." or "..": an encoded text is never empty and never made of dots only.
+    # No value can make a name empty, "." or "..": an encoded text is never empty and
+    # never made of dots only.
     above, _, below = blank.partition(_FIELD_MARK)
     if ".." in below.split("/")[1:]:
         raise _error(template, "'..' stands before the first field only")
@@ -312,7 +366,12 @@ def _parse(template: str) -> _Parsed:
     root, slash, _ = above.rpartition("/")
     if not root or root[-1] in "/:":  # "/", "s3://" and "C:/" need their last slash
         root += slash
-    return _Parsed(tuple(places), tuple(dict.fromkeys(places)), tuple(blank.split(_FIELD_MARK)), root)
+    return _Parsed(
+        tuple(places),
+        tuple(dict.fromkeys(places)),
+        tuple(blank.split(_FIELD_MARK)),
+        root,
+    )
 
 
 def _parse_field(template: str, name: str, conversion: str, spec: str) -> Field:
@@ -325,19 +384,32 @@ def _parse_field(template: str, name: str, conversion: str, spec: str) -> Field:
         )
     found = _FIELD.fullmatch(name)
     if found is None or found["name"].isdecimal():
-        raise fail(f"{{{written}}} is not a field: fields have names, as in {{id}} or {{params[lr]}}")
+        raise fail(
+            f"{{{written}}} is not a field: fields have names, as in {{id}} or {{params[lr]}}"
+        )
     if conversion not in ("", "s", "r", "a"):
         raise fail(f"{{{written}}} has an unknown conversion; there are !s, !r and !a")
     if "{" in spec or "}" in spec:
         raise fail(f"{{{written}}} has a field within its format spec")
     # A width such as 9999999999 would fill the memory.
     if len(spec) > _MAX_SPEC_CHARACTERS or re.search(r"\d{4}", spec):
-        raise fail(f"the format spec of {{{written}}} has over {_MAX_SPEC_CHARACTERS} characters or 3 digits in a row")
-    return Field(found["name"], tuple(re.findall(r"\[([^\]]+)\]", found["keys"])), conversion, spec, written)
+        raise fail(
+            f"the format spec of {{{written}}} has over {_MAX_SPEC_CHARACTERS} characters or 3 digits in a row"
+        )
+    return Field(
+        found["name"],
+        tuple(re.findall(r"\[([^\]]+)\]", found["keys"])),
+        conversion,
+        spec,
+        written,
+    )
 
 
 def _read(
-    places: Sequence[Field], literals: Sequence[str], path: str, texts: Mapping[str, str]
+    places: Sequence[Field],
+    literals: Sequence[str],
+    path: str,
+    texts: Mapping[str, str],
 ) -> dict[str, str] | None:
     """Return `texts` with those of these places, each followed by its literal in the path; None where none fit."""
     if not places:
@@ -348,7 +420,12 @@ def _read(
             continue
         text = decode_text(path[:size])
         if text is not None and texts.get(written, text) == text:
-            read = _read(places[1:], literals[1:], path[size + len(literal) :], {**texts, written: text})
+            read = _read(
+                places[1:],
+                literals[1:],
+                path[size + len(literal) :],
+                {**texts, written: text},
+            )
             if read is not None:
                 return read
     return None
@@ -365,7 +442,8 @@ def _item(container: object, key: str, fail: Callable[[str], TemplateError]) -> 
     """Return what the container holds at a key of a field."""
     position = int(key) if key.isdecimal() else None
     if isinstance(container, Mapping):
-        # Not try and except: looking up what is not there would add it to a defaultdict.
+        # Not try and except: looking up what is not there would add it to a
+        # defaultdict.
         if key in container:
             return container[key]
         if position is not None and position in container:
@@ -374,8 +452,12 @@ def _item(container: object, key: str, fail: Callable[[str], TemplateError]) -> 
     if isinstance(container, (list, tuple)):
         if position is not None and position < len(container):
             return container[position]
-        raise fail(f"there is no position {key!r} in a {type(container).__name__} of {len(container)}")
-    raise fail(f"[{key}] looks into mappings, lists and tuples, not into a {type(container).__name__}")
+        raise fail(
+            f"there is no position {key!r} in a {type(container).__name__} of {len(container)}"
+        )
+    raise fail(
+        f"[{key}] looks into mappings, lists and tuples, not into a {type(container).__name__}"
+    )
 
 
 def _text(value: object, field: Field, fail: Callable[[str], TemplateError]) -> str:
@@ -385,7 +467,9 @@ def _text(value: object, field: Field, fail: Callable[[str], TemplateError]) -> 
         if plain is not None:
             if not field.spec or field.conversion:
                 plain = {"r": repr, "a": ascii}.get(field.conversion, _canonical)(plain)
-            if _is_instance(plain, "pandas", "Period"):  # before pandas 3.1, `format` leaves the spec out
+            if _is_instance(
+                plain, "pandas", "Period"
+            ):  # before pandas 3.1, `format` leaves the spec out
                 return str(plain.strftime(field.spec))  # type: ignore[attr-defined]
             return format(plain, field.spec)
     except Exception as error:  # the __format__ of any type
@@ -397,7 +481,9 @@ def _text(value: object, field: Field, fail: Callable[[str], TemplateError]) -> 
 def _plain(value: object) -> object:
     """Return the value to format in place of this one; None where it names nothing."""
     if isinstance(value, Enum):
-        return _plain(value.value if isinstance(value, (str, int, float)) else value.name)
+        return _plain(
+            value.value if isinstance(value, (str, int, float)) else value.name
+        )
     if _is_instance(value, "numpy", "generic"):
         return _plain_numpy(value)
     if isinstance(value, PurePath):
@@ -435,8 +521,8 @@ def _is_instance(value: object, module: str, name: str) -> bool:
 def _canonical(plain: object) -> str:
     """Return the text of a value without a format spec.
 
-    Not `str`, for dates: pendulum's differs between versions. Durations are written as `pandas.Timedelta.isoformat`
-    does, whatever their class.
+    Not `str`, for dates: pendulum's differs between versions. Durations are written as
+    `pandas.Timedelta.isoformat` does, whatever their class.
     """
     if isinstance(plain, timedelta):
         nanoseconds = getattr(plain, "nanoseconds", 0)

@@ -11,7 +11,7 @@ from prefect.core import Parameter, Task
 from prefect.engine.state import Mapped, State, TriggerFailed
 from tabulate import tabulate
 
-from prefect_ds.reference import CheckpointReference, size
+from prefect_ds.checkpoints.reference import CheckpointReference, size
 from prefect_ds.result import raw_value
 
 COMPUTE_S = "prefect_ds_compute_s"
@@ -29,7 +29,9 @@ def outcome_of(state: State) -> Outcome:
     if state.is_skipped() or not state.is_successful():
         return "other"
     raw = raw_value(state)
-    is_loaded = raw.is_loaded if isinstance(raw, CheckpointReference) else state.is_cached()
+    is_loaded = (
+        raw.is_loaded if isinstance(raw, CheckpointReference) else state.is_cached()
+    )
     return "loaded" if is_loaded and COMPUTE_S not in state.context else "ran"
 
 
@@ -59,8 +61,16 @@ class TaskReport:
     @classmethod
     def of(cls, task: Task, state: State) -> TaskReport:
         """Return the report of one task from its final state."""
-        states = [child for child in state.map_states if child is not None] if isinstance(state, Mapped) else [state]
-        references = [raw for raw in map(raw_value, states) if isinstance(raw, CheckpointReference)]
+        states = (
+            [child for child in state.map_states if child is not None]
+            if isinstance(state, Mapped)
+            else [state]
+        )
+        references = [
+            raw
+            for raw in map(raw_value, states)
+            if isinstance(raw, CheckpointReference)
+        ]
         outcomes = Counter(map(outcome_of, states))
         return cls(
             task=task.name,
@@ -70,9 +80,17 @@ class TaskReport:
             n_other=outcomes["other"],
             size_bytes=sum(each.size_bytes for each in references),
             compute_s=sum(each.context.get(COMPUTE_S, 0.0) for each in states),
-            write_s=sum(each.write_s or 0.0 for each in references if not each.is_loaded),
-            saved_s=sum((each.compute_s or 0.0) + (each.write_s or 0.0) for each in references if each.is_loaded),
-            error=next((str(each.message) for each in states if _has_failed_itself(each)), ""),
+            write_s=sum(
+                each.write_s or 0.0 for each in references if not each.is_loaded
+            ),
+            saved_s=sum(
+                (each.compute_s or 0.0) + (each.write_s or 0.0)
+                for each in references
+                if each.is_loaded
+            ),
+            error=next(
+                (str(each.message) for each in states if _has_failed_itself(each)), ""
+            ),
         )
 
 
@@ -83,7 +101,9 @@ class RunReport:
     tasks: tuple[TaskReport, ...]
 
     @classmethod
-    def of(cls, states: Mapping[Task, State], order: Iterable[Task] | None = None) -> RunReport:
+    def of(
+        cls, states: Mapping[Task, State], order: Iterable[Task] | None = None
+    ) -> RunReport:
         """Return the report of a run.
 
         Parameters
@@ -91,7 +111,8 @@ class RunReport:
         states
             Each task's final state: ``flow.run(...).result``.
         order
-            The tasks in the order wanted; ``None``: as ``states`` has them. ``flow.slugs`` has them as they were made.
+            The tasks in the order wanted; ``None``: as ``states`` has them.
+            ``flow.slugs`` has them as they were made.
 
         Raises
         ------
@@ -101,8 +122,13 @@ class RunReport:
         if not isinstance(states, Mapping):
             raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
         tasks = [task for task in order or states if task in states]
-        # Parameters, and the constants and lists that Prefect puts between tasks, are none of the user's steps.
-        steps = [task for task in tasks if not isinstance(task, Parameter) and not task.auto_generated]
+        # Parameters, and the constants and lists that Prefect puts between tasks, are
+        # none of the user's steps.
+        steps = [
+            task
+            for task in tasks
+            if not isinstance(task, Parameter) and not task.auto_generated
+        ]
         return cls(tuple(TaskReport.of(task, states[task]) for task in steps))
 
     def __getitem__(self, task: str) -> TaskReport:
@@ -127,9 +153,30 @@ class RunReport:
             )
             for each in self.tasks
         ]
-        headers = ("task", "loaded", "ran", "failed", "other", "checkpoints", "compute s", "write s", "saved s")
-        table = tabulate(rows, headers, disable_numparse=True, colalign=("left", *["right"] * 8))
-        return "\n".join([table, *(f"{each.task} failed: {each.error}" for each in self.tasks if each.error)])
+        headers = (
+            "task",
+            "loaded",
+            "ran",
+            "failed",
+            "other",
+            "checkpoints",
+            "compute s",
+            "write s",
+            "saved s",
+        )
+        table = tabulate(
+            rows, headers, disable_numparse=True, colalign=("left", *["right"] * 8)
+        )
+        return "\n".join(
+            [
+                table,
+                *(
+                    f"{each.task} failed: {each.error}"
+                    for each in self.tasks
+                    if each.error
+                ),
+            ]
+        )
 
 
 def _has_failed_itself(state: State) -> bool:

@@ -12,7 +12,11 @@ from prefect.engine.serializers import PickleSerializer
 from prefect.engine.state import Mapped, State
 from prefect.utilities.logging import get_logger
 
-from prefect_ds.reference import CheckpointReference, has_references, replace_references
+from prefect_ds.checkpoints.reference import (
+    CheckpointReference,
+    has_references,
+    replace_references,
+)
 
 Load: TypeAlias = Callable[[CheckpointReference], Any]
 """Gives the data that a reference stands for."""
@@ -21,7 +25,8 @@ Load: TypeAlias = Callable[[CheckpointReference], Any]
 class _LeanResult(Result):
     """A result that has on its class what is the same for all of them: tasks make several, which adds up.
 
-    Prefect's own constructor looks up a logger each time, and some tasks take less long than that.
+    Prefect's own constructor looks up a logger each time, and some tasks take less long
+    than that.
     """
 
     serializer = PickleSerializer()
@@ -40,7 +45,8 @@ class PlainResult(_LeanResult):
 class LazyResult(_LeanResult):
     """A result that is, or has in it, references to checkpoints; ``value`` loads them.
 
-    Prefect 1.x looks at ``value`` wherever it needs the data, so this is where reading waits until then.
+    Prefect 1.x looks at ``value`` wherever it needs the data, so this is where reading
+    waits until then.
 
     Parameters
     ----------
@@ -49,13 +55,19 @@ class LazyResult(_LeanResult):
     location
         Path of the checkpoint, where the value is one.
     keep
-        Whether to hold on to what was loaded: a task may look twice, a caller may walk over more than fits in memory.
+        Whether to hold on to what was loaded: a task may look twice, a caller may walk
+        over more than fits in memory.
     load
         How a reference is loaded.
     """
 
     def __init__(
-        self, raw: Any, location: str | None = None, *, keep: bool = True, load: Load = CheckpointReference.load
+        self,
+        raw: Any,
+        location: str | None = None,
+        *,
+        keep: bool = True,
+        load: Load = CheckpointReference.load,
     ) -> None:
         self.raw = raw
         self.location = location
@@ -114,7 +126,11 @@ class LazySequence(Sequence[Any]):
         return (self[index] for index in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        return self.raws == other.raws if isinstance(other, LazySequence) else NotImplemented
+        return (
+            self.raws == other.raws
+            if isinstance(other, LazySequence)
+            else NotImplemented
+        )
 
     __hash__ = None  # type: ignore[assignment] # as of a list
 
@@ -154,7 +170,11 @@ def purged(state: State) -> State:
 
     What a task has ``cache_for`` stays too: Prefect gives it to later runs.
     """
-    if not state.is_successful() or state.is_cached() or isinstance(raw_value(state), CheckpointReference):
+    if (
+        not state.is_successful()
+        or state.is_cached()
+        or isinstance(raw_value(state), CheckpointReference)
+    ):
         return state
     return _with(state, PurgedResult())
 
@@ -162,23 +182,37 @@ def purged(state: State) -> State:
 def raw_value(state: State) -> Any:
     """Return a state's value with its references, as nothing was loaded; ``None`` where there is none."""
     result = state._result
-    return result.raw if isinstance(result, LazyResult) else getattr(result, "value", None)
+    return (
+        result.raw if isinstance(result, LazyResult) else getattr(result, "value", None)
+    )
 
 
-def lazy(state: State, *, keep: bool = True, load: Load = CheckpointReference.load) -> State:
+def lazy(
+    state: State, *, keep: bool = True, load: Load = CheckpointReference.load
+) -> State:
     """Return the state with its references loaded when they are looked at.
 
-    The state itself stays as it is: Dask gives the same one to several tasks of a worker.
+    The state itself stays as it is: Dask gives the same one to several tasks of a
+    worker.
     """
     if isinstance(state, Mapped) and state.map_states:
-        children = [child if child is None else lazy(child, keep=keep, load=load) for child in state.map_states]
+        children = [
+            child if child is None else lazy(child, keep=keep, load=load)
+            for child in state.map_states
+        ]
         raws = [None if child is None else raw_value(child) for child in children]
-        if not any(child is not None and isinstance(child._result, LazyResult) for child in children):
+        if not any(
+            child is not None and isinstance(child._result, LazyResult)
+            for child in children
+        ):
             return state
         result = LazyResult(raws, load=load) if keep else LazySequenceResult(raws)
         return _with(state, result, map_states=children)
-    # What a user's task returned is not searched: it has no references, and may be large.
-    if not isinstance(state._result, _LeanResult) or not has_references(raw := raw_value(state)):
+    # What a user's task returned is not searched: it has no references, and may be
+    # large.
+    if not isinstance(state._result, _LeanResult) or not has_references(
+        raw := raw_value(state)
+    ):
         return state
     return _with(state, LazyResult(raw, state._result.location, keep=keep, load=load))
 
@@ -186,10 +220,17 @@ def lazy(state: State, *, keep: bool = True, load: Load = CheckpointReference.lo
 def by_reference(state: State) -> State:
     """Return the state with its checkpointed values as references, for its way to other tasks and to the client."""
     if isinstance(state, Mapped) and state.map_states:
-        children = [child if child is None else by_reference(child) for child in state.map_states]
+        children = [
+            child if child is None else by_reference(child)
+            for child in state.map_states
+        ]
         raws = [None if child is None else raw_value(child) for child in children]
         return _with(
-            state, PlainResult(raws) if isinstance(state._result, LazyResult) else state._result, map_states=children
+            state,
+            PlainResult(raws)
+            if isinstance(state._result, LazyResult)
+            else state._result,
+            map_states=children,
         )
     if not isinstance(state._result, LazyResult):
         return state

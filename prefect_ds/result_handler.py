@@ -24,14 +24,25 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
 
-from prefect_ds import cache
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, TemplateError
-from prefect_ds.files import Staged, StorageOptions, open_files
-from prefect_ds.identity import digest
-from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.identity import digest
+from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    TemplateError,
+)
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.reference import CheckpointReference
-from prefect_ds.store import Check, CheckpointStore, Found
+from prefect_ds.storage.files import Staged, StorageOptions, open_files
+from prefect_ds.storage.manifest import (
+    Identity,
+    JSONObject,
+    Manifest,
+    Match,
+    Owner,
+    Part,
+)
+from prefect_ds.storage.store import Check, CheckpointStore, Found
 
 logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
@@ -39,22 +50,34 @@ Durability = Literal["process", "power"]
 """What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
 
 _RETRY_DELAYS_S = (0.1, 0.5, 2.0)
-# Trying again does not help against these; against what else a disk or a network says, it may.
+# Trying again does not help against these; against what else a disk or a network says,
+# it may.
 _LASTING = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.ENAMETOOLONG, errno.ENOTDIR),
 }
 
 _ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, then run again"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write in that folder, then run again"),
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "free some space there, then run again"
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "let this user read and write in that folder, then run again",
+    ),
     errno.EFBIG: "raise the limit of a file's size (ulimit -f), then run again",
     errno.EROFS: "mount it for writing, or give the handler another folder, then run again",
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n), then run again"),
-    **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or its mount, then run again"),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        "raise the limit of open files (ulimit -n), then run again",
+    ),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE), "look at the disk or its mount, then run again"
+    ),
 }
 
-# Prefect asks `exists` with a template and its values, then `read` with what `str.format` makes of them, on one thread.
+# Prefect asks `exists` with a template and its values, then `read` with what
+# `str.format` makes of them, on one thread.
 _found = threading.local()
 
 P = ParamSpec("P")
@@ -90,23 +113,27 @@ class ResultHandler(Result, abc.ABC):
     Parameters
     ----------
     path
-        Template of the path, see :class:`prefect_ds.PathTemplate`: a path, relative to the folder in which the handler
-        is made, or a URL that fsspec knows. ``None``: the task's ``target``.
+        Template of the path, see :class:`prefect_ds.PathTemplate`: a path, relative to
+        the folder in which the handler is made, or a URL that fsspec knows. ``None``:
+        the task's ``target``.
     read_kwargs, write_kwargs
         Given to the reader and the writer; they win over what the handler would choose.
     storage_options
         Given to fsspec's file system: credentials, endpoints.
     match
-        What makes a checkpoint count: ``"inputs"``, that the task's inputs and the handler's options are those it was
-        written for; ``"code"``, the task's code as well; ``"path"``, that it is there. A file that a person put at the
-        path counts always.
+        What makes a checkpoint count: ``"inputs"``, that the task's inputs and the
+        handler's options are those it was written for; ``"code"``, the task's code as
+        well; ``"path"``, that it is there. A file that a person put at the path counts
+        always.
     durability
-        ``"process"``: a finished checkpoint outlives any process, a power cut may cost it (never the one before it, nor
-        the truth); ``"power"``: it outlives a power cut, for some 20 ms of waiting for the disk.
+        ``"process"``: a finished checkpoint outlives any process, a power cut may cost
+        it (never the one before it, nor the truth); ``"power"``: it outlives a power
+        cut, for some 20 ms of waiting for the disk.
     check
-        What is looked at before a checkpoint counts: ``"size"``, that all files are there, as large as they were
-        written (what is read is hashed then); ``"checksum"``, every byte, so that damage which size and time of change
-        do not show is found, and mended by running the task, before anything reads it.
+        What is looked at before a checkpoint counts: ``"size"``, that all files are
+        there, as large as they were written (what is read is hashed then);
+        ``"checksum"``, every byte, so that damage which size and time of change do not
+        show is found, and mended by running the task, before anything reads it.
     """
 
     file_type: str
@@ -129,17 +156,22 @@ class ResultHandler(Result, abc.ABC):
             ("check", check, get_args(Check)),
         ):
             if choice not in choices:
-                raise ValueError(f"{name}={choice!r}: it is one of {', '.join(map(repr, choices))}")
+                raise ValueError(
+                    f"{name}={choice!r}: it is one of {', '.join(map(repr, choices))}"
+                )
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = match
         self.durability: Durability = durability
         self.check: Check = check
-        # Workers may stand in other folders: what a relative path means is settled here.
+        # Workers may stand in other folders: what a relative path means is settled
+        # here.
         self.base_folder = os.getcwd()
         if path is not None:
-            PathTemplate(path)  # A malformed template is an error here, not in the middle of a run.
+            PathTemplate(
+                path
+            )  # A malformed template is an error here, not in the middle of a run.
         super().__init__(location=None if path is None else os.fspath(path))
 
     def __repr__(self) -> str:
@@ -148,7 +180,11 @@ class ResultHandler(Result, abc.ABC):
     @property
     def template(self) -> PathTemplate | None:
         """The template of the path; ``None`` where a function of the user's makes the path."""
-        return None if self.location is None else _template(self.base_folder, self.location)
+        return (
+            None
+            if self.location is None
+            else _template(self.base_folder, self.location)
+        )
 
     @property
     def store(self) -> CheckpointStore:
@@ -158,7 +194,12 @@ class ResultHandler(Result, abc.ABC):
     @property
     def options(self) -> tuple[object, ...]:
         """What shapes the file, for the identity of a checkpoint."""
-        return (type(self).__name__, self.file_type, self.read_kwargs, self.write_kwargs)
+        return (
+            type(self).__name__,
+            self.file_type,
+            self.read_kwargs,
+            self.write_kwargs,
+        )
 
     def render(self, values: Mapping[str, Any], *, task: str = "") -> str:
         """Return the path for these task inputs, parameters and context.
@@ -198,9 +239,15 @@ class ResultHandler(Result, abc.ABC):
             draft = self._describe_foreign(path)
         except Exception as error:
             has_number = getattr(error, "errno", None) is not None
-            if has_number or isinstance(error, MemoryError) or (isinstance(error, OSError) and _may_pass(error)):
+            if (
+                has_number
+                or isinstance(error, MemoryError)
+                or (isinstance(error, OSError) and _may_pass(error))
+            ):
                 raise  # The machine's word, not a parser's: nothing is known of the file.
-            reason = f"it has no manifest and cannot be read as {self.file_type} ({error})"
+            reason = (
+                f"it has no manifest and cannot be read as {self.file_type} ({error})"
+            )
             return Found("damaged", reason=reason, stamp=found.stamp)
         described = self._manifest(path, draft, Owner(), None, {}, None, None)
         try:
@@ -214,7 +261,15 @@ class ResultHandler(Result, abc.ABC):
 
     def set_aside(self, path: str, found: Found, *, then: str) -> None:
         """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
-        _insist("replace", path, self.store.set_aside, path, found.reason, found.stamp, then=then)
+        _insist(
+            "replace",
+            path,
+            self.store.set_aside,
+            path,
+            found.reason,
+            found.stamp,
+            then=then,
+        )
 
     def keep(
         self,
@@ -235,7 +290,8 @@ class ResultHandler(Result, abc.ABC):
         path
             The rendered path.
         owner, identity, fields, compute_s
-            For the manifest: who writes, what it is a result of, the template's fields, and seconds of computing.
+            For the manifest: who writes, what it is a result of, the template's fields,
+            and seconds of computing.
 
         Raises
         ------
@@ -247,7 +303,15 @@ class ResultHandler(Result, abc.ABC):
             Another task of the run wrote this path for other inputs.
         """
         return _insist(
-            "write", path, self._keep_once, value, path, owner or Owner(), identity, dict(fields or {}), compute_s
+            "write",
+            path,
+            self._keep_once,
+            value,
+            path,
+            owner or Owner(),
+            identity,
+            dict(fields or {}),
+            compute_s,
         )
 
     def _keep_once(
@@ -262,26 +326,49 @@ class ResultHandler(Result, abc.ABC):
         started = time.perf_counter()
         with self._stage(value, path, owner, identity) as draft:
             write_s = time.perf_counter() - started
-            ours = self._manifest(path, draft, owner, identity, fields, compute_s, write_s)
+            ours = self._manifest(
+                path, draft, owner, identity, fields, compute_s, write_s
+            )
             assert draft.staged is not None
-            manifest = self.store.commit(path, draft.staged, ours, durable=self.durability == "power")
-        reference = self.refer(path, manifest, owner=owner, identity=identity, is_loaded=False)
+            manifest = self.store.commit(
+                path, draft.staged, ours, durable=self.durability == "power"
+            )
+        reference = self.refer(
+            path, manifest, owner=owner, identity=identity, is_loaded=False
+        )
         if manifest.attempt != ours.attempt:
-            # A task that is not deterministic may have given two results: the one that is kept is the one handed on.
+            # A task that is not deterministic may have given two results: the one that
+            # is kept is the one handed on.
             try:
                 there = reference.load()
-            except (CheckpointNotFoundError, DamagedCheckpointError):  # Gone by now: ours takes its place.
+            except (
+                CheckpointNotFoundError,
+                DamagedCheckpointError,
+            ):  # Gone by now: ours takes its place.
                 return self._keep_once(value, path, owner, identity, fields, compute_s)
-            return Kept(reference, there, "another run was first with the same inputs; its result stands")
+            return Kept(
+                reference,
+                there,
+                "another run was first with the same inputs; its result stands",
+            )
         self._remember(self._content(manifest), draft.value)
         return Kept(reference, draft.value, draft.note)
 
     def refer(
-        self, path: str, manifest: Manifest, *, owner: Owner, identity: Identity | None, is_loaded: bool
+        self,
+        path: str,
+        manifest: Manifest,
+        *,
+        owner: Owner,
+        identity: Identity | None,
+        is_loaded: bool,
     ) -> CheckpointReference:
         """Return the reference to a committed checkpoint."""
         # Inputs without a digest cannot be shown to be equal to another's.
-        asked = (identity and tuple(identity), tuple(owner) if identity is None or identity.unstable_inputs else None)
+        asked = (
+            identity and tuple(identity),
+            tuple(owner) if identity is None or identity.unstable_inputs else None,
+        )
         return CheckpointReference(
             handler=self,
             path=path,
@@ -320,7 +407,9 @@ class ResultHandler(Result, abc.ABC):
                 return kept
         found = self.look_up(path)
         if found.manifest is None:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}; run the task again")
+            raise CheckpointNotFoundError(
+                f"no checkpoint at {path!r}: {found.reason}; run the task again"
+            )
         manifest = found.manifest
         if content is not None and self._content(manifest) != content:
             raise CheckpointNotFoundError(
@@ -373,16 +462,22 @@ class ResultHandler(Result, abc.ABC):
         """
         path = self._absolute(path)
         if self.store.files.status(path) is None:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: there is nothing to adopt")
+            raise CheckpointNotFoundError(
+                f"no checkpoint at {path!r}: there is nothing to adopt"
+            )
         draft = self._describe_foreign(path)
-        return self.store.adopt(path, self._manifest(path, draft, Owner(), None, {}, None, None))
+        return self.store.adopt(
+            path, self._manifest(path, draft, Owner(), None, {}, None, None)
+        )
 
     # What follows is how Prefect 1.x calls a Result.
 
     def format(self, **kwargs: Any) -> ResultHandler:
         """Prefect's ``Result.format``: a copy whose location is the path for these values."""
         formatted = copy.copy(self)
-        formatted.location = self.render(kwargs, task=str(kwargs.get("task_full_name") or ""))
+        formatted.location = self.render(
+            kwargs, task=str(kwargs.get("task_full_name") or "")
+        )
         return formatted
 
     def exists(self, location: str, **kwargs: Any) -> bool:
@@ -404,7 +499,8 @@ class ResultHandler(Result, abc.ABC):
     def write(self, value_: Any, **kwargs: Any) -> ResultHandler:
         """Prefect's ``Result.write``: commit a value, and return a copy with it and its path.
 
-        Prefect mixes inputs and context here, so the checkpoint is kept without the identity of its inputs.
+        Prefect mixes inputs and context here, so the checkpoint is kept without the
+        identity of its inputs.
         """
         written = self.format(**kwargs)
         assert written.location is not None
@@ -438,7 +534,9 @@ class ResultHandler(Result, abc.ABC):
         """Return a digest of what a reader gets through this handler: of data and of options that shape them."""
         if not self.read_kwargs and not self.write_kwargs:
             return manifest.content
-        return hashlib.sha256(f"{manifest.content} {digest(self.options)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{manifest.content} {digest(self.options)}".encode()
+        ).hexdigest()
 
     def _remember(self, content: str, value: Any) -> None:
         """Spare the next task of this process the read, if the value is data in memory."""
@@ -460,7 +558,9 @@ class ResultHandler(Result, abc.ABC):
             file_type=self.file_type,
             parts=draft.parts,
             n_columns=draft.n_columns,
-            written_at=datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="seconds"),
+            written_at=datetime.datetime.now(datetime.UTC).isoformat(
+                sep=" ", timespec="seconds"
+            ),
             schema=draft.schema,
             template=self.location or "",
             fields=fields,
@@ -484,14 +584,19 @@ def _absolute(base_folder: str, path: str) -> str:
     protocol, bare = split_protocol(path)
     if protocol not in (None, "file", "local"):
         return path
-    return os.path.normpath(os.path.join(base_folder, os.path.expanduser(bare))).replace(os.sep, "/")
+    return os.path.normpath(
+        os.path.join(base_folder, os.path.expanduser(bare))
+    ).replace(os.sep, "/")
 
 
-def _insist(doing: str, path: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _insist(
+    doing: str, path: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Return what the action returns, trying again where the file system falters: Prefect's retries come too late.
 
-    They would compute the task again; and an error in a state handler is not retried by Prefect at all. What the system
-    says at last names the checkpoint and what helps: a failed state shows ``repr(error)``, no path.
+    They would compute the task again; and an error in a state handler is not retried by
+    Prefect at all. What the system says at last names the checkpoint and what helps: a
+    failed state shows ``repr(error)``, no path.
     """
     delays_s = iter(_RETRY_DELAYS_S)
     while True:
@@ -505,7 +610,10 @@ def _insist(doing: str, path: str, action: Callable[P, T], *args: P.args, **kwar
                 raise
             else:
                 advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
-                raise OSError(error.errno, f"cannot {doing} the checkpoint {path!r}: {error}{advice}") from error
+                raise OSError(
+                    error.errno,
+                    f"cannot {doing} the checkpoint {path!r}: {error}{advice}",
+                ) from error
 
 
 def _may_pass(error: OSError) -> bool:

@@ -24,16 +24,16 @@ from prefect.tasks.core.operators import GetItem
 from prefect.utilities.collections import merge_dicts
 from prefect.utilities.executors import tail_recursive
 
-from prefect_ds import cache
 from prefect_ds.checkpoint_handler import checkpoint_handler
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.identity import identify_run, identify_task
+from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.errors import TemplateError
-from prefect_ds.identity import identify_run, identify_task
-from prefect_ds.manifest import Identity, Owner
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.reference import CheckpointReference, count, size
 from prefect_ds.report import COMPUTE_S
 from prefect_ds.result import LazyResult, PlainResult, by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.manifest import Identity, Owner
 
 BY_REFERENCE = "prefect_ds_by_reference"
 """Set in Prefect's context by :class:`prefect_ds.DSFlowRunner`: checkpointed results travel as references."""
@@ -44,7 +44,8 @@ CONFIG = "prefect_ds_config"
 IDENTITY = "prefect_ds_identity"
 """In the context of a task: what the identities of its runs have in common, see :func:`of_all_runs`."""
 
-# Prefect's steps without the call of the state handlers: a step of ours that calls them calls the handlers itself.
+# Prefect's steps without the call of the state handlers: a step of ours that calls them
+# calls the handlers itself.
 _run = inspect.unwrap(TaskRunner.run)
 _check_task_ready_to_map = inspect.unwrap(TaskRunner.check_task_ready_to_map)
 _get_task_run_state = inspect.unwrap(TaskRunner.get_task_run_state)
@@ -57,8 +58,10 @@ class DSTaskRunner(TaskRunner):
     Parameters
     ----------
     task, state_handlers, flow_result
-        As for Prefect's ``TaskRunner``. :func:`~prefect_ds.checkpoint_handler.checkpoint_handler` always takes part,
-        before all others, so that they see a loaded checkpoint as one change, from Pending to Success.
+        As for Prefect's ``TaskRunner``.
+        :func:`~prefect_ds.checkpoint_handler.checkpoint_handler` always takes part,
+        before all others, so that they see a loaded checkpoint as one change, from
+        Pending to Success.
     """
 
     def __init__(
@@ -67,8 +70,13 @@ class DSTaskRunner(TaskRunner):
         state_handlers: Iterable[Callable[..., State | None]] | None = None,
         flow_result: Result | None = None,
     ) -> None:
-        others = [handler for handler in state_handlers or () if handler is not checkpoint_handler]
-        # Not by Prefect's own constructor: it copies all of the context, the flow's parameters with it, for each task.
+        others = [
+            handler
+            for handler in state_handlers or ()
+            if handler is not checkpoint_handler
+        ]
+        # Not by Prefect's own constructor: it copies all of the context, the flow's
+        # parameters with it, for each task.
         Runner.__init__(self, state_handlers=others)
         self.task = task
         self.flow_result = flow_result
@@ -94,7 +102,11 @@ class DSTaskRunner(TaskRunner):
     def handler(self) -> ResultHandler | None:
         """The handler that keeps the task's result; ``None`` where Prefect does, or nobody."""
         result = self.result
-        if not isinstance(result, ResultHandler) or self.task.checkpoint is False or _is_prefects(self.task):
+        if (
+            not isinstance(result, ResultHandler)
+            or self.task.checkpoint is False
+            or _is_prefects(self.task)
+        ):
             return None
         return result
 
@@ -108,14 +120,16 @@ class DSTaskRunner(TaskRunner):
     ) -> State:
         """Prefect's ``TaskRunner.run``; under our flow runner a checkpointed result leaves as a reference."""
         context = dict(context or prefect.context.to_dict())
-        # Prefect merges the config into its context three times a task, which is most of what a small task costs. Under
-        # our flow runner it comes pickled, and is merged once a process; under Prefect's, `run_task` has merged it.
+        # Prefect merges the config into its context three times a task, which is most
+        # of what a small task costs. Under our flow runner it comes pickled, and is
+        # merged once a process; under Prefect's, `run_task` has merged it.
         context.pop("config", None)
         if CONFIG in context:
             prefect.context.update(config=_merged_config(context.pop(CONFIG)))
         config = prefect.context.config
         context.setdefault("checkpointing", config.flows.checkpointing)
-        # They are this run's, not that of a flow which the task itself runs. A loop comes by here once a turn.
+        # They are this run's, not that of a flow which the task itself runs. A loop
+        # comes by here once a turn.
         self._by_reference = self._by_reference or bool(context.get(BY_REFERENCE))
         self._task_identity = self._task_identity or context.get(IDENTITY)
         context.update({BY_REFERENCE: False, IDENTITY: None})
@@ -142,12 +156,18 @@ class DSTaskRunner(TaskRunner):
         new_state = checkpoint_handler(self, old_state, new_state) or new_state
         return super().call_runner_target_handlers(old_state, new_state)
 
-    def load_results(self, state: State, upstream_states: dict[Edge, State]) -> tuple[State, dict[Edge, State]]:
+    def load_results(
+        self, state: State, upstream_states: dict[Edge, State]
+    ) -> tuple[State, dict[Edge, State]]:
         """Prefect's step before inputs are taken from upstream states, which load when looked at from here on."""
-        return state, {edge: lazy(upstream, load=self._load) for edge, upstream in upstream_states.items()}
+        return state, {
+            edge: lazy(upstream, load=self._load)
+            for edge, upstream in upstream_states.items()
+        }
 
     def _load(self, reference: CheckpointReference) -> Any:
-        # Once a task: it may take a checkpoint twice, its trigger may look at it, a loop comes by each turn.
+        # Once a task: it may take a checkpoint twice, its trigger may look at it, a
+        # loop comes by each turn.
         if reference not in self._loaded:
             self._loaded[reference] = reference.load()
         return self._loaded[reference]
@@ -161,15 +181,22 @@ class DSTaskRunner(TaskRunner):
             super().set_task_run_name(task_inputs)
 
     @call_state_handlers
-    def check_task_ready_to_map(self, state: State, upstream_states: dict[Edge, State]) -> State:
+    def check_task_ready_to_map(
+        self, state: State, upstream_states: dict[Edge, State]
+    ) -> State:
         """Prefect's step for the parent of mapped children; a template that cannot tell them apart ends it here."""
         try:
             check_template(self.task, upstream_states)
         except TemplateError as error:
             raise ENDRUN(Failed(str(error), result=error)) from error
-        # Counting what is mapped over, and handing it to the client for a retry, reads nothing.
-        unread = {edge: by_reference(upstream) for edge, upstream in upstream_states.items()}
-        return cast(State, _check_task_ready_to_map(self, state, upstream_states=unread))
+        # Counting what is mapped over, and handing it to the client for a retry, reads
+        # nothing.
+        unread = {
+            edge: by_reference(upstream) for edge, upstream in upstream_states.items()
+        }
+        return cast(
+            State, _check_task_ready_to_map(self, state, upstream_states=unread)
+        )
 
     def check_target(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's look for a ``target``; for our handlers the checkpoint handler looks, after the trigger."""
@@ -184,7 +211,9 @@ class DSTaskRunner(TaskRunner):
         found = super().check_task_is_cached(state, inputs=inputs)
         if found is not state and COMPUTE_S in found.context:
             found = copy.copy(found)  # An earlier run took those seconds.
-            found.context = {key: each for key, each in found.context.items() if key != COMPUTE_S}
+            found.context = {
+                key: each for key, each in found.context.items() if key != COMPUTE_S
+            }
         return found
 
     def set_task_to_running(self, state: State, inputs: dict[str, Result]) -> State:
@@ -201,7 +230,12 @@ class DSTaskRunner(TaskRunner):
         if self._problem is not None:
             raise self._problem
         passes_on = self._passes_on(inputs)
-        run = functools.partial(_get_task_run_state, self, state, inputs=self._task_arguments(inputs, passes_on))
+        run = functools.partial(
+            _get_task_run_state,
+            self,
+            state,
+            inputs=self._task_arguments(inputs, passes_on),
+        )
         started = time.perf_counter()
         try:
             if passes_on or isinstance(self.result, ResultHandler):
@@ -210,10 +244,13 @@ class DSTaskRunner(TaskRunner):
             else:
                 new_state = run()
         finally:
-            self._compute_s = (self._compute_s or 0.0) + time.perf_counter() - started  # A loop adds up.
+            self._compute_s = (
+                (self._compute_s or 0.0) + time.perf_counter() - started
+            )  # A loop adds up.
         # Skipped, Cached and Looped are no results to keep; a loop's last turn is.
         if type(new_state) is Success and self.handler is not None:
-            # In this step, not in a state handler: an error here is retried as the task's own are.
+            # In this step, not in a state handler: an error here is retried as the
+            # task's own are.
             return self._keep(self.handler, new_state, self._compute_s)
         if passes_on:
             new_state._result = PlainResult(raw_value(new_state))
@@ -231,7 +268,8 @@ class DSTaskRunner(TaskRunner):
     def find_checkpoint(self) -> State | None:
         """Return a Success with the task's checkpoint, ``None`` where there is none that counts."""
         handler = self.handler
-        # A loop looks before its first turn only: what later turns would find is not the loop's result.
+        # A loop looks before its first turn only: what later turns would find is not
+        # the loop's result.
         if handler is None or _context().get("task_loop_count") is not None:
             return None
         path = self._path(handler)
@@ -240,19 +278,31 @@ class DSTaskRunner(TaskRunner):
             if found.kind == "damaged":
                 handler.set_aside(path, found, then=f"task {self._name!r} runs")
         except OSError as error:
-            # Raised where the task would run: Prefect retries what fails there, and no error of a state handler.
+            # Raised where the task would run: Prefect retries what fails there, and no
+            # error of a state handler.
             self._problem = error
             return None
         if found.manifest is None:
             self._reason = found.reason
             return None
         identity = self._identity(handler)
-        difference = identity.difference(found.manifest.identity, handler.match) if found.manifest.identity else ""
+        difference = (
+            identity.difference(found.manifest.identity, handler.match)
+            if found.manifest.identity
+            else ""
+        )
         if difference:
             self._reason = f"the checkpoint was stale: {difference}"
-            self.logger.info("Task %r: the checkpoint at %s is stale: %s; running", self._name, path, difference)
+            self.logger.info(
+                "Task %r: the checkpoint at %s is stale: %s; running",
+                self._name,
+                path,
+                difference,
+            )
             return None
-        reference = handler.refer(path, found.manifest, owner=self._owner, identity=identity, is_loaded=True)
+        reference = handler.refer(
+            path, found.manifest, owner=self._owner, identity=identity, is_loaded=True
+        )
         message = f"Loaded from the checkpoint: {reference}"
         if found.manifest.adopted:
             message += " (by hand)"
@@ -264,8 +314,12 @@ class DSTaskRunner(TaskRunner):
         if value is None or isinstance(value, PrefectStateSignal):
             return self._not_kept(state, "it returned nothing")
         if self.task.result is None and not handler.accepts(value):
-            # The flow's own result is a default for all tasks, also for those that return something else.
-            return self._not_kept(state, f"it returned {type(value).__name__}, which the flow's result does not keep")
+            # The flow's own result is a default for all tasks, also for those that
+            # return something else.
+            return self._not_kept(
+                state,
+                f"it returned {type(value).__name__}, which the flow's result does not keep",
+            )
         path = self._path(handler)
         template = handler.template
         kept = handler.keep(
@@ -273,7 +327,9 @@ class DSTaskRunner(TaskRunner):
             path,
             owner=self._owner,
             identity=self._identity(handler),
-            fields={} if template is None else template.render_fields(self._names, task=self._name),
+            fields={}
+            if template is None
+            else template.render_fields(self._names, task=self._name),
             compute_s=compute_s,
         )
         reference = kept.reference
@@ -287,7 +343,9 @@ class DSTaskRunner(TaskRunner):
         return Success(message=message, result=result, context=state.context)
 
     def _not_kept(self, state: State, why: str) -> State:
-        state.message = f"{state.message or 'Task run succeeded.'} No checkpoint was written: {why}"
+        state.message = (
+            f"{state.message or 'Task run succeeded.'} No checkpoint was written: {why}"
+        )
         self.logger.info("Task %r: no checkpoint was written: %s", self._name, why)
         return state
 
@@ -304,7 +362,9 @@ class DSTaskRunner(TaskRunner):
         context = _context()
         return Owner(
             flow=context.get("flow_name", ""),
-            run_id=_run_id(context.get("flow_run_id", ""), context.get("scheduled_start_time", "")),
+            run_id=_run_id(
+                context.get("flow_run_id", ""), context.get("scheduled_start_time", "")
+            ),
             task=context.get("task_slug") or self.task.name,
             map_index=context.get("map_index"),
         )
@@ -314,20 +374,28 @@ class DSTaskRunner(TaskRunner):
 
     def _identity(self, handler: ResultHandler) -> Identity:
         inputs = {name: raw_input(result) for name, result in self._inputs.items()}
-        return identify_run(self._task_identity or of_all_runs(self.task, handler), inputs)
+        return identify_run(
+            self._task_identity or of_all_runs(self.task, handler), inputs
+        )
 
     def _passes_on(self, inputs: dict[str, Result]) -> bool:
         """Return whether the task hands on what it is given, references too, and keeps nothing itself."""
-        if self.handler is not None or not any(isinstance(each, LazyResult) for each in inputs.values()):
+        if self.handler is not None or not any(
+            isinstance(each, LazyResult) for each in inputs.values()
+        ):
             return False
         if isinstance(self.task, GetItem):
             return not isinstance(raw_input(inputs["task_result"]), CheckpointReference)
         return isinstance(self.task, (Merge, *_COLLECTING)) and self.task.result is None
 
-    def _task_arguments(self, inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
+    def _task_arguments(
+        self, inputs: dict[str, Result], passes_on: bool
+    ) -> dict[str, Result]:
         """Return the inputs as the task takes them: loaded, unless it only passes them on."""
         if passes_on:
-            return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
+            return {
+                name: PlainResult(raw_input(result)) for name, result in inputs.items()
+            }
         for result in inputs.values():
             _ = result.value  # Loads it here, so that the time of computing does not have reading in it.
         return inputs
@@ -421,7 +489,12 @@ def _let_go_of_locals(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-_MAY_GO_ON = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_MAY_GO_ON = (
+    inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+    | inspect.CO_ITERABLE_COROUTINE
+)
 """What may have caught the error and be waiting for something else now, on another thread's event loop: to clear its
 frame would end it."""
 
@@ -451,13 +524,21 @@ def check_template(task: Task, edges: Iterable[Edge]) -> None:
     TemplateError
         No field of the template differs between children.
     """
-    handler, mapped = task.result, [edge.key for edge in edges if edge.mapped and edge.key]
+    handler, mapped = (
+        task.result,
+        [edge.key for edge in edges if edge.mapped and edge.key],
+    )
     if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
         return
     location = task.target or handler.location
     if not isinstance(location, str):
         return  # A function makes the path; whether children meet there shows when they write.
-    if PathTemplate(location).names & {*mapped, "map_index", "task_full_name", "task_run_name"}:
+    if PathTemplate(location).names & {
+        *mapped,
+        "map_index",
+        "task_full_name",
+        "task_run_name",
+    }:
         return
     raise TemplateError(
         f"task {task.name!r} is mapped over {', '.join(map(repr, mapped))}, but its template {location!r} gives every "

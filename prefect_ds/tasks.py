@@ -17,7 +17,11 @@ def task(
     *, result_handler: Result | None = None, **task_init_kwargs: Any
 ) -> Callable[[Callable[..., Any]], FunctionTask]: ...
 def task(
-    fn: Callable[..., Any] | None = None, /, *, result_handler: Result | None = None, **task_init_kwargs: Any
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    result_handler: Result | None = None,
+    **task_init_kwargs: Any,
 ) -> Any:
     """Make a task of a function, as Prefect's ``task`` does.
 
@@ -37,7 +41,9 @@ def task(
     """
     if result_handler is not None:
         if "result" in task_init_kwargs:
-            raise TypeError("task() got both result= and result_handler=, which mean the same: give one")
+            raise TypeError(
+                "task() got both result= and result_handler=, which mean the same: give one"
+            )
         task_init_kwargs["result"] = result_handler
     if fn is None:
         return prefect.task(**task_init_kwargs)

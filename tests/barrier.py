@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from distributed import get_worker
 
 from prefect_ds import PandasResultHandler
-from prefect_ds.files import LocalFiles, Staged
-from prefect_ds.store import CheckpointStore
+from prefect_ds.storage.files import LocalFiles, Staged
+from prefect_ds.storage.store import CheckpointStore
 from tests import dask_flows
 from tests.flows import Notes
 
@@ -43,7 +43,11 @@ class Barrier:
 
     def holds(self) -> str:
         """Return where somebody is held, empty as long as nobody is."""
-        return Path(f"{self.path}.held").read_text() if os.path.exists(f"{self.path}.held") else ""
+        return (
+            Path(f"{self.path}.held").read_text()
+            if os.path.exists(f"{self.path}.held")
+            else ""
+        )
 
     def let_go(self) -> None:
         Path(f"{self.path}.let go").touch()

@@ -47,12 +47,19 @@ class Cluster:
 
     def executor(self) -> DaskExecutor:
         """Return an executor for one run."""
-        client_kwargs = {"security": self.security, "timeout": 5}  # How long it looks for a scheduler that has gone.
-        return DaskExecutor(address=self.address, client_kwargs=client_kwargs, watch_worker_status=False)
+        client_kwargs = {
+            "security": self.security,
+            "timeout": 5,
+        }  # How long it looks for a scheduler that has gone.
+        return DaskExecutor(
+            address=self.address, client_kwargs=client_kwargs, watch_worker_status=False
+        )
 
     def client(self) -> Client:
         """Return a client."""
-        return Client(self.address, security=self.security, timeout=60, set_as_default=False)
+        return Client(
+            self.address, security=self.security, timeout=60, set_as_default=False
+        )
 
 
 def objects_and_mib() -> tuple[int, float]:
@@ -83,7 +90,8 @@ def cluster(
     Parameters
     ----------
     folder
-        For the logs, the certificate and the scheduler's file, which tells where it listens.
+        For the logs, the certificate and the scheduler's file, which tells where it
+        listens.
     n_expected
         How many workers to wait for; ``None``: all.
     environment
@@ -96,8 +104,16 @@ def cluster(
     protocol = "tls" if tls else "tcp"
     with contextlib.ExitStack() as stack:
 
-        def start(machine: Machine, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
-            process = _start(machine, folder, folder / f"{name}.log", [*command, *at_scheduler], environment)
+        def start(
+            machine: Machine, name: str, command: Sequence[str]
+        ) -> subprocess.Popen[bytes]:
+            process = _start(
+                machine,
+                folder,
+                folder / f"{name}.log",
+                [*command, *at_scheduler],
+                environment,
+            )
             stack.callback(_end, process)
             return process
 
@@ -105,27 +121,64 @@ def cluster(
         running = start(
             scheduler,
             "scheduler",
-            ["scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "30 minutes", *address, scheduler.host],
+            [
+                "scheduler",
+                "--port",
+                "0",
+                "--no-dashboard",
+                "--idle-timeout",
+                "30 minutes",
+                *address,
+                scheduler.host,
+            ],
         )
         started = [
             start(
                 worker,
                 f"worker-{number}",
-                ["worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "60"]
-                + ["--local-directory", str(folder), "--name", str(number), *address, worker.host],
+                [
+                    "worker",
+                    "--nthreads",
+                    "1",
+                    "--no-nanny",
+                    "--no-dashboard",
+                    "--death-timeout",
+                    "60",
+                ]
+                + [
+                    "--local-directory",
+                    str(folder),
+                    "--name",
+                    str(number),
+                    *address,
+                    worker.host,
+                ],
             )
             for number, worker in enumerate(workers)
         ]
-        with Client(scheduler_file=str(scheduler_file), security=security, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(len(workers) if n_expected is None else n_expected, timeout=60)
+        with Client(
+            scheduler_file=str(scheduler_file),
+            security=security,
+            timeout=60,
+            set_as_default=False,
+        ) as client:
+            client.wait_for_workers(
+                len(workers) if n_expected is None else n_expected, timeout=60
+            )
             address_there = client.scheduler.address
         yield Cluster(address_there, security, running, started)
 
 
 def _start(
-    machine: Machine, folder: Path, log: Path, command: Sequence[str], environment: Mapping[str, str]
+    machine: Machine,
+    folder: Path,
+    log: Path,
+    command: Sequence[str],
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    python_path = os.pathsep.join([*machine.python_path, *filter(None, [os.environ.get("PYTHONPATH")]), ROOT])
+    python_path = os.pathsep.join(
+        [*machine.python_path, *filter(None, [os.environ.get("PYTHONPATH")]), ROOT]
+    )
     # No child of this process, as on another machine.
     child = ["sh", "-c", '"$@"; exit', "sh"]
     with open(log, "wb") as output:
@@ -151,7 +204,14 @@ def _tls(folder: Path) -> tuple[list[str], Security]:
     authority, key = folder / "certificate.pem", folder / "key.pem"
     authority.write_text(security.tls_ca_file)
     key.write_text(security.tls_client_key)
-    files = ["--tls-ca-file", str(authority), "--tls-cert", str(authority), "--tls-key", str(key)]
+    files = [
+        "--tls-ca-file",
+        str(authority),
+        "--tls-cert",
+        str(authority),
+        "--tls-key",
+        str(key),
+    ]
     return files, security
 
 
@@ -173,13 +233,22 @@ def with_version(folder: Path, package: str, version: str) -> str:
     """Return a folder that, ahead on the path for packages, lets a package pass for another version of itself."""
     described = folder / f"{package}-{version}.dist-info"
     described.mkdir(parents=True, exist_ok=True)
-    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    (described / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+    )
     return str(folder)
 
 
 def own_disk(folder: Path) -> list[str]:
     """Return the command that runs another one with a disk of its own at this folder."""
-    return ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs tmpfs '{folder}' && exec \"$@\"", "sh"]
+    return [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f"mount -t tmpfs tmpfs '{folder}' && exec \"$@\"",
+        "sh",
+    ]
 
 
 @functools.cache
@@ -240,19 +309,39 @@ def network(n_hosts: int) -> Iterator[Network]:
 
         def made(*command: str, undo: Sequence[str]) -> None:
             _ip(*command)
-            stack.callback(subprocess.run, ["ip", *undo], check=False, capture_output=True)
+            stack.callback(
+                subprocess.run, ["ip", *undo], check=False, capture_output=True
+            )
 
         made("link", "add", name, "type", "bridge", undo=["link", "del", name])
         _ip("addr", "add", f"{prefix}.254/24", "dev", name)
         _ip("link", "set", name, "up")
         hosts = []
         for host in range(n_hosts):
-            space, here, there, address = f"{name}n{host}", f"{name}h{host}", f"{name}p{host}", f"{prefix}.{host + 1}"
+            space, here, there, address = (
+                f"{name}n{host}",
+                f"{name}h{host}",
+                f"{name}p{host}",
+                f"{prefix}.{host + 1}",
+            )
             made("netns", "add", space, undo=["netns", "del", space])
-            made("link", "add", here, "type", "veth", "peer", "name", there, undo=["link", "del", here])
+            made(
+                "link",
+                "add",
+                here,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                there,
+                undo=["link", "del", here],
+            )
             _ip("link", "set", there, "netns", space)
             _ip("link", "set", here, "master", name, "up")
-            for command in (["addr", "add", f"{address}/24", "dev", there], ["link", "set", there, "up"]):
+            for command in (
+                ["addr", "add", f"{address}/24", "dev", there],
+                ["link", "set", there, "up"],
+            ):
                 _ip("-n", space, *command)
             _ip("-n", space, "link", "set", "lo", "up")
             hosts.append(Machine(address, inside=["ip", "netns", "exec", space]))

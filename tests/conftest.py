@@ -20,10 +20,12 @@ from prefect.utilities.configuration import set_temporary_config
 
 ROOT = str(Path(__file__).parent.parent)
 if ROOT not in sys.path:
-    # Last, so that an installed prefect_ds is the one tested: `tests.flows` has to be importable, also on workers.
+    # Last, so that an installed prefect_ds is the one tested: `tests.flows` has to be
+    # importable, also on workers.
     sys.path.append(ROOT)
 
-from prefect_ds import DSTaskRunner, cache  # noqa: E402 - after the path to it
+from prefect_ds import DSTaskRunner  # noqa: E402 - after the path to it
+from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
 from tests.flows import Notes  # noqa: E402
 
 
@@ -89,9 +91,29 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     at_scheduler = ["--scheduler-file", str(scheduler_file), "--no-dashboard"]
     # They end by themselves too, should this process be killed before it can end them.
     commands = [
-        ["scheduler", "--port", "0", "--host", "127.0.0.1", "--idle-timeout", "30 minutes", *at_scheduler],
+        [
+            "scheduler",
+            "--port",
+            "0",
+            "--host",
+            "127.0.0.1",
+            "--idle-timeout",
+            "30 minutes",
+            *at_scheduler,
+        ],
         *[
-            ["worker", "--nworkers", "1", "--nthreads", "2", "--death-timeout", "60", "--name", name, *at_scheduler]
+            [
+                "worker",
+                "--nworkers",
+                "1",
+                "--nthreads",
+                "2",
+                "--death-timeout",
+                "60",
+                "--name",
+                name,
+                *at_scheduler,
+            ]
             for name in ("one", "two")
         ],
     ]
@@ -99,7 +121,9 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         for number, command in enumerate(commands):
             processes.append(_start(command, folder, folder / f"{number}.log"))
-        with Client(scheduler_file=str(scheduler_file), timeout=120, set_as_default=False) as client:
+        with Client(
+            scheduler_file=str(scheduler_file), timeout=120, set_as_default=False
+        ) as client:
             client.wait_for_workers(2, timeout=120)
             address = client.scheduler.address
         yield address
@@ -122,7 +146,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def own_cluster() -> DaskExecutor:
     """The executor that brings its own cluster of two worker processes."""
     return DaskExecutor(
-        cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"},
+        cluster_kwargs={
+            "n_workers": 2,
+            "threads_per_worker": 1,
+            "processes": True,
+            "dashboard_address": ":0",
+        },
         watch_worker_status=False,
     )
 
@@ -136,7 +165,13 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
 
 
 @pytest.fixture(
-    params=["local", "threads", "processes", pytest.param("own cluster", marks=pytest.mark.slow), "cluster address"]
+    params=[
+        "local",
+        "threads",
+        "processes",
+        pytest.param("own cluster", marks=pytest.mark.slow),
+        "cluster address",
+    ]
 )
 def executor(request: pytest.FixtureRequest) -> Callable[[], Executor]:
     """Makes an executor for one run, of each kind that Prefect has."""
@@ -175,8 +210,12 @@ def run_here() -> Callable[..., State]:
 def in_child_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs Python code in a process of its own, with these environment variables."""
 
-    def in_child_process(code: str, *, timeout_s: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-        python_path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), ROOT])
+    def in_child_process(
+        code: str, *, timeout_s: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        python_path = os.pathsep.join(
+            [*filter(None, [os.environ.get("PYTHONPATH")]), ROOT]
+        )
         return subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,

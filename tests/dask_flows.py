@@ -46,13 +46,17 @@ def partition(
         {
             "id": rows + offset,
             "value": rows * 0.5 * SCALE,
-            "name": pd.array([f"name {row % 7}" for row in rows], dtype=pd.StringDtype("pyarrow")),
+            "name": pd.array(
+                [f"name {row % 7}" for row in rows], dtype=pd.StringDtype("pyarrow")
+            ),
         },
         index=pd.Index(rows, name="row"),
     )
 
 
-def frame(n_partitions: int, notes: Notes | None = None, *, n_rows: int = 100, **options: Any) -> dd.DataFrame:
+def frame(
+    n_partitions: int, notes: Notes | None = None, *, n_rows: int = 100, **options: Any
+) -> dd.DataFrame:
     """A frame whose partitions are made on the workers."""
     divisions = [*range(0, n_partitions * n_rows, n_rows), n_partitions * n_rows - 1]
     return dd.from_map(
@@ -76,7 +80,14 @@ def handler(folder: object, name: str, **options: Any) -> DaskDataFrameResultHan
     return DaskDataFrameResultHandler(f"{folder}/{name}", **options)
 
 
-def pipeline(folder: object, notes: Notes, ids: list[int], *, n_partitions: int = 3, **task_options: Any) -> Flow:
+def pipeline(
+    folder: object,
+    notes: Notes,
+    ids: list[int],
+    *,
+    n_partitions: int = 3,
+    **task_options: Any,
+) -> Flow:
     """A mapped stage that makes Dask frames, a mapped stage over them, and a task that looks at the data."""
 
     @task(result=handler(folder, "events_{id}"), **task_options)
@@ -123,7 +134,9 @@ def slow_events(folder: str, path: str, seconds: float) -> Flow:
 
     @task(result=handler(folder, "events"))
     def events():
-        return dd.from_map(slow_partition, range(10), path=path, meta=partition(0).iloc[:0])
+        return dd.from_map(
+            slow_partition, range(10), path=path, meta=partition(0).iloc[:0]
+        )
 
     with Flow("slow") as flow:
         events()
@@ -142,7 +155,9 @@ def fails_once(number: int, path: str) -> pd.DataFrame:
 
 def flaky(n_partitions: int, notes: Notes) -> dd.DataFrame:
     """A frame whose fourth partition fails the first time."""
-    return dd.from_map(fails_once, range(n_partitions), path=notes.path, meta=partition(0).iloc[:0])
+    return dd.from_map(
+        fails_once, range(n_partitions), path=notes.path, meta=partition(0).iloc[:0]
+    )
 
 
 def wide_partition(number: int, n_rows: int) -> pd.DataFrame:
@@ -158,13 +173,17 @@ def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None
 
     from prefect_ds import DSTaskRunner
 
-    n_rows = worker_mib * 2**20 // 32 // 64  # A partition is a thirty-second of a worker's memory.
+    n_rows = (
+        worker_mib * 2**20 // 32 // 64
+    )  # A partition is a thirty-second of a worker's memory.
     n_partitions = 4 * n_workers * 32
     bare = wide_partition(0, 1).iloc[:0]
 
     @task(result=handler(folder, "raw"))
     def raw():
-        return dd.from_map(wide_partition, range(n_partitions), n_rows=n_rows, meta=bare)
+        return dd.from_map(
+            wide_partition, range(n_partitions), n_rows=n_rows, meta=bare
+        )
 
     @task(result=handler(folder, "clean"))
     def clean(frame):
@@ -177,10 +196,15 @@ def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None
     with Flow("large") as flow:
         result = scaled(clean(raw()))
     with LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, memory_limit=f"{worker_mib}MiB", dashboard_address=":0"
+        n_workers=n_workers,
+        threads_per_worker=1,
+        memory_limit=f"{worker_mib}MiB",
+        dashboard_address=":0",
     ) as cluster:
         first = _pids(cluster)
-        executor = DaskExecutor(address=cluster.scheduler_address, watch_worker_status=False)
+        executor = DaskExecutor(
+            address=cluster.scheduler_address, watch_worker_status=False
+        )
         state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
         assert state.is_successful(), state.result
         killed = first - _pids(cluster)
@@ -190,7 +214,11 @@ def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None
 
 def peak_bytes() -> int:
     """Return this process's peak; not by getrusage, where it begins with that of the process that started it."""
-    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM")]
+    [line] = [
+        each
+        for each in Path("/proc/self/status").read_text().splitlines()
+        if each.startswith("VmHWM")
+    ]
     return int(line.split()[1]) * 1024
 
 

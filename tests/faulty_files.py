@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from prefect_ds.files import Files
+from prefect_ds.storage.files import Files
 
 PRIMITIVES = (
     "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
@@ -27,7 +27,11 @@ class WatchedFiles:
 
     def __getattr__(self, name: str) -> Any:
         primitive = getattr(self._files, name)
-        return functools.partial(self._call, name, primitive) if name in PRIMITIVES else primitive
+        return (
+            functools.partial(self._call, name, primitive)
+            if name in PRIMITIVES
+            else primitive
+        )
 
     def staging(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         return self._files.staging(path)
@@ -46,7 +50,9 @@ class WatchedFiles:
         """Called when a primitive has answered."""
 
 
-_abandoned: list[Any] = []  # What a killed process had open: never closed by the garbage collector.
+_abandoned: list[
+    Any
+] = []  # What a killed process had open: never closed by the garbage collector.
 
 
 class FaultyFiles(WatchedFiles):
@@ -61,10 +67,11 @@ class FaultyFiles(WatchedFiles):
     fault
         ``Killed`` or an error; what is raised.
     when
-        ``"before"`` the call does anything, ``"after"`` all of it, or ``"halfway"``: a created file has half
-        of its bytes.
+        ``"before"`` the call does anything, ``"after"`` all of it, or ``"halfway"``: a
+        created file has half of its bytes.
     n_times
-        How many calls in a row fail, ``None`` for each from then on. A killed process makes no call any more.
+        How many calls in a row fail, ``None`` for each from then on. A killed process
+        makes no call any more.
     only
         Names of the primitives that count.
     """
@@ -80,7 +87,13 @@ class FaultyFiles(WatchedFiles):
         only: Sequence[str] = PRIMITIVES,
     ) -> None:
         super().__init__(files)
-        self.fatal_call, self.fault, self.when, self.n_times, self.only = fatal_call, fault, when, n_times, only
+        self.fatal_call, self.fault, self.when, self.n_times, self.only = (
+            fatal_call,
+            fault,
+            when,
+            n_times,
+            only,
+        )
         self.n_calls = 0
         self.is_dead = False
 
@@ -121,7 +134,9 @@ class FaultyFiles(WatchedFiles):
             self._fail()
 
     def _is_due(self, name: str) -> bool:
-        last = float("inf") if self.n_times is None else self.fatal_call + self.n_times - 1
+        last = (
+            float("inf") if self.n_times is None else self.fatal_call + self.n_times - 1
+        )
         return name in self.only and self.fatal_call <= self.n_calls <= last
 
     def _fail(self) -> None:
@@ -135,8 +150,9 @@ class Turns:
     Parameters
     ----------
     order
-        Numbers of the actions, in the order of their turns. A turn of an action that has ended is skipped; actions that
-        have not ended after the last turn are run to their end, the first one first.
+        Numbers of the actions, in the order of their turns. A turn of an action that
+        has ended is skipped; actions that have not ended after the last turn are run to
+        their end, the first one first.
     """
 
     def __init__(self, order: Sequence[int]) -> None:
@@ -165,8 +181,13 @@ class Turns:
             ended[number] = True
             self._stopped.release()
 
-        self._may_go = {number: threading.Semaphore(0) for number in range(len(actions))}
-        threads = [threading.Thread(target=act, args=(number,), daemon=True) for number in range(len(actions))]
+        self._may_go = {
+            number: threading.Semaphore(0) for number in range(len(actions))
+        }
+        threads = [
+            threading.Thread(target=act, args=(number,), daemon=True)
+            for number in range(len(actions))
+        ]
         for thread in threads:
             thread.start()
 

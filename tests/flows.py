@@ -32,7 +32,11 @@ class Notes:
     @property
     def lines(self) -> list[str]:
         """What was noted, sorted: workers run in any order."""
-        return sorted(Path(self.path).read_text().splitlines()) if os.path.exists(self.path) else []
+        return (
+            sorted(Path(self.path).read_text().splitlines())
+            if os.path.exists(self.path)
+            else []
+        )
 
     def take(self) -> list[str]:
         """Return the lines, and start anew."""
@@ -48,7 +52,9 @@ def frame_of(number: int, n_rows: int = 3) -> pd.DataFrame:
             "id": [number] * n_rows,
             "value": [number * 1.5 + row for row in range(n_rows)],
             "name": pd.Series([f"row {row}" for row in range(n_rows)], dtype="str"),
-            "kind": pd.Categorical(["a", "b", "a"] * (n_rows // 3) + ["b"] * (n_rows % 3)),
+            "kind": pd.Categorical(
+                ["a", "b", "a"] * (n_rows // 3) + ["b"] * (n_rows % 3)
+            ),
             "at": pd.date_range("2024-01-01", periods=n_rows, tz="UTC"),
         }
     )
@@ -84,15 +90,29 @@ def largest(frame: pd.DataFrame) -> float:
     return float(frame["value"].max())
 
 
-ALL_RAN = ["clean 1", "clean 2", "clean 3", "download 1", "download 2", "download 3", "total"]
+ALL_RAN = [
+    "clean 1",
+    "clean 2",
+    "clean 3",
+    "download 1",
+    "download 2",
+    "download 3",
+    "total",
+]
 
 
 def pipeline(
-    folder: object, notes: Notes, *, ids: Sequence[int] = (1, 2, 3), crash_at: int | None = None, rate: float = 2.0
+    folder: object,
+    notes: Notes,
+    *,
+    ids: Sequence[int] = (1, 2, 3),
+    crash_at: int | None = None,
+    rate: float = 2.0,
 ) -> Flow:
     """Two mapped stages, a reduce and a task without a checkpoint, as a data scientist writes them.
 
-    The tasks' own arguments are bound here, so that only ``id``, ``frame`` and ``rate`` count as inputs.
+    The tasks' own arguments are bound here, so that only ``id``, ``frame`` and ``rate``
+    count as inputs.
     """
 
     @task(name="download", result=parquet(folder, "download_{id}"))
@@ -116,7 +136,10 @@ def pipeline(
 
 def expected_total(rate: float = 2.0) -> pd.DataFrame:
     """What the pipeline's reduce gives."""
-    frames = [frame_of(number).assign(value=lambda frame: frame["value"] * rate) for number in (1, 2, 3)]
+    frames = [
+        frame_of(number).assign(value=lambda frame: frame["value"] * rate)
+        for number in (1, 2, 3)
+    ]
     return pd.concat(frames).groupby("id")["value"].sum().reset_index()
 
 
@@ -131,7 +154,9 @@ def poison(path: str | Path) -> None:
 def data_files(folder: str | Path) -> list[str]:
     """Names of the files that the user sees in a folder."""
     return sorted(
-        each.name for each in Path(folder).iterdir() if each.is_file() and each.suffix not in (".notes", ".log")
+        each.name
+        for each in Path(folder).iterdir()
+        if each.is_file() and each.suffix not in (".notes", ".log")
     )
 
 

@@ -38,7 +38,10 @@ def _object_index(*names: Any) -> pd.DataFrame:
 
 
 DAYS = ["2024-02-29", "1999-12-31"]
-INSTANTS = np.array(["2024-02-29T12:34:56.123456789", "1969-12-31T23:59:59.999999999", "NaT"], dtype="M8[ns]")
+INSTANTS = np.array(
+    ["2024-02-29T12:34:56.123456789", "1969-12-31T23:59:59.999999999", "NaT"],
+    dtype="M8[ns]",
+)
 
 NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     # numbers
@@ -230,7 +233,9 @@ _OBJECTS: list[st.SearchStrategy[Any]] = [
     st.none() | _DATES,
     st.none() | st.times(),
     st.none() | st.uuids(),
-    st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-1000, max_value=1000),
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=2, min_value=-1000, max_value=1000
+    ),
     st.lists(st.integers(-5, 5) | st.none(), max_size=3),
     st.tuples(st.integers(0, 3)),
     st.none() | st.just(float("nan")) | _TEXT,
@@ -240,13 +245,22 @@ _OBJECTS: list[st.SearchStrategy[Any]] = [
 
 def _build(dtype: str, values: list[Any]) -> pd.Series:
     if dtype.startswith(("M8", "m8")):
-        return pd.Series(np.array(["NaT" if value is None else value for value in values], dtype=dtype))
+        return pd.Series(
+            np.array(
+                ["NaT" if value is None else value for value in values], dtype=dtype
+            )
+        )
     if dtype.startswith("datetime64"):
         unit, zone = dtype[11:13], dtype[15:-1]
-        ticks = np.array(["NaT" if value is None else value for value in values], dtype=f"M8[{unit}]")
+        ticks = np.array(
+            ["NaT" if value is None else value for value in values], dtype=f"M8[{unit}]"
+        )
         return pd.Series(pd.DatetimeIndex(ticks).tz_localize("UTC").tz_convert(zone))
     if dtype.startswith("period"):
-        ordinals = [pd.NaT if value is None else pd.Period(ordinal=value, freq=dtype[7:-1]) for value in values]
+        ordinals = [
+            pd.NaT if value is None else pd.Period(ordinal=value, freq=dtype[7:-1])
+            for value in values
+        ]
         return pd.Series(pd.PeriodIndex(ordinals, dtype=dtype))
     if dtype in ("float16", "float32"):
         return pd.Series(np.array(values, dtype=dtype))
@@ -257,17 +271,25 @@ def _build(dtype: str, values: list[Any]) -> pd.Series:
 def columns(draw: st.DrawFn, n_rows: int) -> pd.Series:
     """Draw the values of one column or index level."""
     if draw(st.integers(0, 4)) == 0:
-        values = draw(st.lists(draw(st.sampled_from(_OBJECTS)), min_size=n_rows, max_size=n_rows))
+        values = draw(
+            st.lists(draw(st.sampled_from(_OBJECTS)), min_size=n_rows, max_size=n_rows)
+        )
         return pd.Series(np.fromiter(values, dtype=object, count=n_rows), dtype=object)
     dtype = draw(st.sampled_from(sorted(_ELEMENTS)))
-    return _build(dtype, draw(st.lists(_ELEMENTS[dtype], min_size=n_rows, max_size=n_rows)))
+    return _build(
+        dtype, draw(st.lists(_ELEMENTS[dtype], min_size=n_rows, max_size=n_rows))
+    )
 
 
 @st.composite
 def indexes(draw: st.DrawFn, n_rows: int) -> pd.Index:
     """Draw a row index."""
-    kind = draw(st.sampled_from(["default", "default", "range", "values", "levels", "freq"]))
-    name = draw(st.none() | _TEXT | st.integers(0, 9) | st.tuples(_TEXT, st.integers(0, 9)))
+    kind = draw(
+        st.sampled_from(["default", "default", "range", "values", "levels", "freq"])
+    )
+    name = draw(
+        st.none() | _TEXT | st.integers(0, 9) | st.tuples(_TEXT, st.integers(0, 9))
+    )
     if kind == "default":
         return pd.RangeIndex(n_rows)
     if kind == "range":
@@ -279,30 +301,50 @@ def indexes(draw: st.DrawFn, n_rows: int) -> pd.Index:
     if kind == "values":
         values = draw(columns(n_rows).filter(_may_be_an_index))
         return pd.Index(values, dtype=values.dtype, name=name)
-    levels = [draw(columns(n_rows).filter(_may_be_an_index)) for _ in range(draw(st.integers(2, 3)))]
+    levels = [
+        draw(columns(n_rows).filter(_may_be_an_index))
+        for _ in range(draw(st.integers(2, 3)))
+    ]
     return pd.MultiIndex.from_arrays(levels, names=[name, *[None] * (len(levels) - 1)])
 
 
 def _may_be_an_index(column: pd.Series) -> bool:
-    return column.dtype != "float16" and not any(isinstance(value, list) for value in column)
+    return column.dtype != "float16" and not any(
+        isinstance(value, list) for value in column
+    )
 
 
-_LABELS = _TEXT | st.integers(-3, 2030) | st.floats(allow_nan=False) | st.tuples(_TEXT, st.integers(0, 3)) | _DATES
+_LABELS = (
+    _TEXT
+    | st.integers(-3, 2030)
+    | st.floats(allow_nan=False)
+    | st.tuples(_TEXT, st.integers(0, 3))
+    | _DATES
+)
 
 
 @st.composite
 def frames(draw: st.DrawFn, max_rows: int = 5, max_columns: int = 4) -> pd.DataFrame:
     """Draw a frame of any dtypes, index and column labels."""
-    n_rows, n_columns = draw(st.integers(0, max_rows)), draw(st.integers(0, max_columns))
+    n_rows, n_columns = (
+        draw(st.integers(0, max_rows)),
+        draw(st.integers(0, max_columns)),
+    )
     arrays = [draw(columns(n_rows)) for _ in range(n_columns)]
     index = draw(indexes(n_rows))
-    frame = pd.DataFrame({i: column.set_axis(index) for i, column in enumerate(arrays)}, index=index)
+    frame = pd.DataFrame(
+        {i: column.set_axis(index) for i, column in enumerate(arrays)}, index=index
+    )
     labels = draw(
         st.lists(
-            draw(st.sampled_from([_TEXT, st.sampled_from("abc"), _LABELS])), min_size=n_columns, max_size=n_columns
+            draw(st.sampled_from([_TEXT, st.sampled_from("abc"), _LABELS])),
+            min_size=n_columns,
+            max_size=n_columns,
         )
     )
     frame.columns = pd.Index(
-        np.fromiter(labels, dtype=object, count=n_columns), name=draw(st.none() | _TEXT), tupleize_cols=False
+        np.fromiter(labels, dtype=object, count=n_columns),
+        name=draw(st.none() | _TEXT),
+        tupleize_cols=False,
     )
     return frame

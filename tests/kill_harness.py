@@ -1,8 +1,9 @@
 """Kills processes for real, or fails their calls, at the k-th file-system call below a folder.
 
-The calls are counted where Python makes them: in ``os``, in the raw files under ``open``, and in the one libc call that
-we make; a file that Arrow would write itself is written through Python. ``install`` arms this process; the
-``environment`` of a trap arms every Python process that is started with it, workers of a cluster included.
+The calls are counted where Python makes them: in ``os``, in the raw files under
+``open``, and in the one libc call that we make; a file that Arrow would write itself is
+written through Python. ``install`` arms this process; the ``environment`` of a trap
+arms every Python process that is started with it, workers of a cluster included.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ from typing import Any
 import pyarrow as pa
 
 VARIABLE = "PREFECT_DS_TEST_TRAP"
-WRITES = ("open to write", "mkdir", "write", "link", "rename", "replace", "exchange", "fsync")
+WRITES = (
+    "open to write",
+    "mkdir",
+    "write",
+    "link",
+    "rename",
+    "replace",
+    "exchange",
+    "fsync",
+)
 """What a full disk refuses."""
 CHANGES = (*WRITES, "unlink", "rmdir", "utime")
 OPENS = ("open to read", "open to write", "open folder", "listdir", "scandir")
@@ -66,7 +76,9 @@ class Trap:
             f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\nimport kill_harness\nsys.path.pop()\n"
             "kill_harness.install_from_environment()\n"
         )
-        python_path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
+        python_path = os.pathsep.join(
+            [str(here), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         return {VARIABLE: json.dumps(asdict(self)), "PYTHONPATH": python_path}
 
     @property
@@ -107,7 +119,19 @@ def role() -> str:
 def install(trap: Trap) -> None:
     """Let the trap see every call of this process from now on."""
     armed = _Armed(trap)
-    simple = ("mkdir", "rmdir", "unlink", "rename", "replace", "link", "utime", "listdir", "scandir", "stat", "lstat")
+    simple = (
+        "mkdir",
+        "rmdir",
+        "unlink",
+        "rename",
+        "replace",
+        "link",
+        "utime",
+        "listdir",
+        "scandir",
+        "stat",
+        "lstat",
+    )
     for name in simple:
         setattr(os, name, armed.watched(name, getattr(os, name)))
     os.remove = os.unlink
@@ -130,12 +154,20 @@ class _Armed:
         self.note_process()
 
     def note_process(self) -> None:
-        handle = self.real_open(f"{self.trap.log}.{os.getpid()}.{self.role}", os.O_CREAT | os.O_WRONLY)
+        handle = self.real_open(
+            f"{self.trap.log}.{os.getpid()}.{self.role}", os.O_CREAT | os.O_WRONLY
+        )
         self.close(handle)
 
     def watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            path = args[1] if name in ("link", "rename", "replace") else args[0] if args else kwargs.get("path", ".")
+            path = (
+                args[1]
+                if name in ("link", "rename", "replace")
+                else args[0]
+                if args
+                else kwargs.get("path", ".")
+            )
             with self.around(name, self.path_of(path, kwargs.get("dir_fd"))):
                 return function(*args, **kwargs)
 
@@ -148,8 +180,14 @@ class _Armed:
         return f"{self.paths.get(dir_fd, '')}/{text}" if dir_fd is not None else text
 
     @contextlib.contextmanager
-    def around(self, name: str, path: str, halfway: Callable[[], Any] = lambda: None) -> Iterator[None]:
-        is_due = path.startswith(f"{self.trap.folder}/") and name in self.trap.only and self.is_due(name, path)
+    def around(
+        self, name: str, path: str, halfway: Callable[[], Any] = lambda: None
+    ) -> Iterator[None]:
+        is_due = (
+            path.startswith(f"{self.trap.folder}/")
+            and name in self.trap.only
+            and self.is_due(name, path)
+        )
         if is_due and self.trap.when != "after":
             if self.trap.when == "halfway":
                 halfway()
@@ -162,17 +200,26 @@ class _Armed:
 
     def is_due(self, name: str, path: str) -> bool:
         """Count a call and return whether it is the one."""
-        line = f"{self.role}\t{name}\t{kind_of(path, self.trap.folder)}".ljust(_RECORD - 1)[: _RECORD - 1] + "\n"
+        line = (
+            f"{self.role}\t{name}\t{kind_of(path, self.trap.folder)}".ljust(
+                _RECORD - 1
+            )[: _RECORD - 1]
+            + "\n"
+        )
         handle = self.real_open(self.trap.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # Two processes never have the same number.
+            fcntl.flock(
+                handle, fcntl.LOCK_EX
+            )  # Two processes never have the same number.
             number = os.lseek(handle, 0, os.SEEK_END) // _RECORD + 1
             self.write(handle, line.encode())
         finally:
             self.close(handle)
         if not self.trap.number or number < self.trap.number:
             return False
-        return self.trap.n_times is None or number < self.trap.number + self.trap.n_times
+        return (
+            self.trap.n_times is None or number < self.trap.number + self.trap.n_times
+        )
 
     def spring(self, path: str) -> None:
         action = self.trap.action
@@ -190,14 +237,21 @@ class _Armed:
         if whom in ("self", "all", self.role):
             self.kill(os.getpid(), signal.SIGKILL)
 
-    def open_descriptor(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    def open_descriptor(
+        self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+    ) -> int:
         text = self.path_of(path, dir_fd)
-        with self.around("open to write" if flags & (os.O_WRONLY | os.O_RDWR) else "open folder", text):
+        with self.around(
+            "open to write" if flags & (os.O_WRONLY | os.O_RDWR) else "open folder",
+            text,
+        ):
             handle = self.real_open(path, flags, mode, dir_fd=dir_fd)
         self.paths[handle] = text
         return handle
 
-    def open_file(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
+    def open_file(
+        self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any
+    ) -> Any:
         path = "" if isinstance(file, int) else os.path.abspath(os.fsdecode(file))
         if not path.startswith(f"{self.trap.folder}/"):
             return self.real_open_file(file, mode, buffering, *args, **kwargs)
@@ -210,7 +264,9 @@ class _Armed:
                 view = memoryview(data).cast("B")
                 half = functools.partial(super().write, view[: len(view) // 2])
                 if armed.trap.action == "short write":
-                    return armed.short(path, half, functools.partial(super().write, view))
+                    return armed.short(
+                        path, half, functools.partial(super().write, view)
+                    )
                 with armed.around("write", path, half):
                     return super().write(view)
 
@@ -228,7 +284,9 @@ class _Armed:
         if "+" in raw_mode:
             buffered: Any = io.BufferedRandom(raw)
         else:
-            buffered = (io.BufferedReader if raw_mode == "r" else io.BufferedWriter)(raw)
+            buffered = (io.BufferedReader if raw_mode == "r" else io.BufferedWriter)(
+                raw
+            )
         return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **kwargs)
 
     def arrow_file(self, path: Any, mode: str) -> Any:
@@ -242,7 +300,9 @@ class _Armed:
 
         return AtOnce(self.open_file(path, mode).detach())
 
-    def short(self, path: str, half: Callable[[], int], whole: Callable[[], int]) -> int:
+    def short(
+        self, path: str, half: Callable[[], int], whole: Callable[[], int]
+    ) -> int:
         """A write that takes only half of the bytes, as the system may."""
         is_due = "write" in self.trap.only and self.is_due("write", path)
         return (is_due and half()) or whole()
@@ -256,9 +316,13 @@ class _Armed:
             def __getattr__(self, name: str) -> Any:
                 if name != "renameat2":
                     return super().__getattr__(name)
-                function = self[name]  # Not kept as an attribute, which would be the function itself.
+                function = self[
+                    name
+                ]  # Not kept as an attribute, which would be the function itself.
 
-                def renameat2(at: int, one: bytes, other_at: int, other: bytes, flags: int) -> Any:
+                def renameat2(
+                    at: int, one: bytes, other_at: int, other: bytes, flags: int
+                ) -> Any:
                     with armed.around("exchange", os.fsdecode(other)):
                         return function(at, one, other_at, other, flags)
 

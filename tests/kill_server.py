@@ -1,6 +1,7 @@
 """Runs flows in forks of one warm process that reads jobs, so that a real kill costs no imports.
 
-Each fork is a process of its own: it runs a flow as a user does and dies by SIGKILL, or judges what the dead left.
+Each fork is a process of its own: it runs a flow as a user does and dies by SIGKILL, or
+judges what the dead left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, cache, result_handler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
+from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.result_handler import _versions
 
 FILE_TYPES = {
@@ -48,7 +50,13 @@ def frame_of(number: int) -> pd.DataFrame:
     """A frame that takes more than one write to its file, and lets itself be kept by every file type."""
     rows = np.arange(40 if number else 60)
     text = [f"{number} {'x' * 400 if row % 2 else 'y'}{row}" for row in rows]
-    return pd.DataFrame({"x": rows + number * 1000, "f": rows * 0.5 + number, "s": pd.Series(text, dtype="str")})
+    return pd.DataFrame(
+        {
+            "x": rows + number * 1000,
+            "f": rows * 0.5 + number,
+            "s": pd.Series(text, dtype="str"),
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,10 @@ class Job:
     """Pages free on a small disk, bytes that a file may have, files that may be open beside those that are."""
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        return self.folder, self.file_type  # The task is the same one whatever trap is set for it.
+        return (
+            self.folder,
+            self.file_type,
+        )  # The task is the same one whatever trap is set for it.
 
     @property
     def data(self) -> str:
@@ -86,7 +97,13 @@ class Job:
     @property
     def trap(self) -> kill_harness.Trap:
         return kill_harness.Trap(
-            self.data, f"{self.folder}/log", self.number, self.when, self.action, self.n_times, tuple(self.only)
+            self.data,
+            f"{self.folder}/log",
+            self.number,
+            self.when,
+            self.action,
+            self.n_times,
+            tuple(self.only),
         )
 
     @property
@@ -105,7 +122,14 @@ class Job:
 
     def run(self, number: int, max_retries: int = 0, executor: Any = None) -> Any:
         """Run the flow for an input; return the state of its task."""
-        delay = {"max_retries": max_retries, "retry_delay": pd.Timedelta(0).to_pytimedelta()} if max_retries else {}
+        delay = (
+            {
+                "max_retries": max_retries,
+                "retry_delay": pd.Timedelta(0).to_pytimedelta(),
+            }
+            if max_retries
+            else {}
+        )
 
         @task(name="make", result=self.handler, **delay)
         def make(number):
@@ -113,7 +137,9 @@ class Job:
 
         with Flow("kills") as flow:
             made = make(number)
-        state = flow.run(executor=executor or LocalExecutor(), task_runner_cls=DSTaskRunner)
+        state = flow.run(
+            executor=executor or LocalExecutor(), task_runner_cls=DSTaskRunner
+        )
         return state.result[made]
 
     def take_n_runs(self) -> int:
@@ -143,14 +169,18 @@ class Job:
         os.makedirs(self.folder, exist_ok=True)
         if self.disk:
             os.mkdir(self.data)
-            os.chmod(self.folder, 0o777)  # Who may write nothing else says here how it went.
+            os.chmod(
+                self.folder, 0o777
+            )  # Who may write nothing else says here how it went.
         if self.disk in MOUNTED:
             mount("-t", "tmpfs", "tmpfs", self.data)
         if self.scene == "first":
             return
         earlier = f"{os.path.dirname(self.folder)}/earlier.{self.file_type}"
         if not os.path.exists(earlier):
-            assert in_fork(lambda: type(self)(earlier, self.file_type, "first").keep_old()) == (0, "")
+            assert in_fork(
+                lambda: type(self)(earlier, self.file_type, "first").keep_old()
+            ) == (0, "")
         shutil.copytree(f"{earlier}/data", self.data, dirs_exist_ok=True)
         if self.scene == "adopt":
             shutil.rmtree(f"{self.data}/.prefect_ds")
@@ -180,7 +210,12 @@ class Job:
             with open(f"{self.folder}/outcome") as file:
                 outcome, message = json.load(file)
         self.take_n_runs()
-        allowed = {"first": (None, NEW), "rewrite": (OLD, NEW), "adopt": (OLD,), "damaged": (None, NEW)}[self.scene]
+        allowed = {
+            "first": (None, NEW),
+            "rewrite": (OLD, NEW),
+            "adopt": (OLD,),
+            "damaged": (None, NEW),
+        }[self.scene]
         result = OLD if self.scene == "adopt" else NEW
         if outcome == "Success":
             allowed = (result,)
@@ -191,9 +226,15 @@ class Job:
             assert os.strerror(code) in message, message
             assert "run again" in message, message
         # What others see, before anything of ours looks.
-        if os.path.exists(self.path) and not (self.scene == "damaged" and self.is_damaged()):
+        if os.path.exists(self.path) and not (
+            self.scene == "damaged" and self.is_damaged()
+        ):
             first = self.read_plainly()["x"].iloc[0]
-            assert first in [frame_of(number)["x"].iloc[0] for number in allowed if number is not None], first
+            assert first in [
+                frame_of(number)["x"].iloc[0]
+                for number in allowed
+                if number is not None
+            ], first
         # A reader of ours.
         found = self.handler.look_up(self.path)
         there = None
@@ -202,7 +243,11 @@ class Job:
             assert found.kind == "missing" or self.scene == "damaged", found
         else:
             frame = self.loaded(self.handler.load(self.path))
-            (there,) = [number for number in (OLD, NEW) if frame_of(number)["x"].equals(frame["x"].astype("int64"))]
+            (there,) = [
+                number
+                for number in (OLD, NEW)
+                if frame_of(number)["x"].equals(frame["x"].astype("int64"))
+            ]
             if self.scene != "adopt":
                 assert_frame_equal(frame, frame_of(there))
         assert there in allowed, (there, allowed)
@@ -232,7 +277,10 @@ class Job:
         stamp = store.files.status(self.path).stamp
         name = os.path.basename(self.path)
         ours = [f"{name}/{part}" for part in store.files.sizes(self.path)] or [name]
-        assert self.side_files() == [f".prefect_ds/manifests/{name}/{stamp}.json", *ours]
+        assert self.side_files() == [
+            f".prefect_ds/manifests/{name}/{stamp}.json",
+            *ours,
+        ]
         assert self.handler.verify(self.path) == []
         assert self.run(NEW).is_successful()
         assert self.take_n_runs() == 0
@@ -241,7 +289,10 @@ class Job:
         return value
 
     def is_damaged(self) -> bool:
-        return os.path.getsize(self.path) == os.path.getsize(self.path.replace(self.folder, self.earlier)) // 2
+        return (
+            os.path.getsize(self.path)
+            == os.path.getsize(self.path.replace(self.folder, self.earlier)) // 2
+        )
 
     @property
     def earlier(self) -> str:
@@ -266,12 +317,17 @@ class DaskJob(Job):
     def make(self, number: int) -> Any:
         import dask.dataframe as dd
 
-        # By its module: Dask names a function of a script otherwise on a worker, which the next run need not have.
+        # By its module: Dask names a function of a script otherwise on a worker, which
+        # the next run need not have.
         from kill_server import partition_of
 
         numbers = range(self.N_PARTITIONS)
         return dd.from_map(
-            partition_of, numbers, which=number, folder=self.folder, meta=partition_of(0, 0, "").iloc[:0]
+            partition_of,
+            numbers,
+            which=number,
+            folder=self.folder,
+            meta=partition_of(0, 0, "").iloc[:0],
         )
 
     def read_plainly(self) -> pd.DataFrame:
@@ -283,18 +339,27 @@ class DaskJob(Job):
     def whole(self, parts: pd.DataFrame) -> pd.DataFrame:
         """Return the frame that twelve parts, none more and none of another frame, were made of."""
         number = int(parts["x"].iloc[0]) // 1000
-        expected = pd.concat([partition_of(i, number, "") for i in range(self.N_PARTITIONS)])
-        assert_frame_equal(parts.reset_index(drop=True), expected.reset_index(drop=True))
+        expected = pd.concat(
+            [partition_of(i, number, "") for i in range(self.N_PARTITIONS)]
+        )
+        assert_frame_equal(
+            parts.reset_index(drop=True), expected.reset_index(drop=True)
+        )
         return frame_of(number)
 
     def judge_next_run(self, is_there: bool) -> None:
         staging = f"{self.data}/.prefect_ds/staging"
-        finished = {each.name.partition(".")[0] for each in pathlib.Path(staging).glob("*.staged/*.json")}
+        finished = {
+            each.name.partition(".")[0]
+            for each in pathlib.Path(staging).glob("*.staged/*.json")
+        }
         state = self.run(NEW)
         assert state.is_successful(), state.message
         assert self.loaded(state.result).equals(frame_of(NEW))
         n_runs = self.take_n_runs()
-        assert n_runs == 0 if is_there else n_runs <= self.N_PARTITIONS - len(finished), (n_runs, finished)
+        assert (
+            n_runs == 0 if is_there else n_runs <= self.N_PARTITIONS - len(finished)
+        ), (n_runs, finished)
 
 
 def partition_of(number: int, which: int, folder: str) -> pd.DataFrame:
@@ -302,7 +367,9 @@ def partition_of(number: int, which: int, folder: str) -> pd.DataFrame:
     if folder:
         with open(f"{folder}/ran", "a") as file:
             file.write("ran\n")
-    return frame_of(which).assign(part=number).astype({"s": pd.StringDtype("pyarrow")})  # As Dask would have it.
+    return (
+        frame_of(which).assign(part=number).astype({"s": pd.StringDtype("pyarrow")})
+    )  # As Dask would have it.
 
 
 def job_of(described: dict[str, Any]) -> Job:
@@ -353,7 +420,9 @@ DISKS: dict[str, Callable[[Job], contextlib.AbstractContextManager[None]]] = {
     "read-only": read_only,
     "forbidden": forbidden,
     "file size": lambda job: limited(resource.RLIMIT_FSIZE, job.room),
-    "open files": lambda job: limited(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + job.room),
+    "open files": lambda job: limited(
+        resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + job.room
+    ),
 }
 MOUNTED = ("small", "read-only")
 
@@ -402,7 +471,9 @@ def serve() -> None:
         died = code == -signal.SIGKILL
         if step != "prepare" and not problem and (code == 0 or died):
             code, problem = in_fork(job.judge)
-        problem = problem or (f"ended by signal {-code}" if code < 0 and not died else "")
+        problem = problem or (
+            f"ended by signal {-code}" if code < 0 and not died else ""
+        )
         if job.disk in MOUNTED:
             subprocess.run(["umount", job.data], check=True)
         if step != "prepare":
@@ -417,7 +488,11 @@ def run_on_cluster(described: dict[str, Any], scheduler: str) -> None:
     from prefect.executors import DaskExecutor
 
     job = job_of(described)
-    executor = DaskExecutor(address=scheduler, watch_worker_status=False) if scheduler else own_cluster()
+    executor = (
+        DaskExecutor(address=scheduler, watch_worker_status=False)
+        if scheduler
+        else own_cluster()
+    )
     state = job.run(NEW, executor=executor)
     with open(f"{job.folder}/outcome", "w") as file:
         json.dump([type(state).__name__, str(state.message)], file)

@@ -27,9 +27,15 @@ class Servers:
         self._numbers = itertools.count()
         self._idle: queue.Queue[subprocess.Popen[str]] = queue.Queue()
         self._pool = concurrent.futures.ThreadPoolExecutor(n_servers)
-        python_path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), ROOT, str(HERE)])
+        python_path = os.pathsep.join(
+            [*filter(None, [os.environ.get("PYTHONPATH")]), ROOT, str(HERE)]
+        )
         # One thread, so that a fork is a whole process.
-        quiet = {"OPENBLAS_NUM_THREADS": "1", "PREFECT__LOGGING__LEVEL": "CRITICAL", "PYTHONPATH": python_path}
+        quiet = {
+            "OPENBLAS_NUM_THREADS": "1",
+            "PREFECT__LOGGING__LEVEL": "CRITICAL",
+            "PYTHONPATH": python_path,
+        }
         self._all = [
             subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(HERE / "kill_server.py")],
@@ -67,6 +73,12 @@ class Servers:
 
 def problems(jobs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> list[str]:
     """Return what was amiss after each job, and print how the jobs ended."""
-    outcomes = collections.Counter("killed" if each["died"] else each["outcome"] for each in answers)
+    outcomes = collections.Counter(
+        "killed" if each["died"] else each["outcome"] for each in answers
+    )
     print(len(jobs), "points:", dict(outcomes))
-    return [f"{job}:\n{answer['problem']}" for job, answer in zip(jobs, answers, strict=True) if answer["problem"]]
+    return [
+        f"{job}:\n{answer['problem']}"
+        for job, answer in zip(jobs, answers, strict=True)
+        if answer["problem"]
+    ]

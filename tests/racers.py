@@ -15,11 +15,12 @@ import pandas as pd
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, cache, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError
-from prefect_ds.manifest import Identity, Owner
-from prefect_ds.store import CheckpointStore
+from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.store import CheckpointStore
 
 PARTS = "parts"
 N_ROWS = 300
@@ -30,10 +31,15 @@ class Racers:
 
     def __init__(self, n_racers: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._barrier = barrier = context.Barrier(n_racers)  # Held: without it its semaphores go.
+        self._barrier = barrier = context.Barrier(
+            n_racers
+        )  # Held: without it its semaphores go.
         pairs = [context.Pipe() for _ in range(n_racers)]
         self._pipes = [ours for ours, _ in pairs]
-        self._processes = [context.Process(target=_serve, args=(theirs, barrier), daemon=True) for _, theirs in pairs]
+        self._processes = [
+            context.Process(target=_serve, args=(theirs, barrier), daemon=True)
+            for _, theirs in pairs
+        ]
         for process in self._processes:
             process.start()
 
@@ -82,13 +88,19 @@ def outcome(call: Any) -> Any:
 
 def frame(version: object, *, n_rows: int = N_ROWS) -> pd.DataFrame:
     """A frame that says in each row which version it is of, and that no other call makes."""
-    return pd.DataFrame({"version": [str(version)] * n_rows, "attempt": [uuid.uuid4().hex] * n_rows})
+    return pd.DataFrame(
+        {"version": [str(version)] * n_rows, "attempt": [uuid.uuid4().hex] * n_rows}
+    )
 
 
-def handler_of(folder: str, kind: str, **options: Any) -> PandasResultHandler | DaskDataFrameResultHandler:
+def handler_of(
+    folder: str, kind: str, **options: Any
+) -> PandasResultHandler | DaskDataFrameResultHandler:
     """A handler of a file type, or of folders of parts."""
     if kind == PARTS:
-        return DaskDataFrameResultHandler(f"{folder}/{{key}}", partition_size=N_ROWS * 30, **options)
+        return DaskDataFrameResultHandler(
+            f"{folder}/{{key}}", partition_size=N_ROWS * 30, **options
+        )
     return PandasResultHandler(f"{folder}/{{key}}.{kind}", kind, **options)
 
 
@@ -100,7 +112,9 @@ def whole(data: Any) -> tuple[str, str]:
     return str(version), str(attempt)
 
 
-def run_flow(folder: str, kind: str, keys: list[str], versions: list[object]) -> list[tuple[str, str] | str]:
+def run_flow(
+    folder: str, kind: str, keys: list[str], versions: list[object]
+) -> list[tuple[str, str] | str]:
     """Run a flow of mapped children, and return what a task that reads each gets: version and attempt, or its error."""
 
     @task(name="make", result=handler_of(folder, kind))
@@ -115,14 +129,24 @@ def run_flow(folder: str, kind: str, keys: list[str], versions: list[object]) ->
         used = use.map(make.map(keys, versions))
     state = flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
     children = state.result[used].map_states
-    return [child.result if child.is_successful() else str(child.message) for child in children]
+    return [
+        child.result if child.is_successful() else str(child.message)
+        for child in children
+    ]
 
 
 def keep(folder: str, kind: str, version: object, run_id: str, map_index: int) -> str:
     """Commit a result as a child of a run, and return its attempt."""
     handler = handler_of(folder, kind)
-    owner, identity = Owner("flow", run_id, "make", map_index), Identity("make", {"version": str(version)})
-    return whole(handler.keep(frame(version), handler.render({"key": "a"}), owner=owner, identity=identity).value)[1]
+    owner, identity = (
+        Owner("flow", run_id, "make", map_index),
+        Identity("make", {"version": str(version)}),
+    )
+    return whole(
+        handler.keep(
+            frame(version), handler.render({"key": "a"}), owner=owner, identity=identity
+        ).value
+    )[1]
 
 
 def rewrite(folder: str, kind: str, n_times: int) -> int:
@@ -138,7 +162,9 @@ def read(folder: str, kind: str, last: int) -> tuple[int, int]:
     path, n_whole, n_replaced, version = handler.render({"key": "a"}), 0, 0, 0
     deadline = time.monotonic() + 100
     while version < last:
-        assert time.monotonic() < deadline, f"{n_whole} whole, {n_replaced} replaced, {version} of {last}"
+        assert time.monotonic() < deadline, (
+            f"{n_whole} whole, {n_replaced} replaced, {version} of {last}"
+        )
         try:
             found = int(whole(handler.load(path))[0])
         except CheckpointNotFoundError:
@@ -170,7 +196,8 @@ def read_plainly(path: str, kind: str, last: int) -> int:
     """Read with pandas alone until the last version is there; return the number of reads, each of a whole frame."""
     n_reads = version = 0
     while version < last:
-        # Given a path, pandas.read_parquet opens the file twice, and can meet two files.
+        # Given a path, pandas.read_parquet opens the file twice, and can meet two
+        # files.
         with open(path, "rb") as file:
             found = int(whole(getattr(pd, f"read_{kind}")(file))[0])
         assert found >= version

@@ -84,8 +84,13 @@ def test_parameters_and_repeated_maps_are_let_go_as_well() -> None:
         doubled = double_data.map(data)
         result = merged(doubled)
 
-    state = DSFlowRunner(flow=flow).run(return_tasks=flow.tasks, parameters={"number": 2}, keep_results=[])
-    assert_frame_equal(state.result[result].result, pd.concat([FRAME * 2, (FRAME + 1) * 2], ignore_index=True))
+    state = DSFlowRunner(flow=flow).run(
+        return_tasks=flow.tasks, parameters={"number": 2}, keep_results=[]
+    )
+    assert_frame_equal(
+        state.result[result].result,
+        pd.concat([FRAME * 2, (FRAME + 1) * 2], ignore_index=True),
+    )
     assert isinstance(state.result[number]._result, PurgedResult)
     assert [child.result for child in state.result[data].map_states] == [None, None]
     assert [child.result for child in state.result[doubled].map_states] == [None, None]

@@ -18,7 +18,9 @@ import benchmarks
 from benchmarks import __main__ as command
 from benchmarks import common, full_run, measure, page, publish, rivals
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what pandas, joblib and PyTables say of a rival is not asked here
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # what pandas, joblib and PyTables say of a rival is not asked here
 
 SLOW = {
     "client_memory.ClientMemory",
@@ -53,8 +55,16 @@ def found() -> Iterator[object]:
         if module.name.startswith("__"):
             continue
         members = vars(import_module(f"benchmarks.{module.name}")).values()
-        for benchmark in [each for each in members if inspect.isclass(each) and each.__module__.endswith(module.name)]:
-            methods = [name for name in dir(benchmark) if re.match("(time|track|peakmem)_", name)]
+        for benchmark in [
+            each
+            for each in members
+            if inspect.isclass(each) and each.__module__.endswith(module.name)
+        ]:
+            methods = [
+                name
+                for name in dir(benchmark)
+                if re.match("(time|track|peakmem)_", name)
+            ]
             if not methods:
                 continue
             name = f"{module.name}.{benchmark.__name__}"
@@ -63,12 +73,21 @@ def found() -> Iterator[object]:
                 for values in getattr(benchmark, "params", ())
             ]
             if name == "mapped_flows.FiveStages":
-                choices[3] = [0, 1_000]  # the rows: of the tasks of None, and of the others
-            for method, params in itertools.product(methods, itertools.product(*choices)):
+                choices[3] = [
+                    0,
+                    1_000,
+                ]  # the rows: of the tasks of None, and of the others
+            for method, params in itertools.product(
+                methods, itertools.product(*choices)
+            ):
                 is_slow = name in SLOW or "DaskExecutor" in params
                 marks = [pytest.mark.slow] if is_slow else []
                 yield pytest.param(
-                    benchmark, method, params, marks=marks, id=f"{name}.{method}-{'-'.join(map(str, params))}"
+                    benchmark,
+                    method,
+                    params,
+                    marks=marks,
+                    id=f"{name}.{method}-{'-'.join(map(str, params))}",
                 )
 
 
@@ -103,7 +122,9 @@ def test_rivals_do_the_same_work_and_keep_it(rival, tmp_path):
         with common.reads(str(tmp_path)) as reads:
             work.run()
         counts.append((lost, len(reads)))
-    assert [lost for lost, _ in counts] == ([0, 0, 0] if rival == "prefect, nothing kept" else [0, 0, 4])
+    assert [lost for lost, _ in counts] == (
+        [0, 0, 0] if rival == "prefect, nothing kept" else [0, 0, 4]
+    )
     if rival == "prefect_ds":
         assert counts[1][1] == 0, "a resume reads no data"
     if rival.startswith("prefect target"):
@@ -118,7 +139,9 @@ def test_an_exponent_is_that_of_the_growth():
 def test_what_is_too_noisy_is_said_to_be():
     assert measure.verdict(measure.Spread.of([0.9, 1.0, 1.05]), 1.1) == "met"
     assert measure.verdict(measure.Spread.of([1.2, 1.3, 1.4]), 1.1) == "not met"
-    assert measure.verdict(measure.Spread.of([0.9, 1.0, 1.2]), 1.1) == "too noisy to tell"
+    assert (
+        measure.verdict(measure.Spread.of([0.9, 1.0, 1.2]), 1.1) == "too noisy to tell"
+    )
     assert measure.Machine([1.0] * 4 + [2.0] * 4, 0.0).is_noisy
     assert not measure.Machine([1.0] * 8, 0.0).is_noisy
 
@@ -132,7 +155,10 @@ def test_a_rival_that_is_not_there_is_left_out():
         def time_it(self):
             pass
 
-    cases = {"absent": measure.Case(Absent, "time_it", ()), "present": measure.Case(Present, "time_it", ())}
+    cases = {
+        "absent": measure.Case(Absent, "time_it", ()),
+        "present": measure.Case(Present, "time_it", ()),
+    }
     measured = measure.interleaved(cases, measure.Machine(), budget_s=0.0)
     assert list(measured) == ["present"]
     assert len(measured["present"]) == 3
@@ -151,9 +177,13 @@ def test_all_sections_make_the_page(tmp_path):
     pytest.importorskip("matplotlib")
     machine = measure.Machine()
     figures = {"machine": "one machine", "noise": str(machine)}
-    figures |= {name: section("quick", machine) for name, section in full_run.SECTIONS.items()}
+    figures |= {
+        name: section("quick", machine) for name, section in full_run.SECTIONS.items()
+    }
     docs = tmp_path / "benchmarks.md"
-    docs.write_text((Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text())
+    docs.write_text(
+        (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text()
+    )
     page.write(docs, figures)
     assert docs.read_text().count("|:--") == len(page.TABLES) - 1
     for name in page.PICTURES:
@@ -173,6 +203,11 @@ def test_published_pages_load_nothing_from_elsewhere(tmp_path):
     (html / "index.html").write_text((www / "index.html").read_text())
     (html / "info.json").write_text('{"timestamp": 1}')
     publish.make_self_contained(html, packages)
-    loaded = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"]+)"', (html / "index.html").read_text())
+    loaded = re.findall(
+        r'<(?:script|link)[^>]*(?:src|href)="([^"]+)"',
+        (html / "index.html").read_text(),
+    )
     assert [each for each in loaded if "//" in each] == []
-    assert '"info.json":{"timestamp":1}' in (html / "scripts" / "figures.js").read_text()
+    assert (
+        '"info.json":{"timestamp":1}' in (html / "scripts" / "figures.js").read_text()
+    )

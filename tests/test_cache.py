@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefect_ds import cache
+from prefect_ds.checkpoints import memory_cache as cache
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +21,16 @@ def empty_cache():
 
 
 def frame(n_bytes=8_000, value=0.0):
-    return pd.DataFrame(np.full((n_bytes // 480, 60), value)).rename(columns="x{}".format)
+    return pd.DataFrame(np.full((n_bytes // 480, 60), value)).rename(
+        columns="x{}".format
+    )
 
 
 def test_what_was_put_comes_back_equal():
-    kept = pd.DataFrame({"x": [1.0, None], "s": ["a", None], "d": pd.to_datetime(["2024-01-01", None])}, index=[5, 7])
+    kept = pd.DataFrame(
+        {"x": [1.0, None], "s": ["a", None], "d": pd.to_datetime(["2024-01-01", None])},
+        index=[5, 7],
+    )
     cache.put("a", kept)
     pd.testing.assert_frame_equal(cache.get("a"), kept)
     assert cache.get("b") is None
@@ -60,7 +65,12 @@ def test_a_smaller_bound_evicts_and_0_switches_the_cache_off():
 
 
 def test_a_change_of_what_was_handed_out_reaches_nobody():
-    cache.put("a", pd.DataFrame({"x": [1, 2], "s": ["p", "q"], "m": pd.array([1, None], dtype="Int64")}))
+    cache.put(
+        "a",
+        pd.DataFrame(
+            {"x": [1, 2], "s": ["p", "q"], "m": pd.array([1, None], dtype="Int64")}
+        ),
+    )
     got = cache.get("a")
     got.loc[0, "x"] = 99
     got["x"].array[1] = 99
@@ -69,13 +79,17 @@ def test_a_change_of_what_was_handed_out_reaches_nobody():
     got.columns = ["u", "v", "w"]
     got.attrs["note"] = "changed"
     again = cache.get("a")
-    expected = pd.DataFrame({"x": [1, 2], "s": ["p", "q"], "m": pd.array([1, None], dtype="Int64")})
+    expected = pd.DataFrame(
+        {"x": [1, 2], "s": ["p", "q"], "m": pd.array([1, None], dtype="Int64")}
+    )
     pd.testing.assert_frame_equal(again, expected)
     assert again.attrs == {}
 
 
 def test_a_change_of_what_was_put_reaches_nobody():
-    given = pd.DataFrame({"x": [1, 2], "m": pd.array([1, 2], dtype="Int64")}, index=pd.Index([1, 2]))
+    given = pd.DataFrame(
+        {"x": [1, 2], "m": pd.array([1, 2], dtype="Int64")}, index=pd.Index([1, 2])
+    )
     given.attrs["note"] = ["as it was"]
     cache.put("a", given)
     given["x"].array[1] = 99
@@ -92,7 +106,9 @@ def test_a_change_of_what_was_put_reaches_nobody():
     "kept",
     [
         pd.DataFrame({"x": [[1], [2]]}),
-        pd.DataFrame({"x": [1]}, index=pd.Index([(1, 2)], dtype=object, tupleize_cols=False)),
+        pd.DataFrame(
+            {"x": [1]}, index=pd.Index([(1, 2)], dtype=object, tupleize_cols=False)
+        ),
         pd.DataFrame({"x": [1]}, index=pd.MultiIndex.from_tuples([(1, "a")])),
     ],
     ids=["column", "index", "MultiIndex"],
@@ -117,7 +133,12 @@ def test_a_few_strings_of_many_do_not_hold_the_many():
 
     before = pa.total_allocated_bytes()
     for number in range(10):
-        cache.put(str(number), pd.DataFrame({"s": pd.array(["x" * 100 + str(number)] * 20_000, dtype="str")}).iloc[:10])
+        cache.put(
+            str(number),
+            pd.DataFrame(
+                {"s": pd.array(["x" * 100 + str(number)] * 20_000, dtype="str")}
+            ).iloc[:10],
+        )
     gc.collect()
     assert pa.total_allocated_bytes() - before < 3_000_000
 
@@ -167,7 +188,9 @@ def test_attrs_count():
 
 
 def test_an_index_is_handed_out_as_a_copy_and_keeps_its_freq():
-    given = pd.DataFrame({"x": [1, 2]}, index=pd.date_range("2024", periods=2, name="day"))
+    given = pd.DataFrame(
+        {"x": [1, 2]}, index=pd.date_range("2024", periods=2, name="day")
+    )
     cache.put("a", given)
     got = cache.get("a")
     values = got.index.to_numpy()

@@ -12,14 +12,26 @@ from prefect.engine.task_runner import TaskRunner
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoint_handler import checkpoint_handler
-from tests.flows import data_files, expected_total, frame_of, parquet, pipeline, result_of, state_of
+from tests.flows import (
+    data_files,
+    expected_total,
+    frame_of,
+    parquet,
+    pipeline,
+    result_of,
+    state_of,
+)
 
 
 def one_task(folder, notes, body=None, **options):
     """A flow of one checkpointed task with two parameters, of which the path names one."""
     options.setdefault("name", "make")
 
-    @task(result=options.pop("result", None) or parquet(folder, "made_{x}", **options.pop("handler", {})), **options)
+    @task(
+        result=options.pop("result", None)
+        or parquet(folder, "made_{x}", **options.pop("handler", {})),
+        **options,
+    )
     def make(x, y):
         notes(f"made {x} {y}")
         return (body or frame_of)(x)
@@ -32,18 +44,23 @@ def one_task(folder, notes, body=None, **options):
 # Messages
 
 
-def test_the_message_says_what_was_written_where_and_why_the_task_ran(run_here, tmp_path, notes, log_lines):
+def test_the_message_says_what_was_written_where_and_why_the_task_ran(
+    run_here, tmp_path, notes, log_lines
+):
     flow = one_task(tmp_path, notes)
     message = state_of(run_here(flow), flow, "make").message
 
     assert re.fullmatch(
-        r"Task run succeeded\. Ran because there was nothing yet; wrote 3 rows, 5 columns, \d\.\d KiB to (\S+)", message
+        r"Task run succeeded\. Ran because there was nothing yet; wrote 3 rows, 5 columns, \d\.\d KiB to (\S+)",
+        message,
     )
     assert message.endswith(str(tmp_path / "made_1.parquet"))
     assert f"Task 'make': {message}" in log_lines
 
 
-def test_the_message_says_what_was_loaded_from_where_and_when_it_was_written(run_here, tmp_path, notes, log_lines):
+def test_the_message_says_what_was_loaded_from_where_and_when_it_was_written(
+    run_here, tmp_path, notes, log_lines
+):
     flow = one_task(tmp_path, notes)
     run_here(flow)
     state = state_of(run_here(flow), flow, "make")
@@ -58,7 +75,9 @@ def test_the_message_says_what_was_loaded_from_where_and_when_it_was_written(run
     assert f"Task 'make': {state.message}" in log_lines
 
 
-def test_a_file_put_there_by_hand_counts_and_the_message_says_so(run_here, tmp_path, notes):
+def test_a_file_put_there_by_hand_counts_and_the_message_says_so(
+    run_here, tmp_path, notes
+):
     frame_of(77).to_parquet(tmp_path / "made_1.parquet")
     flow = one_task(tmp_path, notes)
     state = run_here(flow)
@@ -72,11 +91,19 @@ def test_a_mapped_childs_lines_name_the_child(run_here, tmp_path, notes, log_lin
     run_here(flow)
     for number in range(3):
         assert (
-            sum(line.startswith(f"Task 'clean[{number}]': Task run succeeded. Ran because") for line in log_lines) == 1
+            sum(
+                line.startswith(
+                    f"Task 'clean[{number}]': Task run succeeded. Ran because"
+                )
+                for line in log_lines
+            )
+            == 1
         )
 
 
-def test_data_that_are_gone_are_computed_and_the_message_says_they_were_there(run_here, tmp_path, notes):
+def test_data_that_are_gone_are_computed_and_the_message_says_they_were_there(
+    run_here, tmp_path, notes
+):
     flow = one_task(tmp_path, notes)
     run_here(flow)
     (tmp_path / "made_1.parquet").unlink()
@@ -84,15 +111,22 @@ def test_data_that_are_gone_are_computed_and_the_message_says_they_were_there(ru
     assert notes.lines == ["made 1 a", "made 1 a"]
 
 
-def test_damaged_data_are_set_aside_and_computed_and_the_log_says_so(run_here, tmp_path, notes, log_lines):
+def test_damaged_data_are_set_aside_and_computed_and_the_log_says_so(
+    run_here, tmp_path, notes, log_lines
+):
     flow = one_task(tmp_path, notes)
     run_here(flow)
     (tmp_path / "made_1.parquet").write_bytes(b"half a fi")
     state = run_here(flow)
 
     assert notes.lines == ["made 1 a", "made 1 a"]
-    assert "its bytes were not those that were written" in state_of(state, flow, "make").message
-    assert any("set aside as" in line and "made_1.parquet" in line for line in log_lines)
+    assert (
+        "its bytes were not those that were written"
+        in state_of(state, flow, "make").message
+    )
+    assert any(
+        "set aside as" in line and "made_1.parquet" in line for line in log_lines
+    )
     assert_frame_equal(result_of(state, flow, "make"), frame_of(1))
     (aside,) = (tmp_path / ".prefect_ds" / "set-aside").iterdir()
     assert aside.read_bytes() == b"half a fi"
@@ -108,20 +142,39 @@ def stale(state, flow, name="make"):
     return found[1]
 
 
-def test_a_changed_input_makes_it_stale_and_the_words_name_the_input(run_here, tmp_path, notes, log_lines):
+def test_a_changed_input_makes_it_stale_and_the_words_name_the_input(
+    run_here, tmp_path, notes, log_lines
+):
     flow = one_task(tmp_path, notes)
     run_here(flow)
     assert stale(run_here(flow, y="b"), flow) == "input 'y' changed"
     assert notes.lines == ["made 1 a", "made 1 b"]
-    assert f"Task 'make': the checkpoint at {tmp_path}/made_1.parquet is stale: input 'y' changed; running" in log_lines
+    assert (
+        f"Task 'make': the checkpoint at {tmp_path}/made_1.parquet is stale: input 'y' changed; running"
+        in log_lines
+    )
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(1, 1.0), (1, True), ("1", 1), (None, "None"), ((1, 2), [1, 2]), ({"a": 1}, {"a": 2}), ([1], [1, 1]), (0.0, -0.0)]
-    + [(datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1)), (pd.Series([1, 2]), pd.Series([1, 3]))],
+    [
+        (1, 1.0),
+        (1, True),
+        ("1", 1),
+        (None, "None"),
+        ((1, 2), [1, 2]),
+        ({"a": 1}, {"a": 2}),
+        ([1], [1, 1]),
+        (0.0, -0.0),
+    ]
+    + [
+        (datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1)),
+        (pd.Series([1, 2]), pd.Series([1, 3])),
+    ],
 )
-def test_inputs_that_differ_in_type_or_depth_are_different(run_here, tmp_path, notes, before, after):
+def test_inputs_that_differ_in_type_or_depth_are_different(
+    run_here, tmp_path, notes, before, after
+):
     @task(result=parquet(tmp_path, "made"))
     def make(value):
         notes("made")
@@ -137,7 +190,9 @@ def test_inputs_that_differ_in_type_or_depth_are_different(run_here, tmp_path, n
     assert notes.lines == ["made", "made"]
 
 
-def test_a_changed_upstream_makes_it_stale_and_an_equal_one_computed_again_does_not(run_here, tmp_path, notes):
+def test_a_changed_upstream_makes_it_stale_and_an_equal_one_computed_again_does_not(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "source"))
     def source(number):
         notes("source")
@@ -161,7 +216,9 @@ def test_a_changed_upstream_makes_it_stale_and_an_equal_one_computed_again_does_
     assert stale(state, flow, "after") == "input 'frame' changed"
 
 
-def test_an_upstream_without_a_checkpoint_counts_by_its_value(run_here, tmp_path, notes):
+def test_an_upstream_without_a_checkpoint_counts_by_its_value(
+    run_here, tmp_path, notes
+):
     @task
     def source(number):
         return frame_of(number // 10)
@@ -203,21 +260,32 @@ def test_the_order_of_the_frames_of_a_reduce_counts(run_here, tmp_path, notes):
     ("before", "after"),
     [
         ({}, {"write_kwargs": {"compression": "gzip"}}),
-        ({"read_kwargs": {"columns": ["id"]}}, {"read_kwargs": {"columns": ["id", "value"]}}),
+        (
+            {"read_kwargs": {"columns": ["id"]}},
+            {"read_kwargs": {"columns": ["id", "value"]}},
+        ),
     ],
 )
-def test_changed_options_of_the_handler_make_it_stale(run_here, tmp_path, notes, before, after):
+def test_changed_options_of_the_handler_make_it_stale(
+    run_here, tmp_path, notes, before, after
+):
     run_here(one_task(tmp_path, notes, handler=before))
     flow = one_task(tmp_path, notes, handler=after)
     assert stale(run_here(flow), flow) == "the handler's options changed"
     assert notes.lines == ["made 1 a", "made 1 a"]
 
 
-def test_a_changed_way_of_reading_makes_downstream_stale_where_it_changes_the_data(run_here, tmp_path, notes):
+def test_a_changed_way_of_reading_makes_downstream_stale_where_it_changes_the_data(
+    run_here, tmp_path, notes
+):
     """The file's bytes are the same, what a reader gets is not."""
 
     def flow_of(columns):
-        @task(result=PandasResultHandler(f"{tmp_path}/source.csv", "csv", read_kwargs={"usecols": columns}))
+        @task(
+            result=PandasResultHandler(
+                f"{tmp_path}/source.csv", "csv", read_kwargs={"usecols": columns}
+            )
+        )
         def source():
             notes("source")
             return frame_of(1)[["id", "value"]]
@@ -239,11 +307,15 @@ def test_a_changed_way_of_reading_makes_downstream_stale_where_it_changes_the_da
     assert notes.lines == ["after", "after", "source", "source"]
 
 
-def test_two_handlers_that_read_equal_files_differently_each_get_their_own(run_here, tmp_path):
+def test_two_handlers_that_read_equal_files_differently_each_get_their_own(
+    run_here, tmp_path
+):
     """A frame that is still in memory is handed to who would read the same from the file, and to nobody else."""
 
     def source_of(columns):
-        handler = PandasResultHandler(f"{tmp_path}/{columns[0]}.csv", "csv", read_kwargs={"usecols": columns})
+        handler = PandasResultHandler(
+            f"{tmp_path}/{columns[0]}.csv", "csv", read_kwargs={"usecols": columns}
+        )
 
         @task(name=columns[0], result=handler)
         def source():
@@ -257,11 +329,17 @@ def test_two_handlers_that_read_equal_files_differently_each_get_their_own(run_h
 
     with Flow("equal files") as flow:
         left, right = source_of(["id"])(), source_of(["value"])()
-        seen = [columns(left, upstream_tasks=[right]), columns(right, upstream_tasks=[left])]
+        seen = [
+            columns(left, upstream_tasks=[right]),
+            columns(right, upstream_tasks=[left]),
+        ]
     for _ in range(2):
         state = run_here(flow)
         assert [state.result[each].result for each in seen] == [["id"], ["value"]]
-        assert [list(state.result[each].result.columns) for each in (left, right)] == [["id"], ["value"]]
+        assert [list(state.result[each].result.columns) for each in (left, right)] == [
+            ["id"],
+            ["value"],
+        ]
 
 
 def test_another_task_at_the_path_makes_it_stale(run_here, tmp_path, notes):
@@ -291,7 +369,9 @@ def test_match_path_takes_what_is_there_whatever_the_inputs(run_here, tmp_path, 
 
 
 @pytest.mark.parametrize(("match", "ran"), [("inputs", 1), ("code", 2), ("path", 1)])
-def test_changed_code_counts_where_the_user_asks_for_it(run_here, tmp_path, notes, match, ran):
+def test_changed_code_counts_where_the_user_asks_for_it(
+    run_here, tmp_path, notes, match, ran
+):
     def flow_of(version):
         if version == 1:
 
@@ -336,7 +416,9 @@ def test_code_holds_in_another_process(run, tmp_path, notes):
     assert notes.take() == []
 
 
-def test_an_input_without_a_digest_is_left_out_and_the_rest_still_counts(run_here, tmp_path, notes):
+def test_an_input_without_a_digest_is_left_out_and_the_rest_still_counts(
+    run_here, tmp_path, notes
+):
     import threading
 
     @task
@@ -354,11 +436,15 @@ def test_an_input_without_a_digest_is_left_out_and_the_rest_still_counts(run_her
     run_here(flow)
     assert notes.take() == ["made a"]
     assert stale(run_here(flow, y="b"), flow) == "input 'y' changed"
-    manifest = PandasResultHandler(f"{tmp_path}/made.parquet", "parquet").manifest(f"{tmp_path}/made.parquet")
+    manifest = PandasResultHandler(f"{tmp_path}/made.parquet", "parquet").manifest(
+        f"{tmp_path}/made.parquet"
+    )
     assert manifest.identity.unstable_inputs == ("connection",)
 
 
-def test_a_stale_checkpoint_stays_until_its_successor_is_whole(run_here, tmp_path, notes):
+def test_a_stale_checkpoint_stays_until_its_successor_is_whole(
+    run_here, tmp_path, notes
+):
     def body(x):
         raise ValueError("broken")
 
@@ -373,7 +459,9 @@ def test_a_stale_checkpoint_stays_until_its_successor_is_whole(run_here, tmp_pat
 def test_the_manifest_says_who_wrote_it_and_of_what(run_here, tmp_path, notes):
     flow = one_task(tmp_path, notes)
     run_here(flow)
-    manifest = PandasResultHandler(None, "parquet").manifest(f"{tmp_path}/made_1.parquet")
+    manifest = PandasResultHandler(None, "parquet").manifest(
+        f"{tmp_path}/made_1.parquet"
+    )
     assert (manifest.owner.flow, manifest.owner.task) == ("one", "make-1")
     assert manifest.fields == {"x": "1"}
     assert manifest.template.endswith("made_{x}.parquet")
@@ -393,14 +481,21 @@ class Seen:
         self.changes = []
 
     def __call__(self, runner_or_task, old_state, new_state):
-        if getattr(getattr(runner_or_task, "task", runner_or_task), "name", "") in ("x", "y"):
+        if getattr(getattr(runner_or_task, "task", runner_or_task), "name", "") in (
+            "x",
+            "y",
+        ):
             return  # Prefect calls a runner's handlers for parameters, too.
         value = new_state.result
         what = type(value).__name__ if new_state.is_successful() else ""
-        self.changes.append(f"{type(old_state).__name__} -> {type(new_state).__name__} {what}".strip())
+        self.changes.append(
+            f"{type(old_state).__name__} -> {type(new_state).__name__} {what}".strip()
+        )
 
 
-def test_a_users_handlers_see_the_frame_and_on_a_hit_one_change(run_here, tmp_path, notes):
+def test_a_users_handlers_see_the_frame_and_on_a_hit_one_change(
+    run_here, tmp_path, notes
+):
     on_task, on_runner = Seen(), Seen()
     flow = one_task(tmp_path, notes, state_handlers=[on_task])
 
@@ -436,7 +531,9 @@ def test_a_users_handler_may_replace_the_result(run_here, tmp_path, notes):
         assert result_of(run_here(flow), flow, "after") == -5
 
 
-def test_a_users_handler_that_fails_fails_the_task_as_in_prefect(run_here, tmp_path, notes):
+def test_a_users_handler_that_fails_fails_the_task_as_in_prefect(
+    run_here, tmp_path, notes
+):
     def fail(task, old_state, new_state):
         if new_state.is_running():
             raise ZeroDivisionError("in the handler")
@@ -450,7 +547,11 @@ def test_a_users_handler_that_fails_fails_the_task_as_in_prefect(run_here, tmp_p
 def test_the_on_failure_callback_of_a_task_is_called(run_here, tmp_path):
     seen = []
 
-    @task(name="make", result=parquet(tmp_path, "made"), on_failure=lambda task, state: seen.append(state.message))
+    @task(
+        name="make",
+        result=parquet(tmp_path, "made"),
+        on_failure=lambda task, state: seen.append(state.message),
+    )
     def make():
         raise ValueError("mine")
 
@@ -460,7 +561,9 @@ def test_the_on_failure_callback_of_a_task_is_called(run_here, tmp_path):
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("states", [(Pending(), Pending()), (Running(), Success()), (Success(), Running())])
+@pytest.mark.parametrize(
+    "states", [(Pending(), Pending()), (Running(), Success()), (Success(), Running())]
+)
 def test_every_change_but_pending_to_running_passes(states):
     assert checkpoint_handler(None, *states) is None
 
@@ -489,7 +592,11 @@ def test_the_handler_is_found_where_the_2020_library_had_it():
 def test_the_2020_librarys_example_runs_as_its_readme_had_it(run_here, tmp_path, notes):
     """The downloads of many ids, of which only the missing ones are fetched the next time."""
 
-    @task(result_handler=PandasResultHandler(tmp_path / "data_{id}.csv", "csv", write_kwargs={"index": False}))
+    @task(
+        result_handler=PandasResultHandler(
+            tmp_path / "data_{id}.csv", "csv", write_kwargs={"index": False}
+        )
+    )
     def download(id):
         notes(f"download {id}")
         return pd.DataFrame({"id": [id], "name": [f"n{id}"]})

@@ -20,8 +20,8 @@ from scale import SCALE
 from prefect_ds import PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import DamagedCheckpointError, NewerFormatError
-from prefect_ds.file_types import FILE_TYPES
-from prefect_ds.manifest import Manifest
+from prefect_ds.file_types.registry import FILE_TYPES
+from prefect_ds.storage.manifest import Manifest
 from tests.flows import frame_of
 
 FOLDER = "folder of parts"
@@ -45,7 +45,9 @@ class Checkpoints:
         template = f"{folder}/{{key}}.{suffix}"
         self.handler = (
             # Uncompressed, so that the parts of other data are as large.
-            DaskDataFrameResultHandler(template, write_kwargs={"compression": "none"}, **options)
+            DaskDataFrameResultHandler(
+                template, write_kwargs={"compression": "none"}, **options
+            )
             if kind == FOLDER
             else PandasResultHandler(template, kind, **options)
         )
@@ -134,7 +136,10 @@ def missing(checkpoints: Checkpoints) -> None:
 
 def mixed(checkpoints: Checkpoints) -> None:
     """The last part, or the file, is that of another attempt, and of one as large if there is one."""
-    other, here = Checkpoints(checkpoints.folder / "other", checkpoints.kind), checkpoints.data(checkpoints.a)
+    other, here = (
+        Checkpoints(checkpoints.folder / "other", checkpoints.kind),
+        checkpoints.data(checkpoints.a),
+    )
     for turn in range(1, 50):
         other.handler.write(other.value("a", turn), key="a")
         if other.data(other.a).stat().st_size == here.stat().st_size:
@@ -153,7 +158,9 @@ def in_manifest(change: Callable[[bytes], bytes]):
 
 
 def foreign_manifest(checkpoints: Checkpoints) -> None:
-    shutil.copyfile(checkpoints.manifest(checkpoints.b), checkpoints.manifest(checkpoints.a))
+    shutil.copyfile(
+        checkpoints.manifest(checkpoints.b), checkpoints.manifest(checkpoints.a)
+    )
 
 
 def of_format(version: int):
@@ -162,7 +169,9 @@ def of_format(version: int):
     def change(text: bytes) -> bytes:
         from test_manifest import sealed
 
-        return sealed({**json.loads(text)["manifest"], "format_version": version}).encode()
+        return sealed(
+            {**json.loads(text)["manifest"], "format_version": version}
+        ).encode()
 
     return in_manifest(change)
 
@@ -188,7 +197,9 @@ _CUT = r"part 'part\.00001\.parquet' had \d+ bytes, was written with \d+"
 
 
 def _counted_otherwise(text: bytes) -> bytes:
-    return text.replace(b'"n_rows":6', b'"n_rows":7').replace(b'"n_rows":3', b'"n_rows":4')
+    return text.replace(b'"n_rows":6', b'"n_rows":7').replace(
+        b'"n_rows":3', b'"n_rows":4'
+    )
 
 
 def _other_year(text: bytes) -> bytes:
@@ -200,33 +211,54 @@ DAMAGES = {
     "emptied": Damage(rewritten(lambda data: b""), OTHER_BYTES, _CUT),
     "appended": Damage(rewritten(lambda data: data + b"\n"), OTHER_BYTES, _CUT),
     "bit-flipped": Damage(rewritten(flipped), OTHER_BYTES, shows_in_folder=False),
-    "bit-flipped without a trace": Damage(rewritten(flipped, seen=False), "", shows=False, shows_in_folder=False),
+    "bit-flipped without a trace": Damage(
+        rewritten(flipped, seen=False), "", shows=False, shows_in_folder=False
+    ),
     "swapped": Damage(swapped, OTHER_BYTES, both=True),
     "missing": Damage(missing, _GONE, r"part 'part\.00001\.parquet' was gone"),
     "of another attempt": Damage(mixed, OTHER_BYTES, shows_in_folder=False),
-    "manifest truncated": Damage(in_manifest(lambda text: text[:-7]), r"not a manifest: JSONDecodeError.*"),
-    "manifest emptied": Damage(in_manifest(lambda text: b""), r"not a manifest: JSONDecodeError.*"),
+    "manifest truncated": Damage(
+        in_manifest(lambda text: text[:-7]), r"not a manifest: JSONDecodeError.*"
+    ),
+    "manifest emptied": Damage(
+        in_manifest(lambda text: b""), r"not a manifest: JSONDecodeError.*"
+    ),
     "manifest foreign": Damage(foreign_manifest, OTHERS_MANIFEST),
-    "manifest of something else": Damage(in_manifest(lambda text: b'{"a": 1}'), r"not a manifest: KeyError.*"),
-    "manifest of an older format": Damage(of_format(0), "not a manifest: there never was a format 0"),
+    "manifest of something else": Damage(
+        in_manifest(lambda text: b'{"a": 1}'), r"not a manifest: KeyError.*"
+    ),
+    "manifest of an older format": Damage(
+        of_format(0), "not a manifest: there never was a format 0"
+    ),
     "manifest edited by hand": Damage(in_manifest(_counted_otherwise), TORN),
     "manifest bit-flipped": Damage(in_manifest(_other_year), TORN),
 }
 
 CASES = [
-    pytest.param(kind, damage, id=f"{kind}-{damage}", marks=[] if kind in ("csv", FOLDER) else [pytest.mark.slow])
+    pytest.param(
+        kind,
+        damage,
+        id=f"{kind}-{damage}",
+        marks=[] if kind in ("csv", FOLDER) else [pytest.mark.slow],
+    )
     for kind in KINDS
     for damage in DAMAGES
 ]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_damage_is_seen_told_in_one_line_set_aside_and_mended(run_here, tmp_path, log_lines, kind, name):
+def test_damage_is_seen_told_in_one_line_set_aside_and_mended(
+    run_here, tmp_path, log_lines, kind, name
+):
     damage = DAMAGES[name]
     checkpoints = Checkpoints(tmp_path, kind)
     is_folder = kind == FOLDER
     shows = damage.shows and (damage.shows_in_folder or not is_folder)
-    reason = damage.reason_of_folder if is_folder and damage.reason_of_folder else damage.reason
+    reason = (
+        damage.reason_of_folder
+        if is_folder and damage.reason_of_folder
+        else damage.reason
+    )
     assert checkpoints.run(run_here) == (True, ["a", "b"])
     assert checkpoints.run(run_here) == (True, [])
     assert checkpoints.handler.verify(str(checkpoints.a)) == []
@@ -244,10 +276,13 @@ def test_damage_is_seen_told_in_one_line_set_aside_and_mended(run_here, tmp_path
     assert checkpoints.set_aside() == []  # Who only asks changes nothing.
     log_lines.clear()
 
-    # What shows is mended at once; else the task that reads it fails, and the next run mends it.
+    # What shows is mended at once; else the task that reads it fails, and the next run
+    # mends it.
     assert checkpoints.run(run_here) == ((True, damaged) if shows else (False, []))
     lines = [
-        line for line in log_lines if "set aside as" in line and line.startswith(str(tmp_path))
+        line
+        for line in log_lines
+        if "set aside as" in line and line.startswith(str(tmp_path))
     ]  # Not the task's error.
     aside = checkpoints.set_aside()
     if reason == _GONE and not is_folder:
@@ -255,12 +290,25 @@ def test_damage_is_seen_told_in_one_line_set_aside_and_mended(run_here, tmp_path
         assert any(f"Ran because {_GONE}" in line for line in log_lines)
     else:
         assert len(lines) == len(aside) == len(damaged)
-        for key, path, line in zip(damaged, (checkpoints.a, checkpoints.b), sorted(lines), strict=False):
+        for key, path, line in zip(
+            damaged, (checkpoints.a, checkpoints.b), sorted(lines), strict=False
+        ):
             [went] = [each for each in aside if each.name.startswith(f"{path.name}.")]
             assert content(went) == there[path.name]
-            what = reason if shows else r"(part '.*' is damaged: )?.*(its checksum|another).*"
-            then = rf"task 'make\[{'ab'.index(key)}\]' runs" if shows else "the next run computes it again"
-            assert re.fullmatch(f"{re.escape(str(path))}: {what}; set aside as {re.escape(str(went))}; {then}", line)
+            what = (
+                reason
+                if shows
+                else r"(part '.*' is damaged: )?.*(its checksum|another).*"
+            )
+            then = (
+                rf"task 'make\[{'ab'.index(key)}\]' runs"
+                if shows
+                else "the next run computes it again"
+            )
+            assert re.fullmatch(
+                f"{re.escape(str(path))}: {what}; set aside as {re.escape(str(went))}; {then}",
+                line,
+            )
     if not shows:
         assert checkpoints.run(run_here) == (True, ["a"])
     assert checkpoints.run(run_here) == (True, [])
@@ -270,23 +318,35 @@ def test_damage_is_seen_told_in_one_line_set_aside_and_mended(run_here, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["csv", FOLDER])
-def test_a_manifest_of_a_newer_format_fails_the_task_and_nothing_is_touched(run_here, tmp_path, log_lines, kind):
+def test_a_manifest_of_a_newer_format_fails_the_task_and_nothing_is_touched(
+    run_here, tmp_path, log_lines, kind
+):
     checkpoints = Checkpoints(tmp_path, kind)
     checkpoints.run(run_here)
     of_format(2)(checkpoints)
     before = content(checkpoints.a), checkpoints.manifest(checkpoints.a).read_bytes()
     log_lines.clear()
     assert checkpoints.run(run_here) == (False, [])
-    assert any("has format 2, this prefect_ds reads up to 1: install a newer one" in line for line in log_lines)
+    assert any(
+        "has format 2, this prefect_ds reads up to 1: install a newer one" in line
+        for line in log_lines
+    )
     with pytest.raises(NewerFormatError, match="install a newer one"):
         checkpoints.handler.verify(str(checkpoints.a))
-    assert (content(checkpoints.a), checkpoints.manifest(checkpoints.a).read_bytes()) == before
+    assert (
+        content(checkpoints.a),
+        checkpoints.manifest(checkpoints.a).read_bytes(),
+    ) == before
     assert checkpoints.set_aside() == []
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", FOLDER])
-@pytest.mark.parametrize("name", ["bit-flipped", "bit-flipped without a trace", "of another attempt"])
-def test_with_checksums_on_every_hit_no_read_fails(run_here, tmp_path, log_lines, kind, name):
+@pytest.mark.parametrize(
+    "name", ["bit-flipped", "bit-flipped without a trace", "of another attempt"]
+)
+def test_with_checksums_on_every_hit_no_read_fails(
+    run_here, tmp_path, log_lines, kind, name
+):
     checkpoints = Checkpoints(tmp_path, kind, check="checksum")
     assert checkpoints.run(run_here) == (True, ["a", "b"])
     manifest = checkpoints.manifest(checkpoints.a)
@@ -305,11 +365,15 @@ def test_with_checksums_on_every_hit_no_read_fails(run_here, tmp_path, log_lines
 @pytest.mark.parametrize("handler", [PandasResultHandler, DaskDataFrameResultHandler])
 def test_an_unknown_check_is_refused(handler):
     arguments = ["x.csv", "csv"] if handler is PandasResultHandler else ["x"]
-    with pytest.raises(ValueError, match="check='all': it is one of 'size', 'checksum'"):
+    with pytest.raises(
+        ValueError, match="check='all': it is one of 'size', 'checksum'"
+    ):
         handler(*arguments, check="all")
 
 
-def test_a_part_gone_from_a_hive_folder_is_seen_before_anything_reads_it(run_here, tmp_path, log_lines):
+def test_a_part_gone_from_a_hive_folder_is_seen_before_anything_reads_it(
+    run_here, tmp_path, log_lines
+):
     """The time of change of the folder itself stays as it was."""
     handler = DaskDataFrameResultHandler(tmp_path / "events", partition_on="id")
     bodies = []
@@ -317,7 +381,9 @@ def test_a_part_gone_from_a_hive_folder_is_seen_before_anything_reads_it(run_her
     @task(result=handler)
     def events():
         bodies.append("events")
-        return dd.from_pandas(pd.DataFrame({"id": [1, 1, 2], "value": [1.0, 2.0, 3.0]}), npartitions=1)
+        return dd.from_pandas(
+            pd.DataFrame({"id": [1, 1, 2], "value": [1.0, 2.0, 3.0]}), npartitions=1
+        )
 
     with Flow("hive") as flow:
         events()
@@ -325,7 +391,13 @@ def test_a_part_gone_from_a_hive_folder_is_seen_before_anything_reads_it(run_her
     (tmp_path / "events/id=1/part.00000.parquet").unlink()
     assert run_here(flow).is_successful()
     assert len(bodies) == 2
-    assert sum("part 'id=1/part.00000.parquet' was gone; set aside as" in line for line in log_lines) == 1
+    assert (
+        sum(
+            "part 'id=1/part.00000.parquet' was gone; set aside as" in line
+            for line in log_lines
+        )
+        == 1
+    )
 
 
 @pytest.mark.slow
@@ -344,17 +416,22 @@ def test_no_flipped_bit_is_ever_read_as_data(tmp_path, kind):
     choose = random.Random(kind)
     outcomes = {"data": 0, "manifest": 0}
     for turn in range(100 * SCALE):
-        # The manifest is a part of every second turn: what a flip there does is found without reading the data.
+        # The manifest is a part of every second turn: what a flip there does is found
+        # without reading the data.
         file = manifest if turn % 2 else choose.choice(parts)
         position, bit = choose.randrange(len(sound[file])), choose.randrange(8)
-        rewrite(file, lambda data, at=position, bit=bit: flipped(data, at, bit), seen=False)
+        rewrite(
+            file, lambda data, at=position, bit=bit: flipped(data, at, bit), seen=False
+        )
         os.utime(checkpoints.a, ns=(stamp, stamp))
         try:
             assert_frame_equal(values(load(path)), wanted)
         except (DamagedCheckpointError, FileNotFoundError):
             outcomes["manifest" if turn % 2 else "data"] += 1
         else:  # The last digit of a float may say the same as another.
-            outcomes["manifest"] += turn % 2 and Manifest.from_json(manifest.read_bytes()) == told
+            outcomes["manifest"] += (
+                turn % 2 and Manifest.from_json(manifest.read_bytes()) == told
+            )
         for each in checkpoints.set_aside():
             each.rename(checkpoints.a)
         for each in {file, *([] if kind == FOLDER else [checkpoints.a])}:
@@ -362,26 +439,42 @@ def test_no_flipped_bit_is_ever_read_as_data(tmp_path, kind):
         os.utime(checkpoints.a, ns=(stamp, stamp))
     assert_frame_equal(values(load(path)), wanted)
     assert outcomes["manifest"] == 50 * SCALE
-    # Some bits of a parquet file say nothing of the data; of a single file every byte is hashed.
-    assert outcomes["data"] == 50 * SCALE if kind != FOLDER else outcomes["data"] > 40 * SCALE
+    # Some bits of a parquet file say nothing of the data; of a single file every byte
+    # is hashed.
+    assert (
+        outcomes["data"] == 50 * SCALE
+        if kind != FOLDER
+        else outcomes["data"] > 40 * SCALE
+    )
 
 
 def values(loaded) -> pd.DataFrame:
-    # By one thread: another would still read where the first has failed, and the next bit is flipped under its eyes.
-    return loaded.compute(scheduler="sync") if isinstance(loaded, dd.DataFrame) else loaded
+    # By one thread: another would still read where the first has failed, and the next
+    # bit is flipped under its eyes.
+    return (
+        loaded.compute(scheduler="sync") if isinstance(loaded, dd.DataFrame) else loaded
+    )
 
 
 def content(path: Path) -> object:
     """The bytes of a file, or of each in a folder; None for nothing."""
     if path.is_dir():
-        return {str(each.relative_to(path)): each.read_bytes() for each in sorted(path.rglob("*")) if each.is_file()}
+        return {
+            str(each.relative_to(path)): each.read_bytes()
+            for each in sorted(path.rglob("*"))
+            if each.is_file()
+        }
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
     return None
 
 
-def test_the_table_of_damages_leaves_whole_manifests_of_the_right_format_readable(tmp_path):
+def test_the_table_of_damages_leaves_whole_manifests_of_the_right_format_readable(
+    tmp_path,
+):
     checkpoints = Checkpoints(tmp_path, "csv")
     checkpoints.handler.write(checkpoints.value("a"), key="a")
     of_format(1)(checkpoints)
-    assert Manifest.from_json(checkpoints.manifest(checkpoints.a).read_bytes()).n_rows == 6
+    assert (
+        Manifest.from_json(checkpoints.manifest(checkpoints.a).read_bytes()).n_rows == 6
+    )

@@ -44,16 +44,23 @@ def test_a_run_a_full_resume_and_a_resume_with_one_file_gone(run, tmp_path, note
     assert state.is_successful()
     assert notes.take() == []
     assert_frame_equal(result_of(state, flow, "total"), expected_total())
-    assert_frame_equal(result_of(state, flow, "clean")[1], frame_of(2).assign(value=lambda frame: frame["value"] * 2.0))
+    assert_frame_equal(
+        result_of(state, flow, "clean")[1],
+        frame_of(2).assign(value=lambda frame: frame["value"] * 2.0),
+    )
     assert result_of(state, flow, "largest") == expected_total()["value"].max()
 
     (tmp_path / "download_2.parquet").unlink()
     state = run(flow)
     assert state.is_successful()
-    assert notes.take() == ["download 2"], "what depends on it is unchanged, as the content is"
+    assert notes.take() == ["download 2"], (
+        "what depends on it is unchanged, as the content is"
+    )
 
 
-def test_a_run_whose_process_dies_in_the_third_child_is_resumed_where_it_was(run, tmp_path, notes, in_child_process):
+def test_a_run_whose_process_dies_in_the_third_child_is_resumed_where_it_was(
+    run, tmp_path, notes, in_child_process
+):
     died = in_child_process(
         "from prefect.executors import LocalExecutor\n"
         "from prefect_ds import DSTaskRunner\n"
@@ -63,7 +70,12 @@ def test_a_run_whose_process_dies_in_the_third_child_is_resumed_where_it_was(run
     )
     assert died.returncode == 9, died.stderr
     finished = notes.take()
-    assert finished == ["clean 1", "clean 2", "download 1", "download 2"] or finished == ["download 1", "download 2"]
+    assert finished == [
+        "clean 1",
+        "clean 2",
+        "download 1",
+        "download 2",
+    ] or finished == ["download 1", "download 2"]
 
     flow = pipeline(tmp_path, notes)
     state = run(flow)
@@ -90,7 +102,11 @@ def test_a_full_hit_reads_no_data(run, tmp_path, notes, no_cache):
         sources = source.map([1, 2])
         steps = step.map(sources)
         listed = step.map(
-            [source(3), source(4)], task_args={"name": "listed", "result": parquet(tmp_path, "listed_{map_index}")}
+            [source(3), source(4)],
+            task_args={
+                "name": "listed",
+                "result": parquet(tmp_path, "listed_{map_index}"),
+            },
         )
         reduced(steps, (sources, listed), {"first": steps}, steps[0])
     assert run(flow).is_successful()
@@ -105,7 +121,9 @@ def test_a_full_hit_reads_no_data(run, tmp_path, notes, no_cache):
         _ = result_of(state, flow, "reduced")
 
 
-def test_what_a_task_encloses_is_digested_once_a_run_and_by_the_client(run, run_here, tmp_path, notes):
+def test_what_a_task_encloses_is_digested_once_a_run_and_by_the_client(
+    run, run_here, tmp_path, notes
+):
     def flow_with(says):
         enclosed = Enclosed(notes, says)
 
@@ -127,7 +145,9 @@ def test_what_a_task_encloses_is_digested_once_a_run_and_by_the_client(run, run_
     assert notes.take() == ["digested", "two 1", "two 2", "two 3"]
 
 
-def test_a_partial_resume_reads_exactly_the_inputs_of_what_runs(run, tmp_path, notes, no_cache):
+def test_a_partial_resume_reads_exactly_the_inputs_of_what_runs(
+    run, tmp_path, notes, no_cache
+):
     flow = pipeline(tmp_path, notes)
     run(flow)
     notes.take()
@@ -141,13 +161,21 @@ def test_a_partial_resume_reads_exactly_the_inputs_of_what_runs(run, tmp_path, n
     assert notes.take() == ["clean 2"]
 
 
-def test_only_the_failed_child_runs_again_and_its_siblings_are_not_read(run, tmp_path, notes, no_cache):
-    @task(result=parquet(tmp_path, "flaky_{id}"), max_retries=1, retry_delay=pd.Timedelta(0).to_pytimedelta())
+def test_only_the_failed_child_runs_again_and_its_siblings_are_not_read(
+    run, tmp_path, notes, no_cache
+):
+    @task(
+        result=parquet(tmp_path, "flaky_{id}"),
+        max_retries=1,
+        retry_delay=pd.Timedelta(0).to_pytimedelta(),
+    )
     def flaky(id):
         notes(f"flaky {id}")
         if id == 2 and notes.lines.count("flaky 2") == 1:
             raise ValueError("the first time")
-        if id == 2:  # The others are done, and so is what follows them: from here on nobody may read them.
+        if (
+            id == 2
+        ):  # The others are done, and so is what follows them: from here on nobody may read them.
             poison(f"{tmp_path}/flaky_1.parquet")
             poison(f"{tmp_path}/flaky_3.parquet")
         return frame_of(id)
@@ -162,8 +190,20 @@ def test_only_the_failed_child_runs_again_and_its_siblings_are_not_read(run, tmp
     state = run(flow)
 
     assert state.is_successful()
-    assert notes.lines == ["after 1", "after 2", "after 3", "flaky 1", "flaky 2", "flaky 2", "flaky 3"]
-    assert [frame["id"].iloc[0] for frame in result_of(state, flow, "after")] == [1, 2, 3]
+    assert notes.lines == [
+        "after 1",
+        "after 2",
+        "after 3",
+        "flaky 1",
+        "flaky 2",
+        "flaky 2",
+        "flaky 3",
+    ]
+    assert [frame["id"].iloc[0] for frame in result_of(state, flow, "after")] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_each_task_gets_the_right_values_however_they_are_wired(run, tmp_path, notes):
@@ -214,16 +254,29 @@ def test_each_task_gets_the_right_values_however_they_are_wired(run, tmp_path, n
             "nout": ids([first, negative]),
             "two mapped": ids(both.map(sources, steps)),
             "unmapped frame": ids.map(sources, task_args={"name": "each"}),
-            "flatten": ids(source.map(flatten(pair.map([3, 4])), task_args={"name": "flattened"})),
-            "map over a list of tasks": ids(step.map([one, sources[0]], unmapped(1000), task_args={"name": "listed"})),
+            "flatten": ids(
+                source.map(flatten(pair.map([3, 4])), task_args={"name": "flattened"})
+            ),
+            "map over a list of tasks": ids(
+                step.map(
+                    [one, sources[0]], unmapped(1000), task_args={"name": "listed"}
+                )
+            ),
         }
         checked = both.map(
-            sources, unmapped(one), task_args={"name": "with one", "result": parquet(tmp_path, "with_one_{map_index}")}
+            sources,
+            unmapped(one),
+            task_args={
+                "name": "with one",
+                "result": parquet(tmp_path, "with_one_{map_index}"),
+            },
         )
         looks["unmapped"] = ids(checked)
     for _ in range(2):  # the second time everything is loaded
         state = run(flow)
-        assert state.is_successful(), {task: each for task, each in state.result.items() if each.is_failed()}
+        assert state.is_successful(), {
+            task: each for task, each in state.result.items() if each.is_failed()
+        }
         assert {name: state.result[look].result for name, look in looks.items()} == {
             "reduce": [[111], [112]],
             "list": [[7], [[11], [12]]],
@@ -241,7 +294,9 @@ def test_each_task_gets_the_right_values_however_they_are_wired(run, tmp_path, n
         }
 
 
-def test_what_a_column_or_an_item_is_taken_of_needs_no_checkpoint_of_its_own(run, tmp_path, notes):
+def test_what_a_column_or_an_item_is_taken_of_needs_no_checkpoint_of_its_own(
+    run, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "source_{id}"))
     def source(id):
         return frame_of(id)
@@ -255,7 +310,11 @@ def test_what_a_column_or_an_item_is_taken_of_needs_no_checkpoint_of_its_own(run
         assert state.is_successful(), state.result
         assert_frame_equal(state.result[second].result, frame_of(2))
         assert list(state.result[column].result) == list(frame_of(3)["value"])
-    assert data_files(tmp_path) == ["source_1.parquet", "source_2.parquet", "source_3.parquet"]
+    assert data_files(tmp_path) == [
+        "source_1.parquet",
+        "source_2.parquet",
+        "source_3.parquet",
+    ]
 
 
 def test_a_task_that_changes_its_input_in_place_harms_no_sibling(run, tmp_path):
@@ -301,7 +360,9 @@ def test_results_are_small_in_states_whatever_the_frame(run, tmp_path):
     assert len(state.result[frames].result) == 2
 
 
-def test_skipped_failed_and_upstream_only_edges_behave_as_in_prefect(run, tmp_path, notes):
+def test_skipped_failed_and_upstream_only_edges_behave_as_in_prefect(
+    run, tmp_path, notes
+):
     from prefect.triggers import all_finished, any_failed
 
     @task(result=parquet(tmp_path, "skips_{id}"))
@@ -338,12 +399,16 @@ def test_skipped_failed_and_upstream_only_edges_behave_as_in_prefect(run, tmp_pa
         last(upstream_tasks=[what, alarmed])
     state = run(flow)
 
-    assert [type(each).__name__ for each in state_of(state, flow, "skips").map_states] == [
+    assert [
+        type(each).__name__ for each in state_of(state, flow, "skips").map_states
+    ] == [
         "Success",
         "Skipped",
         "Failed",
     ]
-    assert [type(each).__name__ for each in state_of(state, flow, "after").map_states] == [
+    assert [
+        type(each).__name__ for each in state_of(state, flow, "after").map_states
+    ] == [
         "Success",
         "Skipped",
         "TriggerFailed",

@@ -9,8 +9,8 @@ import uuid
 import pytest
 from faulty_files import WatchedFiles
 
-from prefect_ds import files as files_module
-from prefect_ds.files import LocalFiles, ObjectFiles, open_files
+from prefect_ds.storage import files as files_module
+from prefect_ds.storage.files import LocalFiles, ObjectFiles, open_files
 
 
 def stage(files, path, data):
@@ -28,9 +28,11 @@ def put(files, path, data):
 
 
 class FilesContract:
-    """What :mod:`prefect_ds.store` asks of every file system."""
+    """What :mod:`prefect_ds.storage.store` asks of every file system."""
 
-    def test_nothing_has_no_status_no_names_and_is_removed_in_peace(self, files, folder):
+    def test_nothing_has_no_status_no_names_and_is_removed_in_peace(
+        self, files, folder
+    ):
         assert files.status(f"{folder}/none.csv") is None
         assert files.names(f"{folder}/none") == []
         files.remove(f"{folder}/none.csv")
@@ -53,7 +55,9 @@ class FilesContract:
             files.create(f"{folder}/a.json", b"second")
         assert files.read_bytes(f"{folder}/a.json") == b""
 
-    def test_staged_data_are_nowhere_until_they_are_placed_and_gone_after(self, files, folder):
+    def test_staged_data_are_nowhere_until_they_are_placed_and_gone_after(
+        self, files, folder
+    ):
         with files.staging(f"{folder}/a.csv") as file:
             file.write(b"x" * 100_000)
             file.seek(0)
@@ -102,7 +106,11 @@ class FilesContract:
             assert files.read_bytes(f"{folder}/aside/{name}.x") == name.encode()
             files.remove(f"{folder}/aside/{name}.x")
             assert files.status(f"{folder}/aside/{name}.x") is None
-        assert {name for name in files.names(folder) if name.endswith(".csv")} == {"a1.csv", "bc.csv", "de.csv"}
+        assert {name for name in files.names(folder) if name.endswith(".csv")} == {
+            "a1.csv",
+            "bc.csv",
+            "de.csv",
+        }
 
     def test_removing_takes_a_folder_with_all_that_is_in_it(self, files, folder):
         files.create(f"{folder}/f/a", b"1")
@@ -147,12 +155,20 @@ class TestLocalFiles(FilesContract):
         assert files.read_bytes(f"{folder}/a.csv") == b"%d" % winners[0]
         assert len(winners) == 1
 
-    def test_bytes_reach_the_disk_before_they_replace_a_good_copy(self, files, folder, monkeypatch):
+    def test_bytes_reach_the_disk_before_they_replace_a_good_copy(
+        self, files, folder, monkeypatch
+    ):
         put(files, f"{folder}/a.csv", b"old")
         steps = []
         fsync, replace = os.fsync, os.replace
-        monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(os.fstat(handle).st_ino), fsync(handle)))
-        monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("replace"), replace(*paths)))
+        monkeypatch.setattr(
+            os,
+            "fsync",
+            lambda handle: (steps.append(os.fstat(handle).st_ino), fsync(handle)),
+        )
+        monkeypatch.setattr(
+            os, "replace", lambda *paths: (steps.append("replace"), replace(*paths))
+        )
         staged, staging = stage(files, f"{folder}/a.csv", b"new")
         inode = os.stat(staged.path).st_ino
         files.replace(staged, f"{folder}/a.csv")
@@ -160,7 +176,9 @@ class TestLocalFiles(FilesContract):
         assert steps == [inode, "replace"]
 
     @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
-    def test_a_disk_without_links_places_by_rename(self, files, folder, monkeypatch, code):
+    def test_a_disk_without_links_places_by_rename(
+        self, files, folder, monkeypatch, code
+    ):
         def no_link(*paths):
             raise OSError(code, os.strerror(code))
 
@@ -170,7 +188,9 @@ class TestLocalFiles(FilesContract):
             put(files, f"{folder}/a.csv", b"second")
         assert files.read_bytes(f"{folder}/a.csv") == b"first"
 
-    def test_a_link_that_fails_for_another_reason_is_an_error(self, files, folder, monkeypatch):
+    def test_a_link_that_fails_for_another_reason_is_an_error(
+        self, files, folder, monkeypatch
+    ):
         def full(*paths):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -180,14 +200,18 @@ class TestLocalFiles(FilesContract):
         assert files.status(f"{folder}/a.csv") is None
         assert files.names(f"{folder}/.prefect_ds/staging") == []
 
-    def test_a_file_cannot_take_the_place_of_a_parent_that_is_a_file(self, files, folder):
+    def test_a_file_cannot_take_the_place_of_a_parent_that_is_a_file(
+        self, files, folder
+    ):
         put(files, f"{folder}/a", b"1")
         assert files.status(f"{folder}/a/b.csv") is None
         assert files.names(f"{folder}/a/b") == []
         with pytest.raises((NotADirectoryError, FileExistsError)):
             put(files, f"{folder}/a/b.csv", b"2")
 
-    def test_a_manifest_that_could_not_be_written_whole_is_not_left_torn(self, files, folder, monkeypatch):
+    def test_a_manifest_that_could_not_be_written_whole_is_not_left_torn(
+        self, files, folder, monkeypatch
+    ):
         class FullDisk:
             def __init__(self, stream):
                 self.stream = stream
@@ -203,9 +227,14 @@ class TestLocalFiles(FilesContract):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         fdopen, builtin_open = os.fdopen, open
-        monkeypatch.setattr(os, "fdopen", lambda *args, **kwargs: FullDisk(fdopen(*args, **kwargs)))
         monkeypatch.setattr(
-            files_module, "open", lambda *args, **kwargs: FullDisk(builtin_open(*args, **kwargs)), raising=False
+            os, "fdopen", lambda *args, **kwargs: FullDisk(fdopen(*args, **kwargs))
+        )
+        monkeypatch.setattr(
+            files_module,
+            "open",
+            lambda *args, **kwargs: FullDisk(builtin_open(*args, **kwargs)),
+            raising=False,
         )
         with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))):
             files.create(f"{folder}/m/a.json", b"manifest")

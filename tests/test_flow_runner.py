@@ -62,15 +62,22 @@ def test_prefects_own_flow_runner_runs_our_task_runner(tmp_path, notes):
 
 
 @pytest.mark.parametrize("kind", ["processes", "cluster address"])
-def test_prefects_own_flow_runner_gives_frames_from_other_processes(kind, request, tmp_path, notes):
+def test_prefects_own_flow_runner_gives_frames_from_other_processes(
+    kind, request, tmp_path, notes
+):
     if kind == "processes":
         executor = LocalDaskExecutor("processes", num_workers=2)
     else:
-        executor = DaskExecutor(address=request.getfixturevalue("cluster_address"), watch_worker_status=False)
+        executor = DaskExecutor(
+            address=request.getfixturevalue("cluster_address"),
+            watch_worker_status=False,
+        )
     flow = pipeline(tmp_path, notes)
     (total,), (clean,) = flow.get_tasks("total"), flow.get_tasks("clean")
     for ran in (ALL_RAN, []):
-        state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(executor=executor, return_tasks=[total, clean])
+        state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(
+            executor=executor, return_tasks=[total, clean]
+        )
         assert state.is_successful()
         assert notes.take() == ran
         assert_frame_equal(state.result[total].result, expected_total())
@@ -79,7 +86,9 @@ def test_prefects_own_flow_runner_gives_frames_from_other_processes(kind, reques
 
 @pytest.mark.parametrize("runner", [FlowRunner, DSFlowRunner])
 @pytest.mark.parametrize("template", ["{task_full_name}", "source_{id}"])
-def test_what_prefect_collects_needs_no_path_where_the_flows_result_is_ours(tmp_path, template, runner):
+def test_what_prefect_collects_needs_no_path_where_the_flows_result_is_ours(
+    tmp_path, template, runner
+):
     """The flow's result is a default for every task, also for the lists that Prefect puts between them."""
 
     @task
@@ -90,21 +99,31 @@ def test_what_prefect_collects_needs_no_path_where_the_flows_result_is_ours(tmp_
     def take(listed):
         return [type(each).__name__ for each in listed]
 
-    with Flow("collect", result=PandasResultHandler(f"{tmp_path}/{template}.parquet", "parquet")) as flow:
+    with Flow(
+        "collect",
+        result=PandasResultHandler(f"{tmp_path}/{template}.parquet", "parquet"),
+    ) as flow:
         one = source(1)
         taken = take([one, 5])
         item = one["id"]
     state = runner(flow=flow, task_runner_cls=DSTaskRunner).run(return_tasks=flow.tasks)
-    assert state.is_successful(), {each: final.message for each, final in state.result.items()}
+    assert state.is_successful(), {
+        each: final.message for each, final in state.result.items()
+    }
     assert state.result[taken].result == ["DataFrame", "int"]
     assert list(state.result[item].result) == [1, 1, 1]
     (listed,) = flow.get_tasks("List")
-    assert [type(each).__name__ for each in state.result[listed].result] == ["DataFrame", "int"]
+    assert [type(each).__name__ for each in state.result[listed].result] == [
+        "DataFrame",
+        "int",
+    ]
     assert len(data_files(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_flow_with_no_task_runner_of_ours_runs_as_prefects(tmp_path, notes, checkpointing):
+def test_a_flow_with_no_task_runner_of_ours_runs_as_prefects(
+    tmp_path, notes, checkpointing
+):
     """Types of states and results, values and messages, on the default flow runner and on Prefect's."""
 
     @prefect_task
@@ -152,7 +171,9 @@ def test_a_flow_of_our_handlers_without_our_task_runner_writes_no_file(tmp_path,
     assert not (tmp_path / ".prefect_ds").exists()
 
 
-def test_the_checkpoint_handler_on_prefects_task_runner_says_what_is_needed(tmp_path, notes):
+def test_the_checkpoint_handler_on_prefects_task_runner_says_what_is_needed(
+    tmp_path, notes
+):
     flow = pipeline(tmp_path, notes)
     state = flow.run(task_runner_state_handlers=[checkpoint_handler])
     message = state_of(state, flow, "total").message
@@ -165,7 +186,9 @@ def test_the_checkpoint_handler_on_prefects_task_runner_says_what_is_needed(tmp_
 
 def test_the_task_runner_may_be_set_in_prefects_config(tmp_path, notes):
     flow = pipeline(tmp_path, notes)
-    with set_temporary_config({"engine.task_runner.default_class": "prefect_ds.task_runner.DSTaskRunner"}):
+    with set_temporary_config(
+        {"engine.task_runner.default_class": "prefect_ds.task_runner.DSTaskRunner"}
+    ):
         assert flow.run().is_successful()
         assert notes.take() == ALL_RAN
         state = flow.run()
@@ -219,7 +242,9 @@ CONFIG = (
 
 
 def result_line(done):
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")] or [done.stderr]
+    (line,) = [
+        line for line in done.stdout.splitlines() if line.startswith("RESULT ")
+    ] or [done.stderr]
     return json.loads(line.removeprefix("RESULT "))
 
 
@@ -235,7 +260,9 @@ def test_importing_changes_one_setting_of_prefect(in_child_process):
 
 
 def test_a_users_own_default_flow_runner_stays(in_child_process):
-    done = in_child_process(CONFIG, PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS="my.own.FlowRunner")
+    done = in_child_process(
+        CONFIG, PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS="my.own.FlowRunner"
+    )
     assert result_line(done)[0] == {}
 
 
@@ -258,7 +285,9 @@ def test_importing_leaves_prefects_classes_and_logging_as_they_are(in_child_proc
 # What travels and what the caller gets
 
 
-def test_states_go_back_into_a_run_as_they_came_out(run_here, tmp_path, notes, no_cache):
+def test_states_go_back_into_a_run_as_they_came_out(
+    run_here, tmp_path, notes, no_cache
+):
     flow = pipeline(tmp_path, notes)
     state = run_here(flow)
     notes.take()
@@ -286,15 +315,21 @@ def test_some_states_go_back_in_and_only_the_rest_runs(run_here, tmp_path, notes
     assert [frame["id"][0] for frame in result_of(again, flow, "clean")] == [1, 2, 3]
 
 
-def test_finished_states_given_by_the_caller_are_inputs_as_in_prefect(run_here, tmp_path, notes):
+def test_finished_states_given_by_the_caller_are_inputs_as_in_prefect(
+    run_here, tmp_path, notes
+):
     flow = pipeline(tmp_path, notes)
     (total,) = flow.get_tasks("total")
-    state = run_here(flow, task_states={total: Success(result=expected_total().assign(value=5.0))})
+    state = run_here(
+        flow, task_states={total: Success(result=expected_total().assign(value=5.0))}
+    )
     assert result_of(state, flow, "largest") == 5.0
     assert "total" not in notes.lines
 
 
-def test_a_caller_walks_over_mapped_results_and_holds_one_at_a_time(run_here, tmp_path, notes, no_cache):
+def test_a_caller_walks_over_mapped_results_and_holds_one_at_a_time(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
     def source(id):
         return frame_of(id)
@@ -313,11 +348,15 @@ def test_a_caller_walks_over_mapped_results_and_holds_one_at_a_time(run_here, tm
     assert pd.concat(results).shape == (15, 5)
     final = state_of(state, flow, "source")
     for child in [final, *final.map_states]:
-        assert not any(isinstance(value, pd.DataFrame) for value in vars(child._result).values())
+        assert not any(
+            isinstance(value, pd.DataFrame) for value in vars(child._result).values()
+        )
         assert not getattr(child._result, "_loaded", [])
 
 
-def test_states_say_what_and_where_the_result_is_without_reading(run_here, tmp_path, notes, no_cache):
+def test_states_say_what_and_where_the_result_is_without_reading(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
     def source(id):
         return frame_of(id)
@@ -342,7 +381,9 @@ def test_states_say_what_and_where_the_result_is_without_reading(run_here, tmp_p
     assert notes.take() == []
 
 
-def test_the_terminal_state_handler_and_the_flows_own_handlers_see_frames(run_here, tmp_path):
+def test_the_terminal_state_handler_and_the_flows_own_handlers_see_frames(
+    run_here, tmp_path
+):
     seen = []
 
     def terminal(flow, state, reference_task_states):
@@ -350,19 +391,25 @@ def test_the_terminal_state_handler_and_the_flows_own_handlers_see_frames(run_he
 
     def on_flow(flow, old_state, new_state):
         if new_state.is_finished():
-            seen.extend(type(each.result).__name__ for each in new_state.result.values())
+            seen.extend(
+                type(each.result).__name__ for each in new_state.result.values()
+            )
 
     @task(result=parquet(tmp_path, "source"))
     def source():
         return frame_of(1)
 
-    with Flow("terminal", terminal_state_handler=terminal, state_handlers=[on_flow]) as flow:
+    with Flow(
+        "terminal", terminal_state_handler=terminal, state_handlers=[on_flow]
+    ) as flow:
         source()
     run_here(flow)
     assert seen == ["DataFrame", "DataFrame"]
 
 
-def test_what_is_gone_since_the_run_is_an_error_that_says_so(run_here, tmp_path, no_cache):
+def test_what_is_gone_since_the_run_is_an_error_that_says_so(
+    run_here, tmp_path, no_cache
+):
     @task(result=parquet(tmp_path, "source"))
     def source():
         return frame_of(1)
@@ -371,11 +418,15 @@ def test_what_is_gone_since_the_run_is_an_error_that_says_so(run_here, tmp_path,
         source()
     state = run_here(flow)
     (tmp_path / "source.parquet").unlink()
-    with pytest.raises(CheckpointNotFoundError, match=r"source\.parquet.*run the task again"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"source\.parquet.*run the task again"
+    ):
         _ = result_of(state, flow, "source")
 
 
-def test_a_checkpoint_replaced_since_the_run_is_not_taken_for_the_result(run_here, tmp_path, no_cache):
+def test_a_checkpoint_replaced_since_the_run_is_not_taken_for_the_result(
+    run_here, tmp_path, no_cache
+):
     @task(result=parquet(tmp_path, "source"))
     def source(number):
         return frame_of(number)
@@ -402,7 +453,9 @@ def test_a_state_of_the_caller_pickles_small(run_here, tmp_path):
     assert len(back.result) == 2
 
 
-def test_a_schedule_runs_the_flow_twice_with_the_parameters_of_its_clocks(run_here, tmp_path, notes):
+def test_a_schedule_runs_the_flow_twice_with_the_parameters_of_its_clocks(
+    run_here, tmp_path, notes
+):
     import pendulum
 
     now = pendulum.now("utc")
@@ -435,7 +488,10 @@ def test_a_schedule_may_write_the_same_path_each_time(run_here, tmp_path, notes)
         notes(f"latest {number}")
         return frame_of(number)
 
-    clocks = [DatesClock([now.add(seconds=1 + number)], parameter_defaults={"number": number}) for number in (1, 2)]
+    clocks = [
+        DatesClock([now.add(seconds=1 + number)], parameter_defaults={"number": number})
+        for number in (1, 2)
+    ]
     with Flow("scheduled", schedule=Schedule(clocks=clocks)) as flow:
         latest(Parameter("number", default=0))
     state = run_here(flow)
@@ -470,11 +526,17 @@ def mapped_flow(folder, notes, wire, template="same"):
 
 WIRES = {
     "constants": lambda source, child, lists: child.map([1, 2]),
-    "a varying and an unmapped": lambda source, child, lists: child.map([1, 2], unmapped(3)),
+    "a varying and an unmapped": lambda source, child, lists: child.map(
+        [1, 2], unmapped(3)
+    ),
     "a map over a map": lambda source, child, lists: child.map(source.map([1, 2])),
     "flatten": lambda source, child, lists: child.map(flatten(lists.map([1, 2]))),
-    "two maps": lambda source, child, lists: child.map(source.map([1, 2]), lists.map([1, 2])),
-    "a parameter": lambda source, child, lists: child.map(Parameter("xs", default=[1, 2])),
+    "two maps": lambda source, child, lists: child.map(
+        source.map([1, 2]), lists.map([1, 2])
+    ),
+    "a parameter": lambda source, child, lists: child.map(
+        Parameter("xs", default=[1, 2])
+    ),
 }
 
 
@@ -502,18 +564,26 @@ def test_a_template_that_cannot_tell_children_apart_fails_before_anything_runs(
     assert "{map_index}" in message
 
 
-@pytest.mark.parametrize("template", ["{x}", "{map_index}", "{x}_{y}", "{task_full_name}", "{x:03d}"])
-def test_a_template_that_tells_children_apart_passes(run_here, tmp_path, notes, template):
+@pytest.mark.parametrize(
+    "template", ["{x}", "{map_index}", "{x}_{y}", "{task_full_name}", "{x:03d}"]
+)
+def test_a_template_that_tells_children_apart_passes(
+    run_here, tmp_path, notes, template
+):
     flow = mapped_flow(tmp_path, notes, WIRES["a varying and an unmapped"], template)
     assert run_here(flow).is_successful()
     assert len(data_files(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_under_prefects_own_flow_runner_it_fails_at_the_mapped_parent(tmp_path, notes, wire):
+def test_under_prefects_own_flow_runner_it_fails_at_the_mapped_parent(
+    tmp_path, notes, wire
+):
     flow = mapped_flow(tmp_path, notes, WIRES[wire])
     (child,) = flow.get_tasks("child")
-    state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(return_tasks=[child])
+    state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(
+        return_tasks=[child]
+    )
     assert state.is_failed()
     assert type(state.result[child]) is Failed
     assert "{map_index}" in state.result[child].message
@@ -522,7 +592,9 @@ def test_under_prefects_own_flow_runner_it_fails_at_the_mapped_parent(tmp_path, 
 
 
 def test_the_target_of_a_mapped_task_is_checked_too(run_here, tmp_path):
-    @task(result=PandasResultHandler(None, "parquet"), target=f"{tmp_path}/same.parquet")
+    @task(
+        result=PandasResultHandler(None, "parquet"), target=f"{tmp_path}/same.parquet"
+    )
     def child(x):
         return frame_of(x)
 
@@ -531,7 +603,9 @@ def test_the_target_of_a_mapped_task_is_checked_too(run_here, tmp_path):
     assert isinstance(run_here(flow).result, TemplateError)
 
 
-def test_a_mapped_task_that_is_not_checkpointed_needs_no_varying_field(run_here, tmp_path):
+def test_a_mapped_task_that_is_not_checkpointed_needs_no_varying_field(
+    run_here, tmp_path
+):
     @task(result=parquet(tmp_path, "same"), checkpoint=False)
     def child(x):
         return x
@@ -569,23 +643,37 @@ def collide(folder, notes, how, match="inputs"):
             third.map(child.map(["k", "k"], [1, 1]))
         elif how == "two spellings of one path":
             child("k", 1)
-            other.copy(result=parquet(f"{folder}/../{os.path.basename(folder)}", "{key}"))("k", 2)
+            other.copy(
+                result=parquet(f"{folder}/../{os.path.basename(folder)}", "{key}")
+            )("k", 2)
     return flow
 
 
-@pytest.mark.parametrize("how", ["two children", "two tasks", "a child and a task", "two spellings of one path"])
-def test_two_tasks_on_one_path_with_different_inputs_fail_the_run_and_are_named(run, tmp_path, notes, how):
+@pytest.mark.parametrize(
+    "how",
+    ["two children", "two tasks", "a child and a task", "two spellings of one path"],
+)
+def test_two_tasks_on_one_path_with_different_inputs_fail_the_run_and_are_named(
+    run, tmp_path, notes, how
+):
     flow = collide(tmp_path, notes, how)
     state = run(flow)
     assert state.is_failed()
     messages = " ".join(
         [
             state.message,
-            *(f"{child.message}" for each in state.result.values() for child in getattr(each, "map_states", [each])),
+            *(
+                f"{child.message}"
+                for each in state.result.values()
+                for child in getattr(each, "map_states", [each])
+            ),
         ]
     )
     assert "k.parquet" in messages
-    names = {"two children": ("child-1[0]", "child-1[1]"), "a child and a task": ("child-1[0]", "other-1")}
+    names = {
+        "two children": ("child-1[0]", "child-1[1]"),
+        "a child and a task": ("child-1[0]", "other-1"),
+    }
     for name in names.get(how, ("child-1", "other-1")):
         assert name in messages, messages
     # What is there is not trusted: the next run fails again, whoever is first.
@@ -595,7 +683,9 @@ def test_two_tasks_on_one_path_with_different_inputs_fail_the_run_and_are_named(
 def test_after_a_collision_no_result_is_taken_for_the_others(run_here, tmp_path, notes):
     flow = collide(tmp_path, notes, "two children")
     run_here(flow)
-    assert data_files(tmp_path) == [] or all(not name.startswith("k") for name in data_files(tmp_path))
+    assert data_files(tmp_path) == [] or all(
+        not name.startswith("k") for name in data_files(tmp_path)
+    )
     with Flow("alone") as alone:
 
         @task(name="child", result=parquet(tmp_path, "{key}"))
@@ -610,7 +700,9 @@ def test_after_a_collision_no_result_is_taken_for_the_others(run_here, tmp_path,
 
 
 @pytest.mark.parametrize("match", ["inputs", "path"])
-def test_a_collision_shows_also_where_all_is_loaded_or_only_the_path_counts(run_here, tmp_path, notes, match):
+def test_a_collision_shows_also_where_all_is_loaded_or_only_the_path_counts(
+    run_here, tmp_path, notes, match
+):
     frame_of(5).to_parquet(tmp_path / "k.parquet")  # by hand: it counts for either
     state = run_here(collide(tmp_path, notes, "two children", match=match))
     assert notes.lines == []
@@ -618,10 +710,14 @@ def test_a_collision_shows_also_where_all_is_loaded_or_only_the_path_counts(run_
     assert "k.parquet" in state.message
 
 
-def test_under_prefects_own_flow_runner_a_collision_fails_the_second_writer(tmp_path, notes):
+def test_under_prefects_own_flow_runner_a_collision_fails_the_second_writer(
+    tmp_path, notes
+):
     flow = collide(tmp_path, notes, "two children")
     (child,) = flow.get_tasks("child")
-    state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(return_tasks=[child])
+    state = FlowRunner(flow=flow, task_runner_cls=DSTaskRunner).run(
+        return_tasks=[child]
+    )
     assert state.is_failed()
     assert "CollisionError" in state.result[child].map_states[1].message
 
@@ -636,8 +732,14 @@ def test_children_with_equal_inputs_share_one_checkpoint(run, tmp_path, notes):
     assert "k.parquet" in data_files(tmp_path)
 
 
-def test_a_collision_with_retries_does_not_pass_in_a_later_round(run_here, tmp_path, notes):
-    @task(result=parquet(tmp_path, "{key}"), max_retries=2, retry_delay=pd.Timedelta(0).to_pytimedelta())
+def test_a_collision_with_retries_does_not_pass_in_a_later_round(
+    run_here, tmp_path, notes
+):
+    @task(
+        result=parquet(tmp_path, "{key}"),
+        max_retries=2,
+        retry_delay=pd.Timedelta(0).to_pytimedelta(),
+    )
     def child(key, value):
         return frame_of(value)
 
@@ -654,11 +756,15 @@ def test_the_log_has_one_summary_for_each_run(run_here, tmp_path, notes, log_lin
     flow = pipeline(tmp_path, notes)
     run_here(flow)
     run_here(flow, executor=LocalExecutor())
-    summaries = [line for line in log_lines if line.startswith("Checkpoints of flow 'pipeline'")]
-    assert len(summaries) == 2
-    assert [line.split()[:4] for line in summaries[1].splitlines() if line.startswith("download")] == [
-        ["download", "3", "0", "0"]
+    summaries = [
+        line for line in log_lines if line.startswith("Checkpoints of flow 'pipeline'")
     ]
+    assert len(summaries) == 2
+    assert [
+        line.split()[:4]
+        for line in summaries[1].splitlines()
+        if line.startswith("download")
+    ] == [["download", "3", "0", "0"]]
 
 
 def test_a_mapped_state_of_no_children_is_fine(run_here, tmp_path, notes):
@@ -684,6 +790,9 @@ def test_keep_results_is_a_list_of_tasks(tmp_path, notes, keep):
 def test_keep_results_names_tasks_of_the_flow(tmp_path, notes):
     flow = pipeline(tmp_path, notes)
     (stranger,) = pipeline(tmp_path, notes).get_tasks("total")
-    with pytest.raises(ValueError, match="keep_results has task 'total', which is not in flow 'pipeline'"):
+    with pytest.raises(
+        ValueError,
+        match="keep_results has task 'total', which is not in flow 'pipeline'",
+    ):
         flow.run(task_runner_cls=DSTaskRunner, keep_results=[stranger])
     assert notes.take() == []

@@ -9,12 +9,21 @@ from frame_strategies import NAMED_FRAMES, frames
 from hypothesis import HealthCheck, given, settings
 from scale import SCALE
 
-from prefect_ds import formats
-from prefect_ds.errors import DamagedCheckpointError, FileTypeError, ResultTypeError, RoundTripError
-from prefect_ds.formats import FILE_TYPES, frame_format
-from prefect_ds.frame_schema import difference
+from prefect_ds.errors import (
+    DamagedCheckpointError,
+    FileTypeError,
+    ResultTypeError,
+    RoundTripError,
+)
+from prefect_ds.file_types import frame_format as formats
+from prefect_ds.file_types.frame_format import FILE_TYPES, frame_format
+from prefect_ds.frames.table import difference
 
-PATHS = {**{name: f"x.{name}" for name in FILE_TYPES}, "excel": "x.xlsx", "ods": "x.ods"}
+PATHS = {
+    **{name: f"x.{name}" for name in FILE_TYPES},
+    "excel": "x.xlsx",
+    "ods": "x.ods",
+}
 
 # Beside these, every file type keeps every named frame.
 REFUSED_BY_ALL_BUT_PICKLE = {
@@ -43,7 +52,13 @@ REFUSED = {
     "stata": {"str nul"},
 }  # fmt: skip
 
-DATES = pd.DataFrame({"day": pd.to_datetime(["2024-01-01", "2024-01-02"]), "x": [0.123, 7.0], "s": ["007", None]})
+DATES = pd.DataFrame(
+    {
+        "day": pd.to_datetime(["2024-01-01", "2024-01-02"]),
+        "x": [0.123, 7.0],
+        "s": ["007", None],
+    }
+)
 
 
 def format_of(name, **kwargs):
@@ -69,17 +84,22 @@ def outcome(make_frame, name):
         back = through_file(frame, format_of(name))
     except RoundTripError as error:
         return "refused" if "does not keep" in str(error) else str(error)
-    pd.testing.assert_frame_equal(make_frame(), back, check_exact=True, obj=f"the frame from {name}")
+    pd.testing.assert_frame_equal(
+        make_frame(), back, check_exact=True, obj=f"the frame from {name}"
+    )
     return difference(frame, back) or "kept"
 
 
 class TestNamedFrames:
-    # All file types in one test: a test of its own for each of a thousand pairs costs as much as what it does.
+    # All file types in one test: a test of its own for each of a thousand pairs costs
+    # as much as what it does.
     @pytest.mark.parametrize("frame_name", NAMED_FRAMES)
     def test_comes_back_or_is_refused_as_the_table_says(self, frame_name):
         outcomes = {name: outcome(NAMED_FRAMES[frame_name], name) for name in REFUSED}
         assert outcomes == {
-            name: "refused" if frame_name in REFUSED_BY_ALL_BUT_PICKLE | refused else "kept"
+            name: "refused"
+            if frame_name in REFUSED_BY_ALL_BUT_PICKLE | refused
+            else "kept"
             for name, refused in REFUSED.items()
         }
 
@@ -90,7 +110,9 @@ class TestNamedFrames:
         assert encoded.schema is None
         if "own objects" not in frame_name:  # each is equal only to itself
             assert encoded.frame is frame
-            pd.testing.assert_frame_equal(frame, format_of("pickle").decode(data, None), check_exact=True)
+            pd.testing.assert_frame_equal(
+                frame, format_of("pickle").decode(data, None), check_exact=True
+            )
 
 
 def check_property(name, frame):
@@ -106,7 +128,12 @@ def check_property(name, frame):
     assert encoded.frame is frame
 
 
-PROPERTY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -132,9 +159,16 @@ def test_a_large_frame_comes_back(name):
         {
             "i": np.arange(rows) - 2**62,
             "x": np.where(np.arange(rows) % 7, np.arange(rows) / 3, np.nan),
-            "s": pd.Series(["007", "", None, 'a "b",\n', "x" * 3_000_000] + ["7"] * (rows - 5), dtype="str"),
-            "day": pd.Series(np.arange(rows).astype("M8[D]").astype("M8[us]")).where(np.arange(rows) > 9),
-            "instant": pd.date_range("2024-01-01", periods=rows, freq="h", tz="Europe/Paris", unit="ns"),
+            "s": pd.Series(
+                ["007", "", None, 'a "b",\n', "x" * 3_000_000] + ["7"] * (rows - 5),
+                dtype="str",
+            ),
+            "day": pd.Series(np.arange(rows).astype("M8[D]").astype("M8[us]")).where(
+                np.arange(rows) > 9
+            ),
+            "instant": pd.date_range(
+                "2024-01-01", periods=rows, freq="h", tz="Europe/Paris", unit="ns"
+            ),
             "few": pd.Categorical.from_codes(np.arange(rows) % 4 - 1, ["1", "", "é"]),
             "many": pd.Categorical([f"{i % 15_000:05}" for i in range(rows)]),
         }
@@ -146,22 +180,36 @@ class TestWhatIsWritten:
     frame = pd.DataFrame({"id": [1, 2], "x": [0.1 + 0.2, np.nan], "s": ["a,b", None]})
 
     def test_csv_is_what_a_person_would_write(self):
-        assert encode(self.frame, format_of("csv"))[1] == b'id,x,s\n1,0.30000000000000004,"a,b"\n2,,\n'
+        assert (
+            encode(self.frame, format_of("csv"))[1]
+            == b'id,x,s\n1,0.30000000000000004,"a,b"\n2,,\n'
+        )
 
     def test_json_is_a_list_of_records_with_exact_numbers(self):
         data = encode(self.frame, format_of("json"))[1]
         assert data.split(b"\n")[0] == b'[{"id":1,"x":0.30000000000000004,"s":"a,b"},'
-        assert json.loads(data) == self.frame.astype(object).where(self.frame.notna(), None).to_dict("records")
+        assert json.loads(data) == self.frame.astype(object).where(
+            self.frame.notna(), None
+        ).to_dict("records")
 
-    @pytest.mark.parametrize("name", ["csv", "json", "parquet", "feather", "orc", "xml", "stata", "excel", "ods"])
+    @pytest.mark.parametrize(
+        "name",
+        ["csv", "json", "parquet", "feather", "orc", "xml", "stata", "excel", "ods"],
+    )
     def test_plain_pandas_reads_the_same_numbers(self, name):
         data = encode(self.frame[["id", "x"]], format_of(name))[1]
         read = getattr(pd, f"read_{'excel' if name == 'ods' else name}")
         options = {"precise_float": True} if name == "json" else {}
-        pd.testing.assert_frame_equal(read(io.BytesIO(data), **options), self.frame[["id", "x"]], check_dtype=False)
+        pd.testing.assert_frame_equal(
+            read(io.BytesIO(data), **options),
+            self.frame[["id", "x"]],
+            check_dtype=False,
+        )
 
     def test_plain_pandas_finds_the_index_of_a_parquet_file(self):
-        frame = self.frame.set_index(pd.DatetimeIndex(["2024-01-01", "2024-01-02"], name="day"))
+        frame = self.frame.set_index(
+            pd.DatetimeIndex(["2024-01-01", "2024-01-02"], name="day")
+        )
         data = encode(frame, format_of("parquet"))[1]
         pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(data)), frame)
 
@@ -173,7 +221,10 @@ class TestWhatIsWritten:
 
     @pytest.mark.parametrize("name", sorted(PATHS.keys() - {"excel", "ods"}))
     def test_equal_frames_give_equal_bytes(self, name):
-        assert encode(self.frame, format_of(name))[1] == encode(self.frame.copy(), format_of(name))[1]
+        assert (
+            encode(self.frame, format_of(name))[1]
+            == encode(self.frame.copy(), format_of(name))[1]
+        )
 
     @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst", ".zip"])
     @pytest.mark.parametrize("name", ["csv", "json", "xml", "stata", "pickle"])
@@ -182,7 +233,9 @@ class TestWhatIsWritten:
         path = tmp_path / f"x.{name}{ending}"
         with path.open("w+b") as file:
             schema = frame_format_.encode(self.frame, file).schema
-        pd.testing.assert_frame_equal(frame_format_.decode(path.read_bytes(), schema), self.frame)
+        pd.testing.assert_frame_equal(
+            frame_format_.decode(path.read_bytes(), schema), self.frame
+        )
         assert len(getattr(pd, f"read_{name}")(path)) == 2
 
     def test_a_certain_parquet_write_is_not_read_back(self, monkeypatch):
@@ -210,7 +263,11 @@ class TestKeywordArguments:
             ("json", {"orient": "index"}, {}),
             ("json", {"orient": "values", "force_ascii": True}, {}),
             ("json", {"orient": "records", "lines": True}, {}),
-            ("parquet", {"compression": "zstd", "row_group_size": 1, "use_dictionary": True}, {}),
+            (
+                "parquet",
+                {"compression": "zstd", "row_group_size": 1, "use_dictionary": True},
+                {},
+            ),
             ("parquet", {"engine": "pyarrow", "index": True}, {"engine": "pyarrow"}),
             ("feather", {"compression": "uncompressed"}, {"use_threads": False}),
             ("orc", {"engine_kwargs": {"compression": "zstd"}}, {}),
@@ -229,36 +286,93 @@ class TestKeywordArguments:
 
     def test_show_in_the_file(self):
         assert (
-            encode(DATES, format_of("csv", write_kwargs={"sep": ";", "decimal": ","}))[1].split()[1]
+            encode(DATES, format_of("csv", write_kwargs={"sep": ";", "decimal": ","}))[
+                1
+            ].split()[1]
             == b"2024-01-01;0,123;007"
         )
-        assert encode(DATES, format_of("csv", write_kwargs={"na_rep": "NULL"}))[1].split()[2] == b"2024-01-02,7.0,NULL"
-        assert encode(DATES, format_of("csv", write_kwargs={"index": True}))[1].split()[0] == b"index,day,x,s"
+        assert (
+            encode(DATES, format_of("csv", write_kwargs={"na_rep": "NULL"}))[1].split()[
+                2
+            ]
+            == b"2024-01-02,7.0,NULL"
+        )
+        assert (
+            encode(DATES, format_of("csv", write_kwargs={"index": True}))[1].split()[0]
+            == b"index,day,x,s"
+        )
 
     @pytest.mark.parametrize(
         ("name", "write", "read", "note"),
         [
-            ("csv", {}, {"usecols": ["x"]}, "2 rows and 3 columns come back as 2 and 1"),
-            ("csv", {}, {"dtype": {"x": str}}, "column 'day': datetime64[us] comes back as str"),
-            ("csv", {}, {"index_col": 0}, "column 'day': datetime64[us] comes back as str"),
+            (
+                "csv",
+                {},
+                {"usecols": ["x"]},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
+            (
+                "csv",
+                {},
+                {"dtype": {"x": str}},
+                "column 'day': datetime64[us] comes back as str",
+            ),
+            (
+                "csv",
+                {},
+                {"index_col": 0},
+                "column 'day': datetime64[us] comes back as str",
+            ),
             (
                 "csv",
                 {"float_format": "%.1f"},
                 {"parse_dates": ["day"], "dtype": {"s": str}},
                 "column 'x': other values",
             ),
-            ("csv", {"columns": ["x"]}, {}, "2 rows and 3 columns come back as 2 and 1"),
+            (
+                "csv",
+                {"columns": ["x"]},
+                {},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
             ("csv", {"header": False}, {"header": None}, "the column labels:"),
-            ("csv", {"date_format": "%d.%m.%Y"}, {}, "column 'day': datetime64[us] comes back as str"),
+            (
+                "csv",
+                {"date_format": "%d.%m.%Y"},
+                {},
+                "column 'day': datetime64[us] comes back as str",
+            ),
             ("json", {"orient": "table"}, {}, ""),
-            ("json", {"double_precision": 1}, {"dtype": {"s": str}, "convert_dates": ["day"]}, ""),
-            ("parquet", {}, {"columns": ["s"]}, "2 rows and 3 columns come back as 2 and 1"),
-            ("parquet", {"coerce_timestamps": "ms"}, {}, "column 'day': datetime64[us] comes back as datetime64[ms]"),
+            (
+                "json",
+                {"double_precision": 1},
+                {"dtype": {"s": str}, "convert_dates": ["day"]},
+                "",
+            ),
+            (
+                "parquet",
+                {},
+                {"columns": ["s"]},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
+            (
+                "parquet",
+                {"coerce_timestamps": "ms"},
+                {},
+                "column 'day': datetime64[us] comes back as datetime64[ms]",
+            ),
             ("excel", {"startrow": 2}, {"skiprows": 2, "dtype": {"s": str}}, ""),
-            ("html", {}, {"converters": {"s": str}}, "column 'day': datetime64[us] comes back as str"),
+            (
+                "html",
+                {},
+                {"converters": {"s": str}},
+                "column 'day': datetime64[us] comes back as str",
+            ),
         ],
     )
-    def test_about_content_make_the_plain_readers_answer_the_result(self, name, write, read, note):
+    def test_about_content_make_the_plain_readers_answer_the_result(
+        self, name, write, read, note
+    ):
         frame_format = format_of(name, write_kwargs=write, read_kwargs=read)
         encoded, data = encode(DATES, frame_format)
         assert encoded.schema is None
@@ -266,8 +380,15 @@ class TestKeywordArguments:
         pd.testing.assert_frame_equal(frame_format.decode(data, None), encoded.frame)
 
     def test_that_change_nothing_leave_the_frame(self):
-        encoded, _ = encode(DATES, format_of("csv", read_kwargs={"parse_dates": ["day"], "dtype": {"s": str}}))
-        assert (encoded.frame is DATES, encoded.schema, encoded.note) == (True, None, "")
+        encoded, _ = encode(
+            DATES,
+            format_of("csv", read_kwargs={"parse_dates": ["day"], "dtype": {"s": str}}),
+        )
+        assert (encoded.frame is DATES, encoded.schema, encoded.note) == (
+            True,
+            None,
+            "",
+        )
 
     def test_that_leave_out_an_index_are_obeyed(self):
         frame = DATES[["x"]].set_axis(["a", "b"])
@@ -288,7 +409,9 @@ class TestKeywordArguments:
             ("hdf", {"mode": "a"}, {}, "write_kwargs may not have 'mode'"),
         ],
     )  # fmt: skip
-    def test_that_pandas_does_not_take_are_refused_at_once(self, name, write, read, message):
+    def test_that_pandas_does_not_take_are_refused_at_once(
+        self, name, write, read, message
+    ):
         with pytest.raises(TypeError, match=message):
             format_of(name, write_kwargs=write, read_kwargs=read)
 
@@ -304,18 +427,26 @@ class TestKeywordArguments:
         ],
     )
     def test_with_impossible_values_are_refused_at_once(self, name, write, read):
-        with pytest.raises(ValueError, match=f"file type '{name}' does not work with write_kwargs="):
+        with pytest.raises(
+            ValueError, match=f"file type '{name}' does not work with write_kwargs="
+        ):
             format_of(name, write_kwargs=write, read_kwargs=read)
 
     def test_that_name_no_column_of_the_frame_are_named(self):
-        with pytest.raises(RoundTripError, match=r"write_kwargs={'columns': \['y'\]}.*KeyError"):
+        with pytest.raises(
+            RoundTripError, match=r"write_kwargs={'columns': \['y'\]}.*KeyError"
+        ):
             encode(DATES, format_of("csv", write_kwargs={"columns": ["y"]}))
 
 
 class TestFileTypes:
     def test_are_those_that_pandas_writes_to_and_reads_from_a_path(self):
         no_path = {"clipboard", "sql", "iceberg"}
-        pairs = {name[3:] for name in dir(pd.DataFrame) if name.startswith("to_") and hasattr(pd, f"read_{name[3:]}")}
+        pairs = {
+            name[3:]
+            for name in dir(pd.DataFrame)
+            if name.startswith("to_") and hasattr(pd, f"read_{name[3:]}")
+        }
         assert set(FILE_TYPES) == pairs - no_path
 
     def test_are_named_in_any_case(self):
@@ -331,8 +462,12 @@ class TestFileTypes:
             ("", "does not both write"),
         ],
     )  # fmt: skip
-    def test_that_cannot_work_are_refused_with_a_reason_and_the_ones_that_work(self, name, why):
-        with pytest.raises(FileTypeError, match=f"{why}.* Use one of: csv, json, parquet, .*, pickle"):
+    def test_that_cannot_work_are_refused_with_a_reason_and_the_ones_that_work(
+        self, name, why
+    ):
+        with pytest.raises(
+            FileTypeError, match=f"{why}.* Use one of: csv, json, parquet, .*, pickle"
+        ):
             frame_format(name, "x")
 
     @pytest.mark.parametrize("path", ["x.xls", "x.csv", "x"])
@@ -351,11 +486,16 @@ class TestFileTypes:
     )
     def test_a_missing_package_is_named(self, name, path, package, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
-        with pytest.raises(FileTypeError, match=f"'{name}' needs a missing package: pip install {package}"):
+        with pytest.raises(
+            FileTypeError,
+            match=f"'{name}' needs a missing package: pip install {package}",
+        ):
             frame_format(name, path)
 
     def test_win_over_the_ending_of_the_path(self):
-        assert encode(DATES, frame_format("csv", "x.parquet"))[1].startswith(b"day,x,s\n")
+        assert encode(DATES, frame_format("csv", "x.parquet"))[1].startswith(
+            b"day,x,s\n"
+        )
 
 
 class TestErrors:
@@ -397,7 +537,18 @@ class TestErrors:
             def write(self, data):
                 raise OSError(28, "No space left on device")
 
-        for name in ("csv", "json", "parquet", "feather", "orc", "excel", "hdf", "html", "xml", "pickle"):
+        for name in (
+            "csv",
+            "json",
+            "parquet",
+            "feather",
+            "orc",
+            "excel",
+            "hdf",
+            "html",
+            "xml",
+            "pickle",
+        ):
             with pytest.raises(OSError, match="No space left"):
                 format_of(name).encode(DATES, Full())
 
@@ -405,11 +556,19 @@ class TestErrors:
 class TestDecode:
     @pytest.mark.parametrize("name", sorted(PATHS.keys() - {"pickle"}))
     @pytest.mark.parametrize(
-        "damage", [lambda data: b"", lambda data: b"\x00junk", lambda data: data[: len(data) // 2]]
+        "damage",
+        [
+            lambda data: b"",
+            lambda data: b"\x00junk",
+            lambda data: data[: len(data) // 2],
+        ],
     )
     def test_of_other_bytes_says_that_they_do_not_fit(self, name, damage):
         encoded, data = encode(DATES, format_of(name))
-        with pytest.raises(DamagedCheckpointError, match=f"no {'excel' if name == 'ods' else name} file that fits"):
+        with pytest.raises(
+            DamagedCheckpointError,
+            match=f"no {'excel' if name == 'ods' else name} file that fits",
+        ):
             format_of(name).decode(damage(data), encoded.schema)
 
     @pytest.mark.parametrize("name", sorted(PATHS))
@@ -417,15 +576,29 @@ class TestDecode:
         path = tmp_path / PATHS[name]
         frame = pd.DataFrame({"x": [1, 2]})
         kind = "excel" if name == "ods" else name
-        options = {"key": "k"} if name == "hdf" else {"write_index": False} if name == "stata" else {}
-        options |= {"index": False} if name in ("csv", "excel", "ods", "html", "xml") else {}
-        getattr(frame, f"to_{kind}")(str(path), **options)  # pandas takes a Path for xlsx, whatever its ending
+        options = (
+            {"key": "k"}
+            if name == "hdf"
+            else {"write_index": False}
+            if name == "stata"
+            else {}
+        )
+        options |= (
+            {"index": False} if name in ("csv", "excel", "ods", "html", "xml") else {}
+        )
+        getattr(frame, f"to_{kind}")(
+            str(path), **options
+        )  # pandas takes a Path for xlsx, whatever its ending
         pd.testing.assert_frame_equal(
-            format_of(name).decode(path.read_bytes(), None), frame, check_dtype=name != "stata"
+            format_of(name).decode(path.read_bytes(), None),
+            frame,
+            check_dtype=name != "stata",
         )
 
     def test_of_a_file_that_holds_no_frame_says_so(self):
-        with pytest.raises(ValueError, match="gives a Series, where a DataFrame is needed"):
+        with pytest.raises(
+            ValueError, match="gives a Series, where a DataFrame is needed"
+        ):
             format_of("pickle").decode(pickle.dumps(pd.Series([1])), None)
         with pytest.raises(ValueError, match="holds 2 tables; choose one by 'match'"):
             format_of("html").decode(DATES.to_html().encode() * 2, None)

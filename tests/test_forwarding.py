@@ -23,7 +23,9 @@ from prefect import Flow, task
 from prefect.executors import DaskExecutor
 from prefect.utilities.configuration import set_temporary_config
 
-from prefect_ds import DSTaskRunner, forwarding, preflight
+from prefect_ds import DSTaskRunner
+from prefect_ds.engine import cluster_check as preflight
+from prefect_ds.engine import worker_logs as forwarding
 from tests.clusters import Machine, cluster
 
 TWO_TASKS = """
@@ -91,20 +93,31 @@ def say(word: object) -> None:
 
 
 def test_two_clients_each_hear_their_own_run_and_the_second_to_the_end(
-    cluster_address: str, tmp_path: Path, in_child_process: Callable[..., subprocess.CompletedProcess[str]]
+    cluster_address: str,
+    tmp_path: Path,
+    in_child_process: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     def run(name: str, other: str) -> subprocess.CompletedProcess[str]:
-        return in_child_process(TWO_TASKS.format(name=name, other=other, folder=str(tmp_path), address=cluster_address))
+        return in_child_process(
+            TWO_TASKS.format(
+                name=name, other=other, folder=str(tmp_path), address=cluster_address
+            )
+        )
 
     with ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(run, *names) for names in (("first", "second"), ("second", "first"))]
+        runs = [
+            threads.submit(run, *names)
+            for names in (("first", "second"), ("second", "first"))
+        ]
     for name, each in zip(("first", "second"), runs, strict=True):
         process = each.result()
         assert process.returncode == 0, process.stdout + process.stderr
         assert said(process.stdout) == {f"SAID-{name}-begin": 1, f"SAID-{name}-end": 1}
 
 
-def test_two_threads_of_one_client_hear_each_line_once(cluster_address: str, log_lines: list[str]) -> None:
+def test_two_threads_of_one_client_hear_each_line_once(
+    cluster_address: str, log_lines: list[str]
+) -> None:
     both = threading.Barrier(2)
 
     def run(name: str) -> Any:
@@ -128,7 +141,15 @@ def talks() -> None:
             return "my own"
 
     logger = prefect.context.logger
-    for extra in (np.int64(3), Own(), {"a"}, 2**70, "\udcff", [1, 2], threading.current_thread().name):
+    for extra in (
+        np.int64(3),
+        Own(),
+        {"a"},
+        2**70,
+        "\udcff",
+        [1, 2],
+        threading.current_thread().name,
+    ):
         logger.info("SAID-extra", extra={"thing": extra})
     logger.warning("SAID-%s %d%%", Own(), 100)
     try:
@@ -137,7 +158,9 @@ def talks() -> None:
         logger.exception("SAID-error")
 
 
-def test_whatever_a_task_logs_arrives_as_the_text_of_it(cluster_address: str, records: list[logging.LogRecord]) -> None:
+def test_whatever_a_task_logs_arrives_as_the_text_of_it(
+    cluster_address: str, records: list[logging.LogRecord]
+) -> None:
     with Flow("extras") as flow:
         talks()
     assert run_on(cluster_address, flow).is_successful()
@@ -147,15 +170,23 @@ def test_whatever_a_task_logs_arrives_as_the_text_of_it(cluster_address: str, re
     assert things == ["3", "my own", "{'a'}", 2**70, "\udcff", "[1, 2]"]
     warning, error = lines[7:]
     assert warning.getMessage() == "SAID-my own 100%"
-    assert (warning.levelno, warning.levelname, warning.name) == (logging.WARNING, "WARNING", "prefect.talker")
+    assert (warning.levelno, warning.levelname, warning.name) == (
+        logging.WARNING,
+        "WARNING",
+        "prefect.talker",
+    )
     assert warning.threadName == thread != threading.current_thread().name
     assert warning.process != os.getpid()
-    formatted = logging.Formatter("%(asctime)s %(flow_name)s %(task_name)s %(funcName)s %(message)s").format(error)
+    formatted = logging.Formatter(
+        "%(asctime)s %(flow_name)s %(task_name)s %(funcName)s %(message)s"
+    ).format(error)
     assert re.match(r"\d{4}-.* extras talker talks SAID-error\nTraceback", formatted)
     assert formatted.endswith("ValueError: of the task")
 
 
-def test_what_cannot_be_made_text_costs_its_line_only(cluster_address: str, log_lines: list[str]) -> None:
+def test_what_cannot_be_made_text_costs_its_line_only(
+    cluster_address: str, log_lines: list[str]
+) -> None:
     @task
     def breaks() -> None:
         class Broken:
@@ -171,7 +202,9 @@ def test_what_cannot_be_made_text_costs_its_line_only(cluster_address: str, log_
     assert said("\n".join(log_lines)) == {"SAID-kept": 1}
 
 
-def test_what_the_clients_logger_leaves_out_is_not_sent(cluster_address: str, log_lines: list[str]) -> None:
+def test_what_the_clients_logger_leaves_out_is_not_sent(
+    cluster_address: str, log_lines: list[str]
+) -> None:
     logger = logging.getLogger("prefect")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -185,7 +218,9 @@ def test_what_the_clients_logger_leaves_out_is_not_sent(cluster_address: str, lo
     assert said("\n".join(log_lines)) == {"SAID-my": 1, "SAID-error": 1}
 
 
-def test_lines_of_threads_and_of_flows_that_a_task_runs_arrive_once(cluster_address: str, log_lines: list[str]) -> None:
+def test_lines_of_threads_and_of_flows_that_a_task_runs_arrive_once(
+    cluster_address: str, log_lines: list[str]
+) -> None:
     @task
     def runs_more() -> None:
         logger = prefect.context.logger
@@ -221,15 +256,23 @@ def test_nothing_stays_of_a_run_on_the_cluster(cluster_address: str) -> None:
     run_on(cluster_address, flow)
     with Client(cluster_address, set_as_default=False) as client:
         assert client.run_on_scheduler(kept) == []
-        assert not [found for found in client.run(handlers).values() if "_Handler" in found]
+        assert not [
+            found for found in client.run(handlers).values() if "_Handler" in found
+        ]
 
 
 def test_workers_in_the_clients_own_process_send_nothing(log_lines: list[str]) -> None:
-    cluster_kwargs = {"n_workers": 2, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
+    cluster_kwargs = {
+        "n_workers": 2,
+        "processes": False,
+        "protocol": "tcp",
+        "dashboard_address": ":0",
+    }
     with Flow("in process") as flow:
         say.map([1, 2, 3])
     state = flow.run(
-        executor=DaskExecutor(cluster_kwargs=cluster_kwargs, watch_worker_status=False), task_runner_cls=DSTaskRunner
+        executor=DaskExecutor(cluster_kwargs=cluster_kwargs, watch_worker_status=False),
+        task_runner_cls=DSTaskRunner,
     )
     assert state.is_successful()
     assert said("\n".join(log_lines)) == {"SAID-1": 1, "SAID-2": 1, "SAID-3": 1}
@@ -238,7 +281,10 @@ def test_workers_in_the_clients_own_process_send_nothing(log_lines: list[str]) -
 @pytest.mark.parametrize(
     ("executor", "environment"),
     [
-        ("DaskExecutor(cluster_kwargs={**one, 'n_workers': 0}, adapt_kwargs={'minimum': 0, 'maximum': 2})", {}),
+        (
+            "DaskExecutor(cluster_kwargs={**one, 'n_workers': 0}, adapt_kwargs={'minimum': 0, 'maximum': 2})",
+            {},
+        ),
         pytest.param(
             "DaskExecutor(cluster_class=SubprocessCluster, cluster_kwargs={**one, 'n_workers': 1})",
             {},
@@ -277,10 +323,21 @@ def test_workers_that_print_where_the_client_does_are_heard_once(
     assert said(process.stdout) == {"SAID-1": 1, "SAID-2": 1, "SAID-3": 1}
 
 
-def test_a_child_of_the_client_that_prints_elsewhere_is_heard(tmp_path: Path, log_lines: list[str]) -> None:
-    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0") as scheduler:
+def test_a_child_of_the_client_that_prints_elsewhere_is_heard(
+    tmp_path: Path, log_lines: list[str]
+) -> None:
+    with LocalCluster(
+        n_workers=0, processes=False, protocol="tcp", dashboard_address=":0"
+    ) as scheduler:
         command = [sys.executable, "-m", "dask", "worker", scheduler.scheduler_address]
-        options = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)]
+        options = [
+            "--no-nanny",
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            str(tmp_path),
+        ]
         python_path = os.pathsep.join(sys.path)
         with open(tmp_path / "log", "wb") as output:
             worker = subprocess.Popen(
@@ -297,7 +354,11 @@ def test_a_child_of_the_client_that_prints_elsewhere_is_heard(tmp_path: Path, lo
             worker.kill()
             worker.wait()
     assert said("\n".join(log_lines)) == {"SAID-1": 1, "SAID-2": 1, "SAID-3": 1}
-    assert said((tmp_path / "log").read_text()) == {"SAID-1": 1, "SAID-2": 1, "SAID-3": 1}
+    assert said((tmp_path / "log").read_text()) == {
+        "SAID-1": 1,
+        "SAID-2": 1,
+        "SAID-3": 1,
+    }
 
 
 def test_a_file_that_nobody_reads_is_not_where_the_client_prints(
@@ -305,7 +366,7 @@ def test_a_file_that_nobody_reads_is_not_where_the_client_prints(
 ) -> None:
     process = in_child_process(
         "import os, sys\n"
-        "from prefect_ds import forwarding\n"
+        "from prefect_ds.engine import worker_logs as forwarding\n"
         "here = forwarding._output()\n"
         "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)\n"
         "nowhere = forwarding._output()\n"
@@ -324,21 +385,34 @@ def test_a_worker_that_freezes_as_the_run_begins_ends_no_run(
     with Flow("frozen") as flow:
         say.map([1, 2, 3, 4])
     until_it_is_given_up = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10 s"}
-    with cluster(tmp_path / "cluster", [Machine()] * 3, **until_it_is_given_up) as there:
+    with cluster(
+        tmp_path / "cluster", [Machine()] * 3, **until_it_is_given_up
+    ) as there:
         for frozen, preflights in zip(there.workers, (True, False), strict=False):
             os.killpg(frozen.pid, signal.SIGSTOP)
             log_lines.clear()
             with set_temporary_config({"prefect_ds.preflight": preflights}):
                 assert run_on(there.address, flow).is_successful()
-            assert said("\n".join(log_lines)) == {f"SAID-{number}": 1 for number in (1, 2, 3, 4)}
-            assert any("Not looked at before the run" in line for line in log_lines) is preflights
+            assert said("\n".join(log_lines)) == {
+                f"SAID-{number}": 1 for number in (1, 2, 3, 4)
+            }
+            assert (
+                any("Not looked at before the run" in line for line in log_lines)
+                is preflights
+            )
 
 
-def test_a_plugin_that_is_not_there_any_more_does_not_fail_the_run(cluster_address: str) -> None:
+def test_a_plugin_that_is_not_there_any_more_does_not_fail_the_run(
+    cluster_address: str,
+) -> None:
     @task
     def takes_plugins_away() -> None:
         def forget_all(dask_scheduler: Any) -> None:
-            for name in [name for name in dask_scheduler.worker_plugins if name.startswith("prefect_ds-lines")]:
+            for name in [
+                name
+                for name in dask_scheduler.worker_plugins
+                if name.startswith("prefect_ds-lines")
+            ]:
                 del dask_scheduler.worker_plugins[name]
 
         with Client(cluster_address, set_as_default=False) as client:

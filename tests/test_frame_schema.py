@@ -8,15 +8,25 @@ from frame_strategies import NAMED_FRAMES, frames
 from hypothesis import HealthCheck, given, settings
 from scale import SCALE
 
-from prefect_ds.frame_schema import CellRules, UnkeepableError, difference, from_table, to_table
+from prefect_ds.frames.table import (
+    CellRules,
+    UnkeepableError,
+    difference,
+    from_table,
+    to_table,
+)
 
 TEXT_ONLY = CellRules(is_native=lambda values: False, missing="")
-NUMBERS = CellRules(is_native=lambda values: values.dtype in ("int64", "float64"), missing=None)
+NUMBERS = CellRules(
+    is_native=lambda values: values.dtype in ("int64", "float64"), missing=None
+)
 IDENTIFIERS = CellRules(is_native=lambda values: False, missing="", identifiers=True)
 
 
 LEVELS = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
-ZONE = pd.DatetimeIndex(["2024-01-01", "2024-01-02"]).tz_localize(pytz.timezone("Europe/Paris"))
+ZONE = pd.DatetimeIndex(["2024-01-01", "2024-01-02"]).tz_localize(
+    pytz.timezone("Europe/Paris")
+)
 
 
 def cells_of(table):
@@ -37,8 +47,15 @@ def check_property(rules, frame):
         pd.testing.assert_frame_equal(frame, back, check_exact=True)
 
 
-PROPERTY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-ALL_RULES = pytest.mark.parametrize("rules", [TEXT_ONLY, NUMBERS, IDENTIFIERS], ids=["text", "numbers", "identifiers"])
+PROPERTY = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+ALL_RULES = pytest.mark.parametrize(
+    "rules", [TEXT_ONLY, NUMBERS, IDENTIFIERS], ids=["text", "numbers", "identifiers"]
+)
 
 
 @ALL_RULES
@@ -52,7 +69,9 @@ def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs(rules, fr
 @ALL_RULES
 @settings(PROPERTY, max_examples=50 * SCALE)
 @given(frame=frames(max_rows=8, max_columns=6))
-def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs_in_the_long_run(rules, frame):
+def test_a_table_gives_its_frame_back_or_the_proof_says_how_it_differs_in_the_long_run(
+    rules, frame
+):
     check_property(rules, frame)
 
 
@@ -72,7 +91,9 @@ def test_text_is_readable():
     frame = pd.DataFrame(
         {
             "day": pd.to_datetime(["2024-02-29", None]),
-            "instant": pd.to_datetime(["2024-02-29 12:00:00.5", "2024-03-01"], format="ISO8601").tz_localize("UTC"),
+            "instant": pd.to_datetime(
+                ["2024-02-29 12:00:00.5", "2024-03-01"], format="ISO8601"
+            ).tz_localize("UTC"),
             "span": pd.to_timedelta([90, 60], unit="s"),
             "number": [1.0, 0.1 + 0.2],
             "group": pd.Categorical(["a", None]),
@@ -93,10 +114,16 @@ def test_text_is_readable():
 
 
 def test_a_missing_cell_differs_from_every_text_and_from_other_kinds_of_missing():
-    frame = pd.DataFrame({"x": pd.Series(["", "<NA>", "NaN", None, np.nan, pd.NA], dtype=object)})
+    frame = pd.DataFrame(
+        {"x": pd.Series(["", "<NA>", "NaN", None, np.nan, pd.NA], dtype=object)}
+    )
     table, schema = to_table(frame, TEXT_ONLY)
     assert table["x"].tolist() == ["", "<NA>", "NaN", "None", "NULL", "missing"]
-    assert schema["columns"][0]["missing"] == [["None", "none"], ["NULL", "nan"], ["missing", "NA"]]
+    assert schema["columns"][0]["missing"] == [
+        ["None", "none"],
+        ["NULL", "nan"],
+        ["missing", "NA"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,14 +142,25 @@ def test_labels_become_unique_strings(labels, expected):
 
 def test_labels_become_identifiers_where_they_must():
     frame = pd.DataFrame([range(4)], columns=["1 a", "", "x" * 40, "x" * 41])
-    assert to_table(frame, IDENTIFIERS)[0].columns.tolist() == ["_1_a", "_", "x" * 32, "x" * 24 + "_1"]
+    assert to_table(frame, IDENTIFIERS)[0].columns.tolist() == [
+        "_1_a",
+        "_",
+        "x" * 32,
+        "x" * 24 + "_1",
+    ]
 
 
 def test_only_an_index_that_says_something_becomes_a_column():
     frame = pd.DataFrame({"x": [1, 2]})
     assert to_table(frame, NUMBERS)[0].columns.tolist() == ["x"]
-    assert to_table(frame, NUMBERS, with_default_index=True)[0].columns.tolist() == ["index", "x"]
-    assert to_table(frame.set_axis([5, 7]), NUMBERS)[0].columns.tolist() == ["index", "x"]
+    assert to_table(frame, NUMBERS, with_default_index=True)[0].columns.tolist() == [
+        "index",
+        "x",
+    ]
+    assert to_table(frame.set_axis([5, 7]), NUMBERS)[0].columns.tolist() == [
+        "index",
+        "x",
+    ]
     assert to_table(frame[[]], NUMBERS)[0].columns.tolist() == ["index"]
 
 
@@ -135,7 +173,9 @@ class TestManyCategories:
         assert len(json.dumps(schema)) < 1_000
         assert difference(frame, from_table(cells_of(table), schema)) is None
 
-    @pytest.mark.parametrize("categories", [values[::-1], [*values, "z"]], ids=["unsorted", "unused"])
+    @pytest.mark.parametrize(
+        "categories", [values[::-1], [*values, "z"]], ids=["unsorted", "unused"]
+    )
     def test_are_refused_otherwise(self, categories):
         frame = pd.DataFrame({"x": pd.Categorical(self.values, categories=categories)})
         with pytest.raises(UnkeepableError, match=r"10,00\d categories are too many"):
@@ -143,7 +183,10 @@ class TestManyCategories:
 
 
 def test_a_schema_of_an_earlier_version_has_no_levels():
-    frame = pd.DataFrame({"x": [1, 2, 3]}, index=pd.MultiIndex.from_tuples([("b", 2), ("a", 1), ("b", 1)]))
+    frame = pd.DataFrame(
+        {"x": [1, 2, 3]},
+        index=pd.MultiIndex.from_tuples([("b", 2), ("a", 1), ("b", 1)]),
+    )
     table, schema = to_table(frame, TEXT_ONLY)
     schema["index"]["multi"] = True
     assert difference(frame, from_table(cells_of(table), schema)) is None

@@ -24,11 +24,11 @@ from test_manifest import sealed
 from prefect_ds import PandasResultHandler, result_handler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CollisionError, TemplateError
-from prefect_ds.file_types import FILE_TYPES
-from prefect_ds.files import LocalFiles
-from prefect_ds.manifest import Identity, Owner
+from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.result import raw_value
-from prefect_ds.store import CheckpointStore
+from prefect_ds.storage.files import LocalFiles
+from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.store import CheckpointStore
 
 PARTS = "parts"
 
@@ -57,12 +57,16 @@ def handler_of(folder: object, kind: str):
 def data_in(folder: Path) -> list[str]:
     """Paths of the checkpoints in a folder, at any depth but inside of checkpoints."""
     return sorted(
-        os.fsencode(each).decode(errors="surrogateescape") for each in os.listdir(folder) if each != ".prefect_ds"
+        os.fsencode(each).decode(errors="surrogateescape")
+        for each in os.listdir(folder)
+        if each != ".prefect_ds"
     )
 
 
 @pytest.mark.parametrize("kind", ["csv", PARTS])
-def test_each_hostile_value_gets_one_file_of_its_own_inside_the_folder(run_here, tmp_path, kind):
+def test_each_hostile_value_gets_one_file_of_its_own_inside_the_folder(
+    run_here, tmp_path, kind
+):
     folder = tmp_path / "far" / "below" / "data"
     bodies = []
 
@@ -99,14 +103,31 @@ def test_each_hostile_value_gets_one_file_of_its_own_inside_the_folder(run_here,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "n_examples"), [("plain files", 2_000 * SCALE), ("checkpoints", 200 * SCALE)])
-def test_two_distinct_values_never_share_a_file_or_leave_the_folder(tmp_path, what, n_examples):
+@pytest.mark.parametrize(
+    ("what", "n_examples"),
+    [("plain files", 2_000 * SCALE), ("checkpoints", 200 * SCALE)],
+)
+def test_two_distinct_values_never_share_a_file_or_leave_the_folder(
+    tmp_path, what, n_examples
+):
     folder = tmp_path / "data"
     folder.mkdir()
     handler = handler_of(folder, "csv")
 
-    @settings(max_examples=n_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.text(max_size=8) | st.text() | st.sampled_from(VALUES), min_size=2, max_size=2, unique=True))
+    @settings(
+        max_examples=n_examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        st.lists(
+            st.text(max_size=8) | st.text() | st.sampled_from(VALUES),
+            min_size=2,
+            max_size=2,
+            unique=True,
+        )
+    )
     def check(values):
         paths = [handler.render({"value": value}) for value in values]
         assert paths[0] != paths[1]
@@ -133,10 +154,16 @@ class CaseBlindFiles(WatchedFiles):
     """A disk that takes names which differ in case for one."""
 
     def _call(self, name, primitive, *args):
-        return super()._call(name, primitive, *(each.lower() if isinstance(each, str) else each for each in args))
+        return super()._call(
+            name,
+            primitive,
+            *(each.lower() if isinstance(each, str) else each for each in args),
+        )
 
 
-def test_values_that_differ_only_in_case_collide_where_a_disk_does_not_tell_them_apart(tmp_path, monkeypatch):
+def test_values_that_differ_only_in_case_collide_where_a_disk_does_not_tell_them_apart(
+    tmp_path, monkeypatch
+):
     files = CaseBlindFiles(LocalFiles())
     assert {"status", "place", "names"} <= set(PRIMITIVES)
     monkeypatch.setattr(result_handler, "open_files", lambda *_: files)
@@ -145,11 +172,18 @@ def test_values_that_differ_only_in_case_collide_where_a_disk_does_not_tell_them
 
     def keep(index, value):
         path = handler.render({"value": value})
-        identity, owner = Identity("make", {"value": value}), Owner("flow", "run", "make", index)
-        return handler.keep(pd.DataFrame({"value": [value]}), path, owner=owner, identity=identity)
+        identity, owner = (
+            Identity("make", {"value": value}),
+            Owner("flow", "run", "make", index),
+        )
+        return handler.keep(
+            pd.DataFrame({"value": [value]}), path, owner=owner, identity=identity
+        )
 
     keep(0, "straße A")
-    with pytest.raises(CollisionError, match=r"'make\[0\]' and 'make\[1\]'.*input 'value' changed"):
+    with pytest.raises(
+        CollisionError, match=r"'make\[0\]' and 'make\[1\]'.*input 'value' changed"
+    ):
         keep(1, "Straße a")
     assert handler.look_up(handler.render({"value": "straße A"})).kind == "missing"
     keep(2, "other")
@@ -157,10 +191,22 @@ def test_values_that_differ_only_in_case_collide_where_a_disk_does_not_tell_them
 
 @pytest.mark.parametrize(
     "template",
-    ["{x.__class__.__mro__}", "{x[0].__init__.__globals__}", "{id:>9999999999}", "{id:{width}}", "{}", "{id!x}"],
+    [
+        "{x.__class__.__mro__}",
+        "{x[0].__init__.__globals__}",
+        "{id:>9999999999}",
+        "{id:{width}}",
+        "{}",
+        "{id!x}",
+    ],
 )
-@pytest.mark.parametrize("handler", [partial(PandasResultHandler, file_type="csv"), DaskDataFrameResultHandler])
-def test_a_template_that_reaches_into_values_or_explodes_is_refused_before_anything_runs(tmp_path, handler, template):
+@pytest.mark.parametrize(
+    "handler",
+    [partial(PandasResultHandler, file_type="csv"), DaskDataFrameResultHandler],
+)
+def test_a_template_that_reaches_into_values_or_explodes_is_refused_before_anything_runs(
+    tmp_path, handler, template
+):
     with pytest.raises(TemplateError, match="path template"):
         handler(f"{tmp_path}/{template}")
     assert list(tmp_path.iterdir()) == []
@@ -185,7 +231,9 @@ class Lies(str):
 
 
 @pytest.mark.parametrize("kind", ["csv", PARTS])
-def test_a_value_that_raises_or_lies_when_it_is_formatted_stays_inside(run_here, tmp_path, kind):
+def test_a_value_that_raises_or_lies_when_it_is_formatted_stays_inside(
+    run_here, tmp_path, kind
+):
     bodies = []
 
     handler = handler_of(tmp_path / "data", kind)
@@ -209,7 +257,9 @@ def test_a_value_that_raises_or_lies_when_it_is_formatted_stays_inside(run_here,
 
 
 @pytest.mark.parametrize("kind", ["csv", PARTS])
-def test_glob_characters_in_a_folder_and_in_a_template_are_characters(run_here, tmp_path, kind):
+def test_glob_characters_in_a_folder_and_in_a_template_are_characters(
+    run_here, tmp_path, kind
+):
     """A reader that expanded them would read the siblings too."""
     folder = tmp_path / "[ab]*?{1..3}"
     for sibling in ("a", "axx1", "b"):
@@ -217,7 +267,11 @@ def test_glob_characters_in_a_folder_and_in_a_template_are_characters(run_here, 
     suffix = "" if kind == PARTS else f".{kind}"
     written = str(folder).replace("{", "{{").replace("}", "}}")
     template = f"{written}/x_*[12]?_{{value}}{suffix}"
-    made_by = DaskDataFrameResultHandler(template) if kind == PARTS else PandasResultHandler(template, kind)
+    made_by = (
+        DaskDataFrameResultHandler(template)
+        if kind == PARTS
+        else PandasResultHandler(template, kind)
+    )
 
     @task(result=made_by)
     def make(value):
@@ -243,7 +297,9 @@ def test_glob_characters_in_a_folder_and_in_a_template_are_characters(run_here, 
 
 
 @pytest.mark.parametrize("kind", ["parquet", PARTS])
-def test_what_a_link_points_to_outside_is_neither_written_nor_removed(run_here, tmp_path, kind):
+def test_what_a_link_points_to_outside_is_neither_written_nor_removed(
+    run_here, tmp_path, kind
+):
     outside, folder = tmp_path / "outside", tmp_path / "data"
     outside.mkdir()
     folder.mkdir()
@@ -265,7 +321,9 @@ def test_what_a_link_points_to_outside_is_neither_written_nor_removed(run_here, 
     assert aside.is_symlink()
     old = folder / ".prefect_ds/staging/old.staged"
     old.symlink_to(outside)
-    assert CheckpointStore(LocalFiles()).clean(str(folder), older_than_s=-1) == [str(old)]
+    assert CheckpointStore(LocalFiles()).clean(str(folder), older_than_s=-1) == [
+        str(old)
+    ]
     assert not old.is_symlink()
     assert (outside / "secret").read_bytes() == b"secret"
     assert os.listdir(outside) == ["secret"]
@@ -273,8 +331,12 @@ def test_what_a_link_points_to_outside_is_neither_written_nor_removed(run_here, 
 
 def test_a_part_that_became_a_link_to_other_data_is_damage(tmp_path):
     handler = handler_of(tmp_path, PARTS)
-    handler.write(dd.from_pandas(pd.DataFrame({"a": range(4)}), npartitions=2), value="x")
-    handler.write(dd.from_pandas(pd.DataFrame({"a": range(4, 8)}), npartitions=2), value="secret")
+    handler.write(
+        dd.from_pandas(pd.DataFrame({"a": range(4)}), npartitions=2), value="x"
+    )
+    handler.write(
+        dd.from_pandas(pd.DataFrame({"a": range(4, 8)}), npartitions=2), value="secret"
+    )
     part = tmp_path / "x/part.00001.parquet"
     part.unlink()
     part.symlink_to(tmp_path / "secret/part.00001.parquet")
@@ -285,7 +347,13 @@ def test_a_part_that_became_a_link_to_other_data_is_damage(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.parquet", "/outside.parquet", "a/../../outside.parquet", "..\\outside.parquet"]
+    "name",
+    [
+        "../outside.parquet",
+        "/outside.parquet",
+        "a/../../outside.parquet",
+        "..\\outside.parquet",
+    ],
 )
 def test_a_sealed_manifest_whose_parts_lie_outside_is_refused_and_nothing_there_is_read(
     tmp_path, name, run_here, log_lines
@@ -300,17 +368,24 @@ def test_a_sealed_manifest_whose_parts_lie_outside_is_refused_and_nothing_there_
     with Flow("outside") as flow:
         made = make("x")
     run_here(flow)
-    # It can be opened only to be read: a named pipe that nobody writes to would block the reader.
+    # It can be opened only to be read: a named pipe that nobody writes to would block
+    # the reader.
     outside = folder / "outside.parquet"
     os.mkfifo(outside)
     [manifest] = (folder / ".prefect_ds/manifests/x").iterdir()
     body = json.loads(manifest.read_bytes())["manifest"]
-    body["parts"][0]["name"] = name.replace("/outside", f"{folder}/outside") if name[0] == "/" else name
+    body["parts"][0]["name"] = (
+        name.replace("/outside", f"{folder}/outside") if name[0] == "/" else name
+    )
     manifest.write_text(sealed(body))
 
     state = run_here(flow)
     assert state.result[made].result.compute()["a"].tolist() == [1, 2]
-    assert any("the manifest does not have the form of format 1" in line and "set aside" in line for line in log_lines)
+    assert any(
+        "the manifest does not have the form of format 1" in line
+        and "set aside" in line
+        for line in log_lines
+    )
 
 
 def test_a_sealed_manifest_of_huge_numbers_is_no_hit_that_hangs(tmp_path):
@@ -342,7 +417,8 @@ import sys, warnings
 warnings.simplefilter("ignore")
 import dask, dask.dataframe as dd, pandas as pd
 dask.config.set(scheduler="synchronous")
-from prefect_ds import PandasResultHandler, cache
+from prefect_ds import PandasResultHandler
+from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from tests.flows import frame_of
 
@@ -376,15 +452,19 @@ for kind in kinds:
 """
 
 
-def test_no_hit_and_no_read_loads_a_class_from_a_pickle_unless_the_file_type_is_pickle(tmp_path, in_child_process):
+def test_no_hit_and_no_read_loads_a_class_from_a_pickle_unless_the_file_type_is_pickle(
+    tmp_path, in_child_process
+):
     kinds = [*FILE_TYPES, PARTS]
-    done = in_child_process(f"folder, kinds = {str(tmp_path)!r}, {kinds!r}\n{NO_PICKLES}")
+    done = in_child_process(
+        f"folder, kinds = {str(tmp_path)!r}, {kinds!r}\n{NO_PICKLES}"
+    )
     assert done.returncode == 0, done.stderr
     seen = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert seen.keys() == set(kinds)
     assert seen.pop("pickle") != "[]"  # The hook sees them.
     # Dask pickles the lazy frame that it holds, to name it; no file has a part in that.
-    assert seen.pop(PARTS) in ("[]", "['prefect_ds.dask.frames.ReadCheckpoint']")
+    assert seen.pop(PARTS) in ("[]", "['prefect_ds.dask.expressions.ReadCheckpoint']")
     assert set(seen.values()) == {"[]"}, seen
 
 
@@ -409,8 +489,9 @@ def test_an_hdf5_file_that_a_person_put_there_runs_no_code(run_here, tmp_path):
         made = make("x")
     state = run_here(flow)
     assert bodies == ["x"]
-    assert "cannot be read as hdf (it holds a pickled posix.mkdir, and only file type pickle loads such)" in (
-        state.result[made].message
+    assert (
+        "cannot be read as hdf (it holds a pickled posix.mkdir, and only file type pickle loads such)"
+        in (state.result[made].message)
     )
     assert not mark.exists()
     assert len(list((tmp_path / ".prefect_ds/set-aside").iterdir())) == 1
@@ -435,13 +516,19 @@ def test_an_hdf5_array_of_objects_runs_no_code(tmp_path):
 def test_an_hdf5_file_of_values_that_a_person_put_there_is_read(tmp_path, layout):
     pytest.importorskip("tables")
     frame = pd.DataFrame(
-        {"text": ["x", None], "number": [1.5, 2.5], "at": pd.date_range("2024-01-01", periods=2, tz="Europe/Berlin")},
+        {
+            "text": ["x", None],
+            "number": [1.5, 2.5],
+            "at": pd.date_range("2024-01-01", periods=2, tz="Europe/Berlin"),
+        },
         index=pd.date_range("2024-01-01", periods=2, freq="B", name="day"),
     )
     frame.to_hdf(tmp_path / "x.hdf", key="data", format=layout)
     handler = handler_of(tmp_path, "hdf")
     assert handler.look_up(f"{tmp_path}/x.hdf").kind == "committed"
-    assert_frame_equal(handler.load(f"{tmp_path}/x.hdf"), pd.read_hdf(tmp_path / "x.hdf"))
+    assert_frame_equal(
+        handler.load(f"{tmp_path}/x.hdf"), pd.read_hdf(tmp_path / "x.hdf")
+    )
 
 
 @pytest.mark.parametrize("kind", ["parquet", PARTS])
@@ -451,7 +538,10 @@ def test_a_parquet_file_with_a_pickled_type_runs_no_code(tmp_path, kind):
         "ARROW:extension:name": "arrow.py_extension_type",
         "ARROW:extension:metadata": pickle.dumps(Evil(mark), 0).decode(),
     }
-    table = pa.table([pa.array([1, 2])], schema=pa.schema([pa.field("a", pa.int64(), metadata=hostile)]))
+    table = pa.table(
+        [pa.array([1, 2])],
+        schema=pa.schema([pa.field("a", pa.int64(), metadata=hostile)]),
+    )
     handler = handler_of(tmp_path, kind)
     path = Path(handler.render({"value": "x"}))
     file = path / "part.0.parquet" if kind == PARTS else path
@@ -461,4 +551,6 @@ def test_a_parquet_file_with_a_pickled_type_runs_no_code(tmp_path, kind):
     value = handler.load(str(path))
     assert (value.compute() if kind == PARTS else value)["a"].tolist() == [1, 2]
     assert not mark.exists()
-    assert b"py_extension_type" in base64.b64decode(pq.read_metadata(file).metadata[b"ARROW:schema"])
+    assert b"py_extension_type" in base64.b64decode(
+        pq.read_metadata(file).metadata[b"ARROW:schema"]
+    )

@@ -19,9 +19,14 @@ import pandas as pd
 import pytest
 
 import prefect_ds
-from prefect_ds.identity import code_digest, digest, identify_run, identify_task
-from prefect_ds.manifest import Identity
-from prefect_ds.reference import CheckpointReference
+from prefect_ds.checkpoints.identity import (
+    code_digest,
+    digest,
+    identify_run,
+    identify_task,
+)
+from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.storage.manifest import Identity
 
 TASK = identify_task("t", (), len)
 
@@ -54,7 +59,7 @@ VALUES = {
 CHILD = f"""
 import json
 {VALUES}
-from prefect_ds.identity import code_digest, digest
+from prefect_ds.checkpoints.identity import code_digest, digest
 
 def make(bound):
     def task(x, names=("a", "b"), *, k={{"p": 1, "q": 2}}):
@@ -75,7 +80,11 @@ def in_child(seed):
         "PYTHONPATH": os.path.dirname(os.path.dirname(prefect_ds.__file__)),
     }
     command = [sys.executable, "-P", "-W", "ignore", "-c", CHILD]
-    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def test_digests_are_the_same_in_every_process():
@@ -97,21 +106,39 @@ DIFFERENT = {
     "order of a list": ([1, 2], [2, 1]),
     "order of a dict": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
     "signed zero": (0.0, -0.0),
-    "datetime and Timestamp": (datetime.datetime(2024, 1, 1), pd.Timestamp("2024-01-01")),
+    "datetime and Timestamp": (
+        datetime.datetime(2024, 1, 1),
+        pd.Timestamp("2024-01-01"),
+    ),
     "time zone": (pd.Timestamp("2024-01-01", tz="UTC"), pd.Timestamp("2024-01-01")),
     "shape": (np.zeros((2, 3)), np.zeros((3, 2))),
     "dtype": (np.zeros(2, "int64"), np.zeros(2, "float64")),
     "lambda": (lambda x: x + 1, lambda x: x + 2),
     "partial": (functools.partial(max, 1), functools.partial(max, 2)),
-    "column order": (pd.DataFrame({"a": [1], "b": [2]}), pd.DataFrame({"b": [2], "a": [1]})),
+    "column order": (
+        pd.DataFrame({"a": [1], "b": [2]}),
+        pd.DataFrame({"b": [2], "a": [1]}),
+    ),
     "row order": (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2]}).iloc[::-1]),
     "index": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}, index=[5])),
-    "index name": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}, index=pd.Index([0], name="i"))),
+    "index name": (
+        pd.DataFrame({"a": [1]}),
+        pd.DataFrame({"a": [1]}, index=pd.Index([0], name="i")),
+    ),
     "series name": (pd.Series([1], name="a"), pd.Series([1], name="b")),
     "nullable": (pd.Series([1], dtype="Int64"), pd.Series([1], dtype="int64")),
-    "unit": (pd.Series(pd.to_datetime(["2024"])).dt.as_unit("s"), pd.Series(pd.to_datetime(["2024"])).dt.as_unit("ns")),
-    "category order": (pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["a"], ["b", "a"])),
-    "ordered categories": (pd.Categorical(["a"], ["a"], ordered=True), pd.Categorical(["a"], ["a"])),
+    "unit": (
+        pd.Series(pd.to_datetime(["2024"])).dt.as_unit("s"),
+        pd.Series(pd.to_datetime(["2024"])).dt.as_unit("ns"),
+    ),
+    "category order": (
+        pd.Categorical(["a"], ["a", "b"]),
+        pd.Categorical(["a"], ["b", "a"]),
+    ),
+    "ordered categories": (
+        pd.Categorical(["a"], ["a"], ordered=True),
+        pd.Categorical(["a"], ["a"]),
+    ),
     "text and object": (pd.Series(["a"]), pd.Series(["a"], dtype=object)),
 }
 
@@ -199,13 +226,17 @@ def test_a_checkpoint_counts_by_its_content_alone():
     assert digest(one) == digest(same) is not None
     assert digest(one) != digest(other)
     assert digest([{"x": one}]) == digest([{"x": same}]) != digest([{"x": other}])
-    assert identify_run(TASK, {"x": one}).inputs == identify_run(TASK, {"x": same}).inputs == {"x": "checkpoint:c1"}
+    assert (
+        identify_run(TASK, {"x": one}).inputs
+        == identify_run(TASK, {"x": same}).inputs
+        == {"x": "checkpoint:c1"}
+    )
 
 
 def test_one_file_read_otherwise_is_another_input(tmp_path):
     """The options of the reader decide what a downstream task gets, so its checkpoint is another."""
     from prefect_ds import PandasResultHandler
-    from prefect_ds.manifest import Owner
+    from prefect_ds.storage.manifest import Owner
 
     path = f"{tmp_path}/a.csv"
     pd.DataFrame({"x": [1], "y": [2]}).to_csv(path, index=False)
@@ -213,7 +244,13 @@ def test_one_file_read_otherwise_is_another_input(tmp_path):
     for columns in (["x"], ["x", "y"]):
         handler = PandasResultHandler(path, "csv", read_kwargs={"usecols": columns})
         manifest = handler.look_up(path).manifest
-        digests.add(digest(handler.refer(path, manifest, owner=Owner(), identity=None, is_loaded=True)))
+        digests.add(
+            digest(
+                handler.refer(
+                    path, manifest, owner=Owner(), identity=None, is_loaded=True
+                )
+            )
+        )
     assert len(digests) == 2
 
 
@@ -288,14 +325,22 @@ def test_code_that_does_the_same_has_one_digest(source):
 )  # fmt: skip
 def test_code_that_does_something_else_has_another_digest(old, new):
     assert old in PLAIN
-    assert code_digest(function(PLAIN.replace(old, new))) != code_digest(function(PLAIN))
+    assert code_digest(function(PLAIN.replace(old, new))) != code_digest(
+        function(PLAIN)
+    )
 
 
 def test_names_called_constants_inside_and_keyword_defaults_count():
-    assert code_digest(function("def f(x): return min(x)")) != code_digest(function("def f(x): return max(x)"))
+    assert code_digest(function("def f(x): return min(x)")) != code_digest(
+        function("def f(x): return max(x)")
+    )
     inner = "def f(x):\n    def g(y):\n        return y * {}\n    return g(x)"
-    assert code_digest(function(inner.format(2))) != code_digest(function(inner.format(3)))
-    assert code_digest(function("def f(*, k=1): return k")) != code_digest(function("def f(*, k=2): return k"))
+    assert code_digest(function(inner.format(2))) != code_digest(
+        function(inner.format(3))
+    )
+    assert code_digest(function("def f(*, k=1): return k")) != code_digest(
+        function("def f(*, k=2): return k")
+    )
 
 
 def test_values_of_a_closure_count():
@@ -304,9 +349,13 @@ def test_values_of_a_closure_count():
 
     assert code_digest(make(1)) == code_digest(make(1))
     assert code_digest(make(1)) != code_digest(make(2))
-    assert code_digest(make(pd.DataFrame({"x": [1]}))) != code_digest(make(pd.DataFrame({"x": [2]})))
+    assert code_digest(make(pd.DataFrame({"x": [1]}))) != code_digest(
+        make(pd.DataFrame({"x": [2]}))
+    )
     lock = threading.Lock()
-    assert code_digest(make(1, lock)) != code_digest(make(2, lock)), "also beside a value without a digest"
+    assert code_digest(make(1, lock)) != code_digest(make(2, lock)), (
+        "also beside a value without a digest"
+    )
 
 
 def test_a_closure_that_is_not_filled_yet_is_no_error():
@@ -337,4 +386,6 @@ def test_what_a_partial_binds_counts():
     def f(x, k):
         return x + k
 
-    assert code_digest(functools.partial(f, k=1)) != code_digest(functools.partial(f, k=2))
+    assert code_digest(functools.partial(f, k=1)) != code_digest(
+        functools.partial(f, k=2)
+    )

@@ -19,14 +19,16 @@ from scale import SCALE
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
-from prefect_ds.manifest import Manifest
+from prefect_ds.storage.manifest import Manifest
 from tests.clusters import Machine, cluster, n_tasks, objects_and_mib
 from tests.flows import frame_of
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1_200),
-    pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc"),
+    pytest.mark.skipif(
+        not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc"
+    ),
 ]
 
 
@@ -62,7 +64,9 @@ def _own_temporary_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["parquet", "hdf", "parts"])
 @pytest.mark.parametrize("what", ["resumes", "fresh runs"])
-def test_a_soak_of_runs_in_one_process_leaks_nothing(run_here, tmp_path, no_cache, kind, what):
+def test_a_soak_of_runs_in_one_process_leaks_nothing(
+    run_here, tmp_path, no_cache, kind, what
+):
     """Each run of 20 children; a fresh one replaces what the last one wrote."""
     n_children, n_runs = 20, 5 * SCALE
     folder = tmp_path / "data"
@@ -116,17 +120,25 @@ def test_ten_thousand_checkpoints_in_one_folder(tmp_path, no_cache):
     assert all(handler.look_up(path).kind == "committed" for path in paths)
     looked_s = time.perf_counter() - started
     assert handler.load(paths[-1])["a"].tolist() == [1]
-    # With -s, for people: what a write costs with 100 and with all beside it, and a look.
-    print("ms a write, first and last 100:", [(marks[1] - marks[0]) * 10, (marks[3] - marks[2]) * 10])
+    # With -s, for people: what a write costs with 100 and with all beside it, and a
+    # look.
+    print(
+        "ms a write, first and last 100:",
+        [(marks[1] - marks[0]) * 10, (marks[3] - marks[2]) * 10],
+    )
     print("ms a look:", looked_s / n * 1_000)
     assert_nothing_leaked(before, memory_mib=64)
     assert files_below(tmp_path / "data") == 2 * (n + 1)
     assert handler.store.clean(f"{tmp_path}/data", older_than_s=-1) == []
 
 
-def test_ten_thousand_children_over_two_stages_leave_client_and_scheduler_as_they_were(tmp_path, notes, caplog):
+def test_ten_thousand_children_over_two_stages_leave_client_and_scheduler_as_they_were(
+    tmp_path, notes, caplog
+):
     n = 600 if SCALE < 10 else 10_000
-    caplog.set_level(logging.ERROR, "prefect")  # What pytest keeps of the log is not asked here.
+    caplog.set_level(
+        logging.ERROR, "prefect"
+    )  # What pytest keeps of the log is not asked here.
 
     @task(result=PandasResultHandler(tmp_path / "data/made_{number}.csv", "csv"))
     def make(number):
@@ -141,10 +153,17 @@ def test_ten_thousand_children_over_two_stages_leave_client_and_scheduler_as_the
     with Flow("wide") as flow:
         doubled = double.map(make.map(list(range(n))))
 
-    # Dask's own logs, of a thousand events for each client, would hide what a few hundred children leave.
-    short = {"DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "10", "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "10"}
+    # Dask's own logs, of a thousand events for each client, would hide what a few
+    # hundred children leave.
+    short = {
+        "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "10",
+        "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "10",
+    }
     here, there = [], []
-    with cluster(tmp_path / "cluster", [Machine()] * 2, **short) as made, made.client() as client:
+    with (
+        cluster(tmp_path / "cluster", [Machine()] * 2, **short) as made,
+        made.client() as client,
+    ):
         for n_ran in (2 * n, 0, 0, 0):
             state = flow.run(executor=made.executor(), task_runner_cls=DSTaskRunner)
             assert state.result[doubled].result[n - 1]["a"].tolist() == [2 * (n - 1)]
@@ -153,9 +172,13 @@ def test_ten_thousand_children_over_two_stages_leave_client_and_scheduler_as_the
             here.append(objects_and_mib())
             there.append(client.run_on_scheduler(objects_and_mib))
             assert client.run_on_scheduler(n_tasks) == 0
-    print("objects and MiB after each run:", {"client": here, "scheduler": there})  # With -s, for people.
+    print(
+        "objects and MiB after each run:", {"client": here, "scheduler": there}
+    )  # With -s, for people.
     for after in (here, there):
-        for (n_objects, memory_mib), (n_before, before_mib) in itertools.pairwise(after[1:]):
+        for (n_objects, memory_mib), (n_before, before_mib) in itertools.pairwise(
+            after[1:]
+        ):
             assert n_objects - n_before < n / 2
             assert memory_mib - before_mib < 32
 
@@ -166,7 +189,9 @@ def test_ten_thousand_parts_in_one_checkpoint(tmp_path, no_cache):
     frame = dd.from_map(_part, range(n_parts), meta=_part(0).iloc[:0])
     with dask.config.set(scheduler="threads", num_workers=2):
         # Dask keeps the threads that it starts here.
-        handler.write(dd.from_map(_part, range(4), meta=_part(0).iloc[:0])).value.compute()
+        handler.write(
+            dd.from_map(_part, range(4), meta=_part(0).iloc[:0])
+        ).value.compute()
         before = Held()
         started = time.perf_counter()
         path = handler.write(frame).location
@@ -197,7 +222,9 @@ def test_a_manifest_of_a_hundred_thousand_parts_is_read_and_compared(tmp_path):
     manifest = handler.manifest(f"{tmp_path}/events")
     body = json.loads(manifest.to_json())["manifest"]
     [part] = body["parts"]
-    body["parts"] = [{**part, "name": f"part.{number:06d}.parquet"} for number in range(n_parts)]
+    body["parts"] = [
+        {**part, "name": f"part.{number:06d}.parquet"} for number in range(n_parts)
+    ]
     from test_manifest import sealed
 
     text = sealed(body)
@@ -210,4 +237,7 @@ def test_a_manifest_of_a_hundred_thousand_parts_is_read_and_compared(tmp_path):
     [filed] = (tmp_path / ".prefect_ds/manifests/events").iterdir()
     filed.write_text(text)
     found = handler.look_up(f"{tmp_path}/events")
-    assert (found.kind, found.reason) == ("damaged", "part 'part.000000.parquet' was gone")
+    assert (found.kind, found.reason) == (
+        "damaged",
+        "part 'part.000000.parquet' was gone",
+    )

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ds.errors import ManifestError, NewerFormatError
-from prefect_ds.manifest import FORMAT_VERSION, Identity, Manifest, Owner, Part
+from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Manifest, Owner, Part
 
-property_test = settings(derandomize=True, deadline=None, max_examples=200, database=None)
+property_test = settings(
+    derandomize=True, deadline=None, max_examples=200, database=None
+)
 
 MANIFEST = Manifest(
     path="/data/a.csv",
@@ -37,16 +39,23 @@ text = st.text(max_size=8)
 counts = st.integers(0, 2**63 - 1)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3)
+    ),
     max_leaves=6,
 )
-part_names = st.text(st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8).filter(
-    lambda name: name not in (".", "..")
-)
+part_names = st.text(
+    st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8
+).filter(lambda name: name not in (".", ".."))
 checksums = st.binary(min_size=32, max_size=32).map(bytes.hex)
 parts = st.builds(Part, part_names, counts, checksums, counts, json_values, json_values)
 identities = st.builds(
-    Identity, text, st.dictionaries(text, text, max_size=3), st.lists(text, max_size=3).map(tuple), text, text
+    Identity,
+    text,
+    st.dictionaries(text, text, max_size=3),
+    st.lists(text, max_size=3).map(tuple),
+    text,
+    text,
 )
 seconds = st.none() | st.floats(0, 1e9)
 manifests = st.builds(
@@ -55,7 +64,9 @@ manifests = st.builds(
     attempt=text,
     kind=st.just("folder"),
     file_type=text,
-    parts=st.lists(parts, min_size=1, max_size=3, unique_by=lambda part: part.name).map(tuple),
+    parts=st.lists(parts, min_size=1, max_size=3, unique_by=lambda part: part.name).map(
+        tuple
+    ),
     n_columns=counts,
     written_at=text,
     schema=st.none() | st.dictionaries(text, json_values, max_size=3),
@@ -78,7 +89,9 @@ def body():
 def sealed(changed):
     """Give the JSON of a body with the checksum that it should have."""
     canonical = json.dumps(changed, sort_keys=True, separators=(",", ":"))
-    return json.dumps({"sha256": hashlib.sha256(canonical.encode()).hexdigest(), "manifest": changed})
+    return json.dumps(
+        {"sha256": hashlib.sha256(canonical.encode()).hexdigest(), "manifest": changed}
+    )
 
 
 def with_part(**changes):
@@ -94,7 +107,9 @@ def test_a_manifest_comes_back_from_its_json(manifest):
     assert back.to_json() == manifest.to_json()
     assert back.content == manifest.content
     assert (back.n_rows, back.size_bytes) == (manifest.n_rows, manifest.size_bytes)
-    assert dataclasses.replace(back, parts=()) == dataclasses.replace(manifest, parts=())
+    assert dataclasses.replace(back, parts=()) == dataclasses.replace(
+        manifest, parts=()
+    )
 
 
 def test_a_manifest_comes_back_with_its_types():
@@ -106,7 +121,10 @@ def test_a_manifest_comes_back_with_its_types():
 
 def test_the_digest_of_the_content_holds_for_ever():
     # A stored digest: it stands in the identities of checkpoints on people's disks.
-    assert MANIFEST.content == "4c0c76017d36297646d5d69808ee4dde2f1adc29bde6aedb7262a555a0772bc5"
+    assert (
+        MANIFEST.content
+        == "4c0c76017d36297646d5d69808ee4dde2f1adc29bde6aedb7262a555a0772bc5"
+    )
 
 
 def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
@@ -129,8 +147,14 @@ def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
 
 def test_the_digest_of_the_content_is_filed_and_made_where_it_is_not():
     assert body()["content"] == MANIFEST.content
-    assert Manifest.from_json(sealed({**body(), "content": "cd" * 32})).content == "cd" * 32
-    for missing in ({**body(), "content": None}, {name: each for name, each in body().items() if name != "content"}):
+    assert (
+        Manifest.from_json(sealed({**body(), "content": "cd" * 32})).content
+        == "cd" * 32
+    )
+    for missing in (
+        {**body(), "content": None},
+        {name: each for name, each in body().items() if name != "content"},
+    ):
         assert Manifest.from_json(sealed(missing)).content == MANIFEST.content
 
 
@@ -146,7 +170,9 @@ def test_no_flipped_bit_passes_or_is_taken_for_a_newer_format():
                 pytest.fail(f"bit {bit} of byte {position} passes for a newer format")
             except ManifestError:
                 continue
-            assert found == MANIFEST, f"bit {bit} of byte {position}"  # white space between tokens
+            assert found == MANIFEST, (
+                f"bit {bit} of byte {position}"
+            )  # white space between tokens
 
 
 def test_no_torn_manifest_passes():
@@ -158,18 +184,40 @@ def test_no_torn_manifest_passes():
 
 def test_a_newer_format_is_named_with_what_to_do():
     newer = {**body(), "format_version": FORMAT_VERSION + 1, "new": {"a": 1}}
-    with pytest.raises(NewerFormatError, match="has format 2, this prefect_ds reads up to 1: install a newer one"):
+    with pytest.raises(
+        NewerFormatError,
+        match="has format 2, this prefect_ds reads up to 1: install a newer one",
+    ):
         Manifest.from_json(sealed(newer))
 
 
-@pytest.mark.parametrize("version", [0, -1, "1", "2", 2.0, None, True, [], float("nan")])
+@pytest.mark.parametrize(
+    "version", [0, -1, "1", "2", 2.0, None, True, [], float("nan")]
+)
 def test_a_format_that_never_was_is_no_manifest(version):
     with pytest.raises(ManifestError, match="format"):
         Manifest.from_json(sealed({**body(), "format_version": version}))
 
 
 @pytest.mark.parametrize(
-    "name", ["..", ".", "", "../b", "a/../b", "/etc/passwd", "a//b", "a/", "a\\b", "..\\b", "a\0b", 5, None, ["a"], {}]
+    "name",
+    [
+        "..",
+        ".",
+        "",
+        "../b",
+        "a/../b",
+        "/etc/passwd",
+        "a//b",
+        "a/",
+        "a\\b",
+        "..\\b",
+        "a\0b",
+        5,
+        None,
+        ["a"],
+        {},
+    ],
 )
 def test_a_part_stays_in_its_folder(name):
     with pytest.raises(ManifestError, match="does not have the form"):
@@ -183,7 +231,10 @@ def test_a_count_is_a_count(field, count):
         Manifest.from_json(with_part(**{field: count}))
 
 
-@pytest.mark.parametrize("checksum", [None, 5, [], {}, "", "\ud800", "ab", "AB" * 32, "ab" * 32 + "\n", "é" * 64])
+@pytest.mark.parametrize(
+    "checksum",
+    [None, 5, [], {}, "", "\ud800", "ab", "AB" * 32, "ab" * 32 + "\n", "é" * 64],
+)
 def test_a_checksum_is_a_sha256(checksum):
     with pytest.raises(ManifestError, match="does not have the form"):
         Manifest.from_json(with_part(sha256=checksum))
@@ -192,7 +243,9 @@ def test_a_checksum_is_a_sha256(checksum):
             Manifest.from_json(sealed({**body(), "content": checksum}))
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan"), float("inf"), 10**400, True, "1"])
+@pytest.mark.parametrize(
+    "seconds", [-1, -0.5, float("nan"), float("inf"), 10**400, True, "1"]
+)
 @pytest.mark.parametrize("field", ["compute_s", "write_s"])
 def test_seconds_can_be_summed_and_shown(field, seconds):
     with pytest.raises(ManifestError, match="does not have the form"):
@@ -222,7 +275,10 @@ WRONG_VALUES = {
 
 
 def test_the_table_of_wrong_values_has_every_field():
-    assert WRONG_VALUES.keys() == {"content", *(field.name for field in dataclasses.fields(Manifest))}
+    assert WRONG_VALUES.keys() == {
+        "content",
+        *(field.name for field in dataclasses.fields(Manifest)),
+    }
 
 
 @pytest.mark.parametrize("field", WRONG_VALUES)
@@ -243,7 +299,10 @@ def test_an_identity_that_could_not_be_compared_is_refused(change):
         Manifest.from_json(sealed(changed))
 
 
-@pytest.mark.parametrize("change", [{"flow": 5}, {"run_id": None}, {"task": []}, {"map_index": "3"}, {"extra": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"flow": 5}, {"run_id": None}, {"task": []}, {"map_index": "3"}, {"extra": 1}],
+)
 def test_an_owner_that_could_not_be_compared_is_refused(change):
     changed = body()
     changed["owner"].update(change)
@@ -257,8 +316,12 @@ def test_a_file_has_one_part():
             Manifest.from_json(sealed({**body(), "parts": parts}))
 
 
-@pytest.mark.parametrize("depth", [100, 300, 480, 700, 900, 980, 990, 1_000, 3_000, 100_000])
-@pytest.mark.parametrize("place", ['"schema": null', '"inputs": {"id": "1"}', '"id": "a"'])
+@pytest.mark.parametrize(
+    "depth", [100, 300, 480, 700, 900, 980, 990, 1_000, 3_000, 100_000]
+)
+@pytest.mark.parametrize(
+    "place", ['"schema": null', '"inputs": {"id": "1"}', '"id": "a"']
+)
 def test_nothing_but_a_manifest_error_comes_of_deep_nesting(place, depth):
     deep = '{"a":' * depth + "1" + "}" * depth
     key = place.partition(":")[0]
@@ -274,7 +337,9 @@ def test_nothing_but_a_manifest_error_comes_of_deep_nesting(place, depth):
 
 
 @property_test
-@given(st.one_of(st.binary(max_size=60), st.text(max_size=60), json_values.map(json.dumps)))
+@given(
+    st.one_of(st.binary(max_size=60), st.text(max_size=60), json_values.map(json.dumps))
+)
 def test_nothing_but_a_manifest_error_comes_of_any_bytes(anything):
     with pytest.raises(ManifestError, match="manifest"):
         Manifest.from_json(anything)
@@ -285,7 +350,11 @@ def altered_bodies(draw):
     """Draw the body of a manifest in which something stands in another's place, sealed with the right checksum."""
     changed = body()
     for _ in range(draw(st.integers(1, 3))):
-        target = draw(st.sampled_from([changed, changed["parts"][0], changed["owner"], changed["identity"]]))
+        target = draw(
+            st.sampled_from(
+                [changed, changed["parts"][0], changed["owner"], changed["identity"]]
+            )
+        )
         if not isinstance(target, dict) or not target:
             continue
         key = draw(st.sampled_from(sorted(target)))
@@ -293,7 +362,12 @@ def altered_bodies(draw):
         if change == "drop":
             target.pop(key)
         else:
-            value = draw(json_values | st.sampled_from([float("nan"), float("inf"), 10**400, "\ud800", "1" * 50]))
+            value = draw(
+                json_values
+                | st.sampled_from(
+                    [float("nan"), float("inf"), 10**400, "\ud800", "1" * 50]
+                )
+            )
             target[key if change == "set" else draw(text)] = value
         if not isinstance(changed.get("parts"), list) or not changed["parts"]:
             break

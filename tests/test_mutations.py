@@ -21,7 +21,9 @@ def mutated(mutation: Mutation) -> str:
     """Return the source without the safeguard."""
     source = (PACKAGE / mutation.file).read_text()
     for found, replacement in mutation.changes:
-        assert source.count(found) == 1, f"the table no longer fits {mutation.file}: {found!r}"
+        assert source.count(found) == 1, (
+            f"the table no longer fits {mutation.file}: {found!r}"
+        )
         source = source.replace(found, replacement)
     return source
 
@@ -42,11 +44,17 @@ def test_the_table_fits_the_source(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BY_NAME if SCALE >= 10 else random.Random(1).sample(sorted(BY_NAME), 2))
+@pytest.mark.parametrize(
+    "name", BY_NAME if SCALE >= 10 else random.Random(1).sample(sorted(BY_NAME), 2)
+)
 def test_without_this_safeguard_a_test_fails(name, tmp_path):
     mutation = BY_NAME[name]
-    shutil.copytree(PACKAGE, tmp_path / "prefect_ds", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(TESTS, tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PACKAGE, tmp_path / "prefect_ds", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(
+        TESTS, tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)
 
     whole = run_tests(tmp_path, mutation.tests)
@@ -54,4 +62,6 @@ def test_without_this_safeguard_a_test_fails(name, tmp_path):
     broken = run_tests(tmp_path, mutation.tests)
 
     assert whole.returncode == 0, whole.stdout[-4000:]
-    assert broken.returncode == 1, f"no test fails: {broken.stdout[-4000:]}{broken.stderr[-2000:]}"
+    assert broken.returncode == 1, (
+        f"no test fails: {broken.stdout[-4000:]}{broken.stderr[-2000:]}"
+    )

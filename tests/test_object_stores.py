@@ -1,6 +1,7 @@
 """Checkpoints in object stores, on servers that answer as S3, Azure and Google do: the promises made for a disk.
 
-On a real store: ``PREFECT_DS_TEST_URL=s3://bucket/prefix pytest tests/test_object_stores.py -k real``.
+On a real store: ``PREFECT_DS_TEST_URL=s3://bucket/prefix pytest
+tests/test_object_stores.py -k real``.
 """
 
 import contextlib
@@ -22,14 +23,21 @@ from prefect.executors import LocalExecutor
 from scale import SCALE
 from servers import KEY, SECRET, SERVERS, Dropped
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, cache, result_handler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
+from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
-from prefect_ds.errors import CheckpointNotFoundError, CollisionError, DamagedCheckpointError
-from prefect_ds.files import _open_files, open_files
-from prefect_ds.manifest import Identity, Owner
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    CollisionError,
+    DamagedCheckpointError,
+)
+from prefect_ds.storage.files import _open_files, open_files
+from prefect_ds.storage.manifest import Identity, Owner
 
 FRAMES = {
-    inputs: pd.DataFrame({"x": [number, 2, 5], "s": pd.array(["a", inputs, "é"], dtype="str")})
+    inputs: pd.DataFrame(
+        {"x": [number, 2, 5], "s": pd.array(["a", inputs, "é"], dtype="str")}
+    )
     for number, inputs in enumerate("0123")
 }
 KINDS = ["csv", "parquet", "pickle", "folder"]
@@ -47,10 +55,19 @@ def no_cache():
 def start(tmp_path_factory):
     """Starts a server when the first test asks for it."""
     with contextlib.ExitStack() as stack:
-        yield functools.cache(lambda name: stack.enter_context(SERVERS[name](tmp_path_factory.mktemp(name))))
+        yield functools.cache(
+            lambda name: stack.enter_context(
+                SERVERS[name](tmp_path_factory.mktemp(name))
+            )
+        )
 
 
-@pytest.fixture(params=[each if each == "memory" else pytest.param(each, marks=pytest.mark.slow) for each in SERVERS])
+@pytest.fixture(
+    params=[
+        each if each == "memory" else pytest.param(each, marks=pytest.mark.slow)
+        for each in SERVERS
+    ]
+)
 def store(request, start):
     return start(request.param).fresh()
 
@@ -73,7 +90,9 @@ def handler_of(store, kind, name="a", **options):
     url = f"{store.root}/data/{name}"
     if kind == "folder":
         return DaskDataFrameResultHandler(url, storage_options=store.options, **options)
-    return PandasResultHandler(f"{url}.{kind}", kind, storage_options=store.options, **options)
+    return PandasResultHandler(
+        f"{url}.{kind}", kind, storage_options=store.options, **options
+    )
 
 
 def keep(handler, inputs, run="run", by="task", *, frame=None):
@@ -82,7 +101,9 @@ def keep(handler, inputs, run="run", by="task", *, frame=None):
     if handler.kind == "folder":
         value = dd.from_pandas(value, npartitions=3)
     identity = Identity("task", {"x": inputs})
-    return handler.keep(value, handler.location, owner=Owner("flow", run, by), identity=identity)
+    return handler.keep(
+        value, handler.location, owner=Owner("flow", run, by), identity=identity
+    )
 
 
 def loaded(handler):
@@ -111,7 +132,10 @@ def there(store, kind, name="a"):
 def names_below(store, path=""):
     """Return what lies below a path, as another program sees it."""
     root = store.fs._strip_protocol(store.root)
-    return sorted(each.removeprefix(root) for each in store.fs.find(f"{store.root}/{path}" if path else store.root))
+    return sorted(
+        each.removeprefix(root)
+        for each in store.fs.find(f"{store.root}/{path}" if path else store.root)
+    )
 
 
 def only_the_checkpoint_is_left(store, kind, name="a"):
@@ -120,13 +144,20 @@ def only_the_checkpoint_is_left(store, kind, name="a"):
     handler.store.clean(f"{store.root}/data", older_than_s=-60)
     manifest = handler.manifest(handler.location)
     path = handler.location.removeprefix(store.root)
-    data = {f"{path}/{part.name}" for part in manifest.parts} if kind == "folder" else {path}
+    data = (
+        {f"{path}/{part.name}" for part in manifest.parts}
+        if kind == "folder"
+        else {path}
+    )
     left = [each for each in names_below(store) if "/set-aside/" not in each]
-    filed = f"/data/.prefect_ds/manifests/{path.rpartition('/')[2]}/{manifest.stamp}.json"
+    filed = (
+        f"/data/.prefect_ds/manifests/{path.rpartition('/')[2]}/{manifest.stamp}.json"
+    )
     assert left == sorted({*data, filed})
 
 
-# ------------------------------------------------------------------------------------------------ the contract
+# ------------------------------------------------------------------------------------------------
+# the contract
 
 
 def test_a_first_write_a_hit_and_a_rewrite_for_other_inputs(store, kind):
@@ -154,19 +185,24 @@ def test_an_altered_object_is_set_aside_and_computed_again(store, kind):
     path = f"{handler.location}/{part.name}" if kind == "folder" else handler.location
     store.fs.pipe_file(path, b"x" * part.size_bytes)
     with pytest.raises(
-        (DamagedCheckpointError, CheckpointNotFoundError), match=r"damaged|bytes were not those|parts of it are gone"
+        (DamagedCheckpointError, CheckpointNotFoundError),
+        match=r"damaged|bytes were not those|parts of it are gone",
     ):
         loaded(handler_of(store, kind))
     keep(handler_of(store, kind), "1", "next run")
     assert there(store, kind) == "1"
     aside = [each for each in names_below(store) if "/set-aside/" in each]
-    assert b"x" * part.size_bytes in [store.fs.cat_file(f"{store.root}{each}") for each in aside]
+    assert b"x" * part.size_bytes in [
+        store.fs.cat_file(f"{store.root}{each}") for each in aside
+    ]
 
 
 def test_a_folder_that_misses_a_part_does_not_count(store):
     handler = handler_of(store, "folder")
     keep(handler, "1")
-    store.fs.rm_file(f"{handler.location}/{handler.manifest(handler.location).parts[1].name}")
+    store.fs.rm_file(
+        f"{handler.location}/{handler.manifest(handler.location).parts[1].name}"
+    )
     found = handler.look_up(handler.location)
     assert found.kind == "damaged"
     assert found.reason.startswith("part 'part.00001")
@@ -179,21 +215,32 @@ def test_a_folder_that_misses_a_part_does_not_count(store):
 def test_what_a_person_put_there_counts_as_it_is(store, kind):
     handler = handler_of(store, kind)
     data = io.BytesIO()
-    FRAMES["1"].to_csv(data, index=False) if kind == "csv" else FRAMES["1"].to_parquet(data)
-    store.fs.pipe_file(handler.location + ("/theirs.parquet" if kind == "folder" else ""), data.getvalue())
+    FRAMES["1"].to_csv(data, index=False) if kind == "csv" else FRAMES["1"].to_parquet(
+        data
+    )
+    store.fs.pipe_file(
+        handler.location + ("/theirs.parquet" if kind == "folder" else ""),
+        data.getvalue(),
+    )
     found = handler.look_up(handler.location)
     assert (found.kind, found.manifest.adopted) == ("committed", True)
     assert list(loaded(handler)["x"]) == list(FRAMES["1"]["x"])
     keep(handler_of(store, kind), "2")
     assert there(store, kind) == "2"
-    aside = [store.fs.cat_file(f"{store.root}{each}") for each in names_below(store) if "/set-aside/" in each]
+    aside = [
+        store.fs.cat_file(f"{store.root}{each}")
+        for each in names_below(store)
+        if "/set-aside/" in each
+    ]
     assert aside == [data.getvalue()]
 
 
 def test_a_torn_manifest_speaks_against_the_data(store, kind):
     handler = handler_of(store, kind)
     keep(handler, "1")
-    filed = handler.store._filed(handler.location, handler.manifest(handler.location).stamp)
+    filed = handler.store._filed(
+        handler.location, handler.manifest(handler.location).stamp
+    )
     store.fs.pipe_file(filed, store.fs.cat_file(filed)[:-20])
     assert handler.look_up(handler.location).kind == "damaged"
     keep(handler_of(store, kind), "2", "next run")
@@ -202,7 +249,9 @@ def test_a_torn_manifest_speaks_against_the_data(store, kind):
 
 def test_two_children_of_a_run_at_one_path_are_both_named(store, kind):
     keep(handler_of(store, kind), "1", "run", "first")
-    with pytest.raises(CollisionError, match="'first' and 'second' of one run both write"):
+    with pytest.raises(
+        CollisionError, match="'first' and 'second' of one run both write"
+    ):
         keep(handler_of(store, kind), "2", "run", "second")
     assert there(store, kind) is None
 
@@ -218,7 +267,9 @@ def test_odd_names_stay_what_they_are(store, kind):
     for name in [*ODD, *(["a?b"] if store.name != "az" else [])]:
         keep(handler_of(store, kind, name), "1")
         path = f"/data/{name}" if kind == "folder" else f"/data/{name}.csv"
-        assert any(each == path or each.startswith(f"{path}/") for each in names_below(store)), name
+        assert any(
+            each == path or each.startswith(f"{path}/") for each in names_below(store)
+        ), name
         keep(handler_of(store, kind, name), "2", "next run")
         assert there(store, kind, name) == "2", name
         handler = handler_of(store, kind, name)
@@ -226,18 +277,25 @@ def test_odd_names_stay_what_they_are(store, kind):
         assert there(store, kind, name) is None, name
         handler.store.files.remove(aside)
         handler.store.files.remove(handler.store._folder(handler.location))
-        assert names_below(store) == before, f"{name}: siblings stay, and nothing of it is left"
+        assert names_below(store) == before, (
+            f"{name}: siblings stay, and nothing of it is left"
+        )
     assert there(store, kind, "a") == "0"
 
 
 def test_an_empty_frame_comes_back(store, kind):
     empty = FRAMES["1"].iloc[:0]
     keep(handler_of(store, kind), "1", frame=empty)
-    assert (len(loaded(handler_of(store, kind))), list(loaded(handler_of(store, kind)))) == (0, ["x", "s"])
+    assert (
+        len(loaded(handler_of(store, kind))),
+        list(loaded(handler_of(store, kind))),
+    ) == (0, ["x", "s"])
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp, of gcsfs
+@pytest.mark.filterwarnings(
+    "ignore:Sending a large body:ResourceWarning"
+)  # aiohttp, of gcsfs
 @pytest.mark.parametrize("kind", ["pickle", "folder"])
 @pytest.mark.parametrize("mebibytes", [6, 110])
 def test_a_large_object_is_put_whole_and_where_nothing_was(store, kind, mebibytes):
@@ -262,7 +320,9 @@ def test_a_look_is_never_answered_from_an_old_listing(store, kind):
         ours.files.names(f"{store.root}/data")
         _open_files.cache_clear()  # Another process has a file system of its own.
         keep(handler_of(store, kind), inputs, inputs)
-        assert ours.look_up(path, handler_of(store, kind).kind).manifest.identity.inputs == {"x": inputs}
+        assert ours.look_up(
+            path, handler_of(store, kind).kind
+        ).manifest.identity.inputs == {"x": inputs}
         ours.files.names(f"{store.root}/data")
         store.fs.rm(path, recursive=True)
 
@@ -279,7 +339,9 @@ def test_create_is_refused_where_the_store_can(store):
     files = open_files(store.root, store.options)
     files.create(f"{store.root}/a", b"")
     if store.name == "gs":
-        files.create(f"{store.root}/a", b"2")  # The emulator ignores ifGenerationMatch; the request has it.
+        files.create(
+            f"{store.root}/a", b"2"
+        )  # The emulator ignores ifGenerationMatch; the request has it.
         assert "ifGenerationMatch=0" in store.proxy.requests[-1]
         return
     with pytest.raises(FileExistsError):
@@ -287,7 +349,8 @@ def test_create_is_refused_where_the_store_can(store):
     assert files.read_bytes(f"{store.root}/a") == b""
 
 
-# ------------------------------------------------------------------------------------------------ writers at one time
+# ------------------------------------------------------------------------------------------------
+# writers at one time
 
 
 def at_once(*actions):
@@ -301,7 +364,9 @@ def at_once(*actions):
         except Exception as error:  # noqa: BLE001 - the outcome
             outcomes[number] = error
 
-    threads = [threading.Thread(target=act, args=(number,)) for number in range(len(actions))]
+    threads = [
+        threading.Thread(target=act, args=(number,)) for number in range(len(actions))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -333,7 +398,9 @@ def test_two_writers_at_once_leave_one_result_whole(s3, kind, conditions):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "folder"])
 @pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
-def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(s3, kind, conditions):
+def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(
+    s3, kind, conditions
+):
     s3.proxy.ignores_conditions = conditions == "no conditions"
     for number in range(4 * SCALE):
         name = f"a{number}"
@@ -347,7 +414,9 @@ def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(s3, 
 @pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["1", "2"])
 @pytest.mark.parametrize("moment", ["part.", "folder.json"])
-def test_a_slow_writer_of_a_folder_and_a_fast_one_are_not_in_each_others_way(s3, inputs, moment):
+def test_a_slow_writer_of_a_folder_and_a_fast_one_are_not_in_each_others_way(
+    s3, inputs, moment
+):
     """Parts whose manifest is not there yet belong to a write under way, and are no damage to be moved aside."""
     requests, lock = [], threading.Lock()
 
@@ -377,7 +446,9 @@ def test_parts_that_no_manifest_names_go_with_clean_and_a_persons_file_stays(sto
     store.fs.pipe_file(stray, store.fs.cat_file(f"{handler.location}/{kept}"))
     store.fs.pipe_file(f"{handler.location}/notes.parquet", b"a person's")
     assert there(store, "folder") == "1", "a reader reads what the manifest names"
-    assert handler.store.clean(f"{store.root}/data") == [], "young ones stay: their writer may live"
+    assert handler.store.clean(f"{store.root}/data") == [], (
+        "young ones stay: their writer may live"
+    )
     assert handler.store.clean(f"{store.root}/data", older_than_s=-60) == [stray]
     left = names_below(store, "data/a")
     assert "/data/a/notes.parquet" in left
@@ -391,12 +462,15 @@ def test_a_frame_over_parts_that_were_replaced_by_equal_ones_spoils_nothing(s3):
     old = handler_of(s3, "folder").load(handler_of(s3, "folder").location)
     keep(handler_of(s3, "folder"), "2", "next run", frame=FRAMES["3"])
     assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
-    with pytest.raises(CheckpointNotFoundError, match="cannot be read: it was replaced since"):
+    with pytest.raises(
+        CheckpointNotFoundError, match="cannot be read: it was replaced since"
+    ):
         old.compute(scheduler="sync")
     assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
 
 
-# ------------------------------------------------------------------------------------------------ kills
+# ------------------------------------------------------------------------------------------------
+# kills
 
 
 def keep_in_child(store, kind, inputs, run):
@@ -407,14 +481,25 @@ def keep_in_child(store, kind, inputs, run):
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
-    ["prefect_ds.dask", "prefect_ds.pandas_result_handler", "s3fs", "adlfs", "gcsfs", "pytest"]
+    [
+        "prefect_ds.dask",
+        "prefect_ds.pandas_result_handler",
+        "s3fs",
+        "adlfs",
+        "gcsfs",
+        "pytest",
+    ]
 )
 
 
 def killed_at(store, kind, number, when):
     """Commit in a process that is killed at this request, before the server has it or after; return whether it was."""
     lock, n_seen, dead = threading.Lock(), 0, threading.Event()
-    child = CHILDREN.Process(target=keep_in_child, args=(store_for_child(store), kind, "1", "killed"), daemon=True)
+    child = CHILDREN.Process(
+        target=keep_in_child,
+        args=(store_for_child(store), kind, "1", "killed"),
+        daemon=True,
+    )
 
     def drop_if_dead(request):
         if dead.is_set():
@@ -451,32 +536,45 @@ class NoProxy:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600)  # Each point is a process of its own, and a folder has some eighty.
+@pytest.mark.timeout(
+    3_600
+)  # Each point is a process of its own, and a folder has some eighty.
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
 @pytest.mark.parametrize("kind", ["csv", "folder"])
 @pytest.mark.parametrize("name", ["s3", "az", "gs"])
-def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(start, name, kind, scene, when):
+def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(
+    start, name, kind, scene, when
+):
     place = start(name).fresh()
     if scene == "rewrite":
         keep(handler_of(place, kind), "0", "before")
-    n_requests = len(place.proxy.counted(lambda: keep(handler_of(place, kind), "1", "nobody's")))
+    n_requests = len(
+        place.proxy.counted(lambda: keep(handler_of(place, kind), "1", "nobody's"))
+    )
     points = range(1, n_requests + 1)
     if SCALE == 1:
-        points = random.Random(f"{name} {kind} {scene} {when}").sample(points, 2 if name == "s3" else 1)
+        points = random.Random(f"{name} {kind} {scene} {when}").sample(
+            points, 2 if name == "s3" else 1
+        )
     for number in points:
         place = start(name).fresh()
         if scene == "rewrite":
             keep(handler_of(place, kind), "0", "before")
-        assert killed_at(place, kind, number, when), f"request {number} of {n_requests} was never made"
-        assert there(place, kind) in ((None, "1") if scene == "first" else ("0", "1")), number
+        assert killed_at(place, kind, number, when), (
+            f"request {number} of {n_requests} was never made"
+        )
+        assert there(place, kind) in (
+            (None, "1") if scene == "first" else ("0", "1")
+        ), number
         keep(handler_of(place, kind), "2", "next run")
         assert there(place, kind) == "2", number
         only_the_checkpoint_is_left(place, kind)
         assert there(place, kind) == "2", number
 
 
-# ------------------------------------------------------------------------------------------------ what a request costs
+# ------------------------------------------------------------------------------------------------
+# what a request costs
 
 
 REQUESTS = {
@@ -493,7 +591,12 @@ def test_a_hit_takes_two_requests_and_a_commit_few(s3, kind):
     def write(inputs):
         frame = pd.DataFrame({"x": range(100)}) + int(inputs)
         value = dd.from_pandas(frame, npartitions=10) if kind == "folder" else frame
-        handler.keep(value, handler.location, owner=Owner("f", inputs, "t"), identity=Identity("t", {"x": inputs}))
+        handler.keep(
+            value,
+            handler.location,
+            owner=Owner("f", inputs, "t"),
+            identity=Identity("t", {"x": inputs}),
+        )
 
     actions = {
         "miss": lambda: handler.look_up(handler.location),
@@ -501,8 +604,12 @@ def test_a_hit_takes_two_requests_and_a_commit_few(s3, kind):
         "hit": lambda: handler.look_up(handler.location),
         "rewrite": lambda: write("2"),
     }
-    counted = {(kind, what): len(s3.proxy.counted(action)) for what, action in actions.items()}
-    assert counted == {each: number for each, number in REQUESTS.items() if each[0] == kind}
+    counted = {
+        (kind, what): len(s3.proxy.counted(action)) for what, action in actions.items()
+    }
+    assert counted == {
+        each: number for each, number in REQUESTS.items() if each[0] == kind
+    }
 
 
 @pytest.mark.slow
@@ -515,7 +622,8 @@ def test_a_hit_takes_two_requests_elsewhere(start, name, kind):
     assert len(store.proxy.counted(lambda: handler.look_up(handler.location))) == 2
 
 
-# ------------------------------------------------------------------------------------------------ servers that fail
+# ------------------------------------------------------------------------------------------------
+# servers that fail
 
 
 @pytest.fixture
@@ -540,10 +648,17 @@ def failing(number, fault):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "folder"])
-@pytest.mark.parametrize(("fault", "when"), [(500, "before"), (503, "before"), ("reset", "before"), ("reset", "after")])
+@pytest.mark.parametrize(
+    ("fault", "when"),
+    [(500, "before"), (503, "before"), ("reset", "before"), ("reset", "after")],
+)
 def test_a_request_that_fails_once_is_made_again(s3, kind, fault, when, no_waiting):
     points = range(1, 12 if kind == "csv" else 30)
-    for number in points if SCALE > 1 else random.Random(f"{kind} {fault} {when}").sample(points, 2):
+    for number in (
+        points
+        if SCALE > 1
+        else random.Random(f"{kind} {fault} {when}").sample(points, 2)
+    ):
         place = s3.fresh()
         keep(handler_of(place, kind), "0", "before")
         setattr(place.proxy, when, failing(number, fault))
@@ -557,7 +672,10 @@ def test_a_request_that_fails_once_is_made_again(s3, kind, fault, when, no_waiti
 def test_a_refusal_says_which_object_and_what_to_look_at(s3, kind, no_waiting):
     keep(handler_of(s3, kind), "0", "before")
     s3.proxy.before = lambda request: 403 if request.startswith("PUT") else None
-    with pytest.raises(PermissionError, match=r"are the credentials in storage_options right.*s3://bucket/"):
+    with pytest.raises(
+        PermissionError,
+        match=r"are the credentials in storage_options right.*s3://bucket/",
+    ):
         keep(handler_of(s3, kind), "1", "now")
     s3.proxy.reset()
     assert there(s3, kind) == "0"
@@ -569,41 +687,62 @@ def test_a_store_that_refuses_reads_is_not_called_damaged(s3, kind, no_waiting):
     keep(handler, "1")
     opened = handler.load(handler.location) if kind == "folder" else None
     s3.proxy.before = lambda request: (
-        403 if request.startswith(("GET", "HEAD")) and "list-type" not in request else None
+        403
+        if request.startswith(("GET", "HEAD")) and "list-type" not in request
+        else None
     )
-    with pytest.raises(PermissionError, match="are the credentials in storage_options right"):
-        handler.load(handler.location) if opened is None else opened.compute(scheduler="sync")
+    with pytest.raises(
+        PermissionError, match="are the credentials in storage_options right"
+    ):
+        handler.load(handler.location) if opened is None else opened.compute(
+            scheduler="sync"
+        )
     s3.proxy.reset()
     assert there(s3, kind) == "1"
     assert not [each for each in names_below(s3) if "/set-aside/" in each]
 
 
 @pytest.mark.parametrize(
-    "name", ["s3", pytest.param("az", marks=pytest.mark.slow), pytest.param("gs", marks=pytest.mark.slow)]
+    "name",
+    [
+        "s3",
+        pytest.param("az", marks=pytest.mark.slow),
+        pytest.param("gs", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("kind", ["csv", "folder"])
 def test_a_bucket_that_is_not_there_is_named_and_not_made(start, name, kind):
     store = start(name).fresh()
     nowhere = replace(store, root=store.root.replace("bucket", "no-such-bucket"))
     with pytest.raises(
-        FileNotFoundError, match=r"no bucket or container 'no-such-bucket': make it, or correct the URL"
+        FileNotFoundError,
+        match=r"no bucket or container 'no-such-bucket': make it, or correct the URL",
     ):
         keep(handler_of(nowhere, kind), "1")
     assert not store.fs.exists("no-such-bucket")
 
 
-# ------------------------------------------------------------------------------------------------ flows
+# ------------------------------------------------------------------------------------------------
+# flows
 
 
 def pipeline(store):
     """A mapped stage of pandas frames and a Dask frame made of them."""
 
-    @task(result=PandasResultHandler(f"{store.root}/part_{{number}}.csv", "csv", storage_options=store.options))
+    @task(
+        result=PandasResultHandler(
+            f"{store.root}/part_{{number}}.csv", "csv", storage_options=store.options
+        )
+    )
     def part(number):
         print(f"computed {number}")
         return pd.DataFrame({"n": [number, number * 2]})
 
-    @task(result=DaskDataFrameResultHandler(f"{store.root}/all", storage_options=store.options))
+    @task(
+        result=DaskDataFrameResultHandler(
+            f"{store.root}/all", storage_options=store.options
+        )
+    )
     def together(parts):
         return dd.concat([dd.from_pandas(each, npartitions=1) for each in parts])
 
@@ -622,7 +761,9 @@ EXECUTORS = {"local": LocalExecutor, "cluster": own_cluster}
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["s3", "az", "gs"])
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_flow_is_written_once_and_read_on_the_next_run(start, name, executor, log_lines, capfd):
+def test_a_flow_is_written_once_and_read_on_the_next_run(
+    start, name, executor, log_lines, capfd
+):
     if name != "s3" and executor == "cluster" and SCALE == 1:
         pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
     store = start(name).fresh()
@@ -633,16 +774,31 @@ def test_a_flow_is_written_once_and_read_on_the_next_run(start, name, executor, 
         state = flow.run(executor=EXECUTORS[executor](), task_runner_cls=DSTaskRunner)
         assert state.is_successful(), state.result
         assert state.result[flow.get_tasks("total")[0]].result == 18
-        writes.append([each for each in store.proxy.requests if each.startswith("PUT") or "/upload/" in each])
-        texts = [repr(state), repr(state.result), repr(flow.tasks), *map(repr, state.result.values())]
+        writes.append(
+            [
+                each
+                for each in store.proxy.requests
+                if each.startswith("PUT") or "/upload/" in each
+            ]
+        )
+        texts = [
+            repr(state),
+            repr(state.result),
+            repr(flow.tasks),
+            *map(repr, state.result.values()),
+        ]
         assert not [each for each in texts if SECRET in each]
     assert len(writes[0]) > 10
     assert writes[1] == []
     said = "\n".join(log_lines) + "".join(capfd.readouterr())
     objects = [store.fs.cat_file(f"{store.root}{each}") for each in names_below(store)]
-    assert len(objects) == 11 - 1, "four checkpoints, of which one has three parts, and a manifest for each"
+    assert len(objects) == 11 - 1, (
+        "four checkpoints, of which one has three parts, and a manifest for each"
+    )
     assert SECRET not in said
-    assert not [each for each in objects if SECRET.encode() in each or KEY.encode() in each]
+    assert not [
+        each for each in objects if SECRET.encode() in each or KEY.encode() in each
+    ]
 
 
 def fails(number):
@@ -655,10 +811,17 @@ def test_an_error_on_a_worker_prints_no_credentials(s3, capfd, log_lines):
     """Dask prints the function and arguments of a task that fails."""
     handler = handler_of(s3, "folder")
     frame = dd.from_map(fails, [0, 1], meta=pd.DataFrame({"x": [1]}))
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
         with pytest.raises(ValueError, match=r"partition \d fails"):
             handler.keep(frame, handler.location)
-        writer = functools.partial(handler.keep, dd.from_pandas(FRAMES["1"], npartitions=1), handler.location)
+        writer = functools.partial(
+            handler.keep, dd.from_pandas(FRAMES["1"], npartitions=1), handler.location
+        )
         s3.proxy.before = lambda request: 403
         with pytest.raises(PermissionError, match="credentials"):
             writer()

@@ -16,10 +16,18 @@ from prefect.executors import LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
-from prefect_ds.errors import CheckpointNotFoundError, FileTypeError, ResultTypeError, TemplateError
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    FileTypeError,
+    ResultTypeError,
+    TemplateError,
+)
 from tests.flows import Counting, data_files, frame_of, parquet, result_of, state_of
 
-RUNNERS = [pytest.param(None, id="Prefect's task runner"), pytest.param(DSTaskRunner, id="DSTaskRunner")]
+RUNNERS = [
+    pytest.param(None, id="Prefect's task runner"),
+    pytest.param(DSTaskRunner, id="DSTaskRunner"),
+]
 
 
 def staged(folder: Path) -> list[str]:
@@ -57,7 +65,9 @@ def test_format_gives_a_copy_at_the_rendered_path(tmp_path):
 
 
 def test_reading_what_is_not_there_says_so(tmp_path):
-    with pytest.raises(CheckpointNotFoundError, match=r"nowhere\.parquet.*run the task again"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"nowhere\.parquet.*run the task again"
+    ):
         parquet(tmp_path, "x").read(f"{tmp_path}/nowhere.parquet")
 
 
@@ -81,7 +91,9 @@ def test_values_with_slashes_and_dots_stay_in_the_folder(tmp_path):
             location = handler.write(frame_of(1), name=name).location
         except TemplateError:
             continue
-        assert os.path.dirname(os.path.realpath(location)) == os.path.realpath(tmp_path / "in")
+        assert os.path.dirname(os.path.realpath(location)) == os.path.realpath(
+            tmp_path / "in"
+        )
         assert_frame_equal(handler.read(location).value, frame_of(1))
         assert handler.exists(handler.location, name=name)
 
@@ -95,7 +107,12 @@ def test_other_results_than_frames_are_refused_with_what_to_use(tmp_path):
 
 def test_it_pickles_small_and_keeps_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    handler = PandasResultHandler("data/sales_{year}.csv", "CSV", read_kwargs={"sep": ";"}, write_kwargs={"sep": ";"})
+    handler = PandasResultHandler(
+        "data/sales_{year}.csv",
+        "CSV",
+        read_kwargs={"sep": ";"},
+        write_kwargs={"sep": ";"},
+    )
     for pickler in (pickle, cloudpickle):
         data = pickler.dumps(handler)
         assert len(data) < 2_000
@@ -132,7 +149,10 @@ def test_a_malformed_template_is_an_error_where_it_is_written():
 
 
 def test_the_repr_says_where_and_what():
-    assert repr(PandasResultHandler("x_{a}.csv", "csv")) == "<PandasResultHandler: 'x_{a}.csv', 'csv'>"
+    assert (
+        repr(PandasResultHandler("x_{a}.csv", "csv"))
+        == "<PandasResultHandler: 'x_{a}.csv', 'csv'>"
+    )
 
 
 def test_verify_and_manifest_know_what_was_written(tmp_path):
@@ -173,7 +193,9 @@ def flow_with_target(folder, notes, target=None):
 
 
 @pytest.mark.parametrize("task_runner_cls", RUNNERS)
-def test_target_is_the_path_and_what_is_there_is_loaded(tmp_path, notes, task_runner_cls, no_cache):
+def test_target_is_the_path_and_what_is_there_is_loaded(
+    tmp_path, notes, task_runner_cls, no_cache
+):
     flow = flow_with_target(tmp_path, notes)
     with set_temporary_config({"flows.checkpointing": True}):
         state = flow.run(task_runner_cls=task_runner_cls)
@@ -191,7 +213,9 @@ def test_target_is_the_path_and_what_is_there_is_loaded(tmp_path, notes, task_ru
 @pytest.mark.parametrize("task_runner_cls", RUNNERS)
 def test_target_may_be_a_function(tmp_path, notes, task_runner_cls):
     flow = flow_with_target(
-        tmp_path, notes, target=lambda x, flow_name, **others: f"{tmp_path}/{flow_name}-{x}.parquet"
+        tmp_path,
+        notes,
+        target=lambda x, flow_name, **others: f"{tmp_path}/{flow_name}-{x}.parquet",
     )
     with set_temporary_config({"flows.checkpointing": True}):
         for ran in (["made 1", "made 2"], []):
@@ -203,27 +227,42 @@ def test_target_may_be_a_function(tmp_path, notes, task_runner_cls):
 
 @pytest.mark.parametrize("task_runner_cls", RUNNERS)
 @pytest.mark.parametrize("scheduler", ["threads", "local"])
-def test_targets_with_values_that_are_encoded_are_found_again(tmp_path, notes, task_runner_cls, scheduler):
+def test_targets_with_values_that_are_encoded_are_found_again(
+    tmp_path, notes, task_runner_cls, scheduler
+):
     values = [f"a/{number}: *?" for number in range(12)]
 
-    @prefect_task(result=PandasResultHandler(None, "parquet"), target=f"{tmp_path}/made_{{x}}.parquet")
+    @prefect_task(
+        result=PandasResultHandler(None, "parquet"),
+        target=f"{tmp_path}/made_{{x}}.parquet",
+    )
     def make(x):
         notes(f"made {x}")
         return frame_of(int(x[2:].split(":")[0]))
 
     with Flow("encoded") as flow:
         make.map(values)
-    executor = LocalDaskExecutor("threads", num_workers=6) if scheduler == "threads" else LocalExecutor()
+    executor = (
+        LocalDaskExecutor("threads", num_workers=6)
+        if scheduler == "threads"
+        else LocalExecutor()
+    )
     with set_temporary_config({"flows.checkpointing": True}):
         for ran in (12, 0, 0):
             state = flow.run(executor=executor, task_runner_cls=task_runner_cls)
-            assert state.is_successful(), [each.message for each in state_of(state, flow, "make").map_states]
-            assert [frame["id"][0] for frame in result_of(state, flow, "make")] == list(range(12))
+            assert state.is_successful(), [
+                each.message for each in state_of(state, flow, "make").map_states
+            ]
+            assert [frame["id"][0] for frame in result_of(state, flow, "make")] == list(
+                range(12)
+            )
             assert len(notes.take()) == ran
 
 
 @pytest.mark.parametrize("task_runner_cls", RUNNERS)
-def test_the_flows_result_serves_the_tasks_that_have_none(tmp_path, notes, task_runner_cls):
+def test_the_flows_result_serves_the_tasks_that_have_none(
+    tmp_path, notes, task_runner_cls
+):
     @task
     def frame(x):
         notes(f"frame {x}")
@@ -238,7 +277,9 @@ def test_the_flows_result_serves_the_tasks_that_have_none(tmp_path, notes, task_
     def number(frame):
         return len(frame)
 
-    with Flow("result", result=PandasResultHandler(f"{tmp_path}/{{task_name}}.csv", "csv")) as flow:
+    with Flow(
+        "result", result=PandasResultHandler(f"{tmp_path}/{{task_name}}.csv", "csv")
+    ) as flow:
         number(own(frame(1)))
     with set_temporary_config({"flows.checkpointing": True}):
         state = flow.run(task_runner_cls=task_runner_cls)
@@ -251,17 +292,24 @@ def test_the_flows_result_serves_the_tasks_that_have_none(tmp_path, notes, task_
         assert notes.take() == []
 
 
-def test_what_the_flows_result_does_not_keep_passes_and_the_state_says_so(run_here, tmp_path, notes):
+def test_what_the_flows_result_does_not_keep_passes_and_the_state_says_so(
+    run_here, tmp_path, notes
+):
     @task
     def number(x):
         notes("ran")
         return x + 1
 
-    with Flow("result", result=PandasResultHandler(f"{tmp_path}/{{task_name}}.csv", "csv")) as flow:
+    with Flow(
+        "result", result=PandasResultHandler(f"{tmp_path}/{{task_name}}.csv", "csv")
+    ) as flow:
         number(1)
     state = run_here(flow)
     assert result_of(state, flow, "number") == 2
-    assert "it returned int, which the flow's result does not keep" in state_of(state, flow, "number").message
+    assert (
+        "it returned int, which the flow's result does not keep"
+        in state_of(state, flow, "number").message
+    )
     assert data_files(tmp_path) == []
 
 
@@ -288,16 +336,27 @@ def test_prefects_checkpointing_on_or_off_nothing_is_written_twice(
     tmp_path, notes, checkpointing, runner, in_child_process
 ):
     def run():
-        arguments = f"import sys; sys.argv[1:] = {[str(tmp_path), notes.path, runner]!r}\n"
-        done = in_child_process(arguments + CHILD, PREFECT__FLOWS__CHECKPOINTING=checkpointing)
-        (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")] or [done.stderr]
+        arguments = (
+            f"import sys; sys.argv[1:] = {[str(tmp_path), notes.path, runner]!r}\n"
+        )
+        done = in_child_process(
+            arguments + CHILD, PREFECT__FLOWS__CHECKPOINTING=checkpointing
+        )
+        (line,) = [
+            line for line in done.stdout.splitlines() if line.startswith("RESULT ")
+        ] or [done.stderr]
         assert json.loads(line.removeprefix("RESULT ")) == ["Success", [1, 2]]
         return notes.take()
 
-    made, written = ["made 1", "made 2"], ["write made_1.parquet", "write made_2.parquet"]
+    made, written = (
+        ["made 1", "made 2"],
+        ["write made_1.parquet", "write made_2.parquet"],
+    )
     writes = runner == "ours" or checkpointing == "true"
     assert run() == made + (written if writes else [])
-    assert data_files(tmp_path) == (["made_1.parquet", "made_2.parquet"] if writes else [])
+    assert data_files(tmp_path) == (
+        ["made_1.parquet", "made_2.parquet"] if writes else []
+    )
     if runner == "ours":
         assert [line for line in run() if not line.startswith("read")] == []
     else:
@@ -324,7 +383,9 @@ def test_what_prefect_wrote_counts_for_our_runner(run_here, tmp_path, notes):
 
 
 @pytest.mark.parametrize("n_lost", [1, 3, 9])
-def test_a_connection_that_is_lost_says_nothing_of_a_persons_file(tmp_path, monkeypatch, n_lost):
+def test_a_connection_that_is_lost_says_nothing_of_a_persons_file(
+    tmp_path, monkeypatch, n_lost
+):
     handler = PandasResultHandler(f"{tmp_path}/a.csv", "csv")
     (tmp_path / "a.csv").write_text("x\n1\n")
     lost = iter([ConnectionError("lost")] * n_lost)
@@ -347,7 +408,9 @@ def test_a_connection_that_is_lost_says_nothing_of_a_persons_file(tmp_path, monk
     assert data_files(tmp_path) == ["a.csv"]
 
 
-def test_a_handler_without_a_path_or_target_is_an_error_that_says_what_to_give(run_here, tmp_path):
+def test_a_handler_without_a_path_or_target_is_an_error_that_says_what_to_give(
+    run_here, tmp_path
+):
     @task(result=PandasResultHandler(None, "csv"))
     def make():
         return frame_of(1)
@@ -359,7 +422,9 @@ def test_a_handler_without_a_path_or_target_is_an_error_that_says_what_to_give(r
     assert "target" in message
 
 
-def test_users_read_and_write_options_win_and_hit_equals_miss(run_here, tmp_path, notes):
+def test_users_read_and_write_options_win_and_hit_equals_miss(
+    run_here, tmp_path, notes
+):
     handler = PandasResultHandler(
         f"{tmp_path}/rounded.csv",
         "csv",
@@ -418,7 +483,9 @@ EDITS = {
     "a column": lambda frame: frame.loc.__setitem__((slice(None), "value"), -1.0),
     "a cell by position": lambda frame: frame.iloc.__setitem__((0, 1), -1.0),
     "a cell by label": lambda frame: frame.at.__setitem__((0, "value"), -1.0),
-    "rows by a condition": lambda frame: frame.loc.__setitem__((frame["value"] > 2, "id"), 0),
+    "rows by a condition": lambda frame: frame.loc.__setitem__(
+        (frame["value"] > 2, "id"), 0
+    ),
     "a text": lambda frame: frame.loc.__setitem__((1, "name"), "changed"),
     "a category": lambda frame: frame.loc.__setitem__((0, "kind"), "b"),
     "a date": lambda frame: frame.loc.__setitem__((0, "at"), frame.loc[1, "at"]),
@@ -434,12 +501,18 @@ EDITS = {
         (file_type, edit)
         for file_type in ("csv", "json", "parquet", "feather", "orc")
         for edit in EDITS
-        if not (file_type == "orc" and edit in ("a category", "a date"))  # it keeps neither
+        if not (
+            file_type == "orc" and edit in ("a category", "a date")
+        )  # it keeps neither
     ],
 )
-def test_a_frame_that_was_read_can_be_changed_as_the_one_that_was_written(tmp_path, file_type, edit, no_cache):
+def test_a_frame_that_was_read_can_be_changed_as_the_one_that_was_written(
+    tmp_path, file_type, edit, no_cache
+):
     """On a hit a task gets a frame from a file, on a miss from memory: the task's code must not see a difference."""
-    frame = frame_of(1).assign(maybe=pd.array([1, None, 3], dtype="Int64"), flag=[True, False, True])
+    frame = frame_of(1).assign(
+        maybe=pd.array([1, None, 3], dtype="Int64"), flag=[True, False, True]
+    )
     if file_type == "orc":
         frame = frame.drop(columns=["kind", "at"])
     handler = PandasResultHandler(f"{tmp_path}/made", file_type)

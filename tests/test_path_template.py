@@ -26,14 +26,17 @@ from prefect_ds import path_template
 from prefect_ds.errors import TemplateError
 from prefect_ds.path_template import Field, PathTemplate, decode_text, encode_text
 
-# Characters that mean something to a file system, a shell, fsspec, Unicode or this encoding; lone surrogates, too.
+# Characters that mean something to a file system, a shell, fsspec, Unicode or this
+# encoding; lone surrogates, too.
 NASTY = "/\\.:%~_*?[]{}<>|\"'$&;!# \0\n\x7f\u202e\u200d\u0301\ud800\udc00é\u1100\u1161\uac00ﬁ²٣😀aAbBconulCOM1"
 TEXTS = st.one_of(
     st.text(st.characters()),
     st.text(st.sampled_from(NASTY), max_size=12),
     st.text(st.sampled_from(["a", "é", "/", "\0", "😀"]), min_size=100, max_size=400),
 )
-property_test = settings(derandomize=True, deadline=None, max_examples=300, database=None)
+property_test = settings(
+    derandomize=True, deadline=None, max_examples=300, database=None
+)
 
 
 class Plain(Enum):
@@ -100,7 +103,9 @@ class TestTheTemplate:
     def test_its_root_is_the_literal_folder_above_the_first_field(self, template, root):
         assert PathTemplate(template).root == root
 
-    @pytest.mark.parametrize("path", [Path("data/{day:%d}.csv"), PureWindowsPath(r"data\{day:%d}.csv")])
+    @pytest.mark.parametrize(
+        "path", [Path("data/{day:%d}.csv"), PureWindowsPath(r"data\{day:%d}.csv")]
+    )
     def test_it_may_be_given_as_a_path(self, path):
         assert PathTemplate(path) == PathTemplate("data/{day:%d}.csv")
 
@@ -167,7 +172,9 @@ class TestTheTemplate:
     )
     def test_its_own_text_is_never_altered(self, template, path):
         assert PathTemplate(template).render({"x": 1}) == path
-        assert PathTemplate(template).match(path) == ({"x": "1"} if "{x}" in template else {})
+        assert PathTemplate(template).match(path) == (
+            {"x": "1"} if "{x}" in template else {}
+        )
 
 
 class TestValues:
@@ -206,7 +213,11 @@ class TestValues:
             ("x", np.datetime64("2024-05-01"), "2024-05-01"),
             ("x:%Y", np.datetime64("2024-05-01T00", "ns"), "2024"),
             ("x", np.datetime64("2024-05-01T00", "ns"), "2024-05-01T00:00:00"),
-            ("x", np.datetime64("2024-05-01T00:00:00.000000001"), "2024-05-01T00:00:00.000000001"),
+            (
+                "x",
+                np.datetime64("2024-05-01T00:00:00.000000001"),
+                "2024-05-01T00:00:00.000000001",
+            ),
             ("x", np.datetime64(10**12, "ps"), "1970-01-01T00:00:01"),
             ("x", np.datetime64("20000-01-01T00", "s"), "20000-01-01T00:00:00"),
             ("x", np.timedelta64(90, "m"), "P0DT1H30M0S"),
@@ -225,30 +236,49 @@ class TestValues:
             ("x[a.b:c!d]", {"a.b:c!d": 1}, "1"),
         ],
     )
-    def test_what_names_things_is_accepted_and_written_plainly(self, field, value, text):
+    def test_what_names_things_is_accepted_and_written_plainly(
+        self, field, value, text
+    ):
         template = PathTemplate(f"{{{field}}}")
         assert template.render_fields({"x": value}) == {field: text}
         assert template.render({"x": value}) == encode_text(text)
 
-    @pytest.mark.parametrize("seconds", [0, 1, 59, 3601, 86_400, 1_000_000, -1, -100_000, 0.000_001, 12.5])
+    @pytest.mark.parametrize(
+        "seconds", [0, 1, 59, 3601, 86_400, 1_000_000, -1, -100_000, 0.000_001, 12.5]
+    )
     def test_durations_of_the_library_and_of_pandas_are_written_alike(self, seconds):
         duration = timedelta(seconds=seconds)
-        assert render(duration) == render(pd.Timedelta(duration)) == encode_text(pd.Timedelta(duration).isoformat())
+        assert (
+            render(duration)
+            == render(pd.Timedelta(duration))
+            == encode_text(pd.Timedelta(duration).isoformat())
+        )
 
     @pytest.mark.parametrize(
         "value",
         [
             *(None, pd.NaT, pd.NA, np.datetime64("NaT"), np.timedelta64("NaT")),
-            *([1], (1,), {1}, {"a": 1}, b"a", 1j, object(), len, int, np.zeros(1), np.complex64(1), np.bytes_(b"a")),
+            *(
+                [1],
+                (1,),
+                {1},
+                {"a": 1},
+                b"a",
+                1j,
+                object(),
+                len,
+                int,
+                np.zeros(1),
+                np.complex64(1),
+                np.bytes_(b"a"),
+            ),
             *(pd.DataFrame(), pd.Series(dtype=float), pd.Interval(0, 1)),
         ],
         ids=lambda value: type(value).__name__,
     )
     def test_what_names_nothing_is_refused_by_template_field_task_and_type(self, value):
         kind = type(value).__name__
-        problem = (
-            rf"path template 'd/\{{x\[0\]\}}', field \{{x\[0\]\}}, task 'load': a {kind} can't name a file; .*str, bool"
-        )
+        problem = rf"path template 'd/\{{x\[0\]\}}', field \{{x\[0\]\}}, task 'load': a {kind} can't name a file; .*str, bool"
         with pytest.raises(TemplateError, match=problem):
             PathTemplate("d/{x[0]}").render({"x": [value]}, task="load")
 
@@ -262,8 +292,13 @@ class TestValues:
             ("x", np.timedelta64(1, "M"), ValueError),
         ],
     )
-    def test_a_value_that_does_not_fit_its_spec_is_refused_from_the_cause(self, field, value, cause):
-        with pytest.raises(TemplateError, match=rf"\{{{field}\}}: a \w+ can't be written.*{cause.__name__}") as caught:
+    def test_a_value_that_does_not_fit_its_spec_is_refused_from_the_cause(
+        self, field, value, cause
+    ):
+        with pytest.raises(
+            TemplateError,
+            match=rf"\{{{field}\}}: a \w+ can't be written.*{cause.__name__}",
+        ) as caught:
             render(value, field)
         assert isinstance(caught.value.__cause__, cause)
 
@@ -274,7 +309,10 @@ class TestValues:
             ("zzzzz", r"no 'zzzzz'\. There are: id"),
             ("params[l]", r"no 'l', did you mean 'lr'\? There are: 7, lr"),
             ("params[8]", r"no '8'\. There are: 7, lr"),
-            ("params[lr][a]", r"\[a\] looks into mappings, lists and tuples, not into a float"),
+            (
+                "params[lr][a]",
+                r"\[a\] looks into mappings, lists and tuples, not into a float",
+            ),
             ("id[0]", r"\[0\] looks into mappings, lists and tuples, not into a str"),
             ("rows[2]", r"no position '2' in a list of 2"),
             ("rows[-1]", r"no position '-1' in a list of 2"),
@@ -282,7 +320,9 @@ class TestValues:
     )
     def test_a_missing_value_is_named_with_what_there_is(self, field, problem):
         values = {"id": "x", "params": {"lr": 0.1, 7: 1}, "rows": [1, 2]}
-        with pytest.raises(TemplateError, match=rf"field \{{.*\}}, task 'load': .*{problem}"):
+        with pytest.raises(
+            TemplateError, match=rf"field \{{.*\}}, task 'load': .*{problem}"
+        ):
             PathTemplate(f"d/{{{field}}}").render(values, task="load")
 
     def test_with_no_values_at_all_the_error_says_so(self):
@@ -352,7 +392,9 @@ class TestEncoding:
         assert encode_text(text) == encoded
 
     @pytest.mark.parametrize("character", ["é", "東", "😀", "%", "ab", "a東"])
-    def test_a_long_text_keeps_a_readable_start_and_a_hash_of_the_whole(self, character):
+    def test_a_long_text_keeps_a_readable_start_and_a_hash_of_the_whole(
+        self, character
+    ):
         long, other = encode_text(character * 200), encode_text(character * 200 + "x")
         start, mark, digest = long.rpartition("%~")
         assert 80 <= len(start.encode()) <= 86
@@ -386,19 +428,41 @@ class TestEncoding:
     @example("x" * 86 + "%~" + "0" * 32, "x" * 200)
     def test_two_texts_never_meet_not_even_where_names_are_normalised(self, one, other):
         assume(one != other)
-        assert unicodedata.normalize("NFC", render(one)) != unicodedata.normalize("NFC", render(other))
+        assert unicodedata.normalize("NFC", render(one)) != unicodedata.normalize(
+            "NFC", render(other)
+        )
 
     def test_all_short_texts_of_troublesome_characters_stay_apart(self):
-        texts = ["".join(letters) for n in range(4) for letters in itertools.product("./%_~ aé\u0301\ud800", repeat=n)]
+        texts = [
+            "".join(letters)
+            for n in range(4)
+            for letters in itertools.product("./%_~ aé\u0301\ud800", repeat=n)
+        ]
         assert len({encode_text(text) for text in texts}) == len(texts)
 
     def test_long_texts_that_differ_in_one_place_stay_apart(self):
         text = "/data/é" * 60
-        texts = {text[:i] + "x" + text[i:] for i in range(len(text))} | {text * n for n in range(1, 20)}
+        texts = {text[:i] + "x" + text[i:] for i in range(len(text))} | {
+            text * n for n in range(1, 20)
+        }
         assert len({encode_text(text) for text in texts}) == len(texts)
 
     @pytest.mark.parametrize(
-        "encoded", ["a/b", ".", " a", "%2f", "%41", "%FF", "%", "a%_", "%~12", "con", "e%CC", "%C3%A9"]
+        "encoded",
+        [
+            "a/b",
+            ".",
+            " a",
+            "%2f",
+            "%41",
+            "%FF",
+            "%",
+            "a%_",
+            "%~12",
+            "con",
+            "e%CC",
+            "%C3%A9",
+        ],
     )
     def test_what_no_text_is_encoded_to_is_not_decoded(self, encoded):
         assert decode_text(encoded) is None
@@ -413,7 +477,13 @@ class TestPaths:
     @example("prefect_ds", ".prefect_ds")
     def test_no_value_leads_out_of_the_root(self, one, other):
         for template in map(
-            PathTemplate, ["/r/data/{a}/{b}.csv", "/r/data/.{a}{b}", "/r/data/a.{a}/b/{b}", "/r/data/..{a}/{b}."]
+            PathTemplate,
+            [
+                "/r/data/{a}/{b}.csv",
+                "/r/data/.{a}{b}",
+                "/r/data/a.{a}/b/{b}",
+                "/r/data/..{a}/{b}.",
+            ],
         ):
             try:
                 path = template.render({"a": one, "b": other})
@@ -431,11 +501,17 @@ class TestPaths:
         template = PathTemplate("s3://b/{a}/x_{b}.{a}/{b}.csv")
         path = template.render({"a": one, "b": other})
         texts = {name: encode_text(text) for name, text in (("a", one), ("b", other))}
-        expected = {name: e if "%~" in e else {"a": one, "b": other}[name] for name, e in texts.items()}
+        expected = {
+            name: e if "%~" in e else {"a": one, "b": other}[name]
+            for name, e in texts.items()
+        }
         assert template.match(path) == expected
 
     @property_test
-    @given(st.text(st.sampled_from("ab_. /%"), max_size=8), st.text(st.sampled_from("ab_. /%"), max_size=8))
+    @given(
+        st.text(st.sampled_from("ab_. /%"), max_size=8),
+        st.text(st.sampled_from("ab_. /%"), max_size=8),
+    )
     def test_match_reads_an_ambiguous_path_in_a_way_that_renders_it(self, one, other):
         template = PathTemplate("{a}_{b}.{a}{b}")
         path = template.render({"a": one, "b": other})
@@ -467,31 +543,46 @@ class TestPaths:
             ("all.csv", "all.csv/", None),
         ],
     )
-    def test_match_tells_the_paths_of_a_template_from_others(self, template, path, texts):
+    def test_match_tells_the_paths_of_a_template_from_others(
+        self, template, path, texts
+    ):
         assert PathTemplate(template).match(path) == texts
 
     def test_a_name_that_is_kept_for_manifests_is_refused(self):
-        with pytest.raises(TemplateError, match=r"task 'load': the name '.prefect_DS' is kept .* from \{x\}"):
+        with pytest.raises(
+            TemplateError,
+            match=r"task 'load': the name '.prefect_DS' is kept .* from \{x\}",
+        ):
             PathTemplate("d/.{x}/{y}").render({"x": "prefect_DS", "y": 1}, task="load")
 
     def test_a_name_that_is_too_long_is_refused_with_its_length_and_fields(self):
         template = PathTemplate("{d}/{a}_{b}_{c}/{d}")
         with pytest.raises(
-            TemplateError, match=r"'aaa.*\.\.\. is 302 bytes long, more than the 255 .* \{a\}, \{b\}, \{c\}$"
+            TemplateError,
+            match=r"'aaa.*\.\.\. is 302 bytes long, more than the 255 .* \{a\}, \{b\}, \{c\}$",
         ):
             template.render({"a": "a" * 100, "b": "b" * 100, "c": "é" * 50, "d": 1})
-        assert len(template.render({"a": "a" * 100, "b": "b" * 100, "c": "c" * 53, "d": 1})) == len("1//1") + 255
+        assert (
+            len(
+                template.render({"a": "a" * 100, "b": "b" * 100, "c": "c" * 53, "d": 1})
+            )
+            == len("1//1") + 255
+        )
 
     def test_another_process_renders_the_same_path(self):
-        values = "{'a': 'é/😀' * 40, 'b': 0.1, 'c': __import__('datetime').date(2024, 5, 1)}"
-        code = (
-            f"from prefect_ds.path_template import *; print(ascii(PathTemplate('{{a}}/{{b}}_{{c}}').render({values})))"
+        values = (
+            "{'a': 'é/😀' * 40, 'b': 0.1, 'c': __import__('datetime').date(2024, 5, 1)}"
         )
+        code = f"from prefect_ds.path_template import *; print(ascii(PathTemplate('{{a}}/{{b}}_{{c}}').render({values})))"
         here = ascii(PathTemplate("{a}/{b}_{c}").render(eval(values)))
         for seed in "12":
             environment = {**os.environ, "PYTHONHASHSEED": seed}
             there = subprocess.run(
-                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+                [sys.executable, "-c", code],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             )
             assert there.stdout.strip() == here
 
@@ -502,7 +593,9 @@ def test_the_module_loads_neither_pandas_nor_numpy_nor_prefect():
         "module.PathTemplate('{x}').render({'x': 1});"
         "print({'pandas', 'numpy', 'prefect'} & (set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"
 
 

@@ -48,7 +48,9 @@ class Terminal:
         """Close the terminal, and return all that ever stood in one of its lines, from the line's begin."""
         self.stream.close()
         self._thread.join()
-        return [each.rstrip() for each in re.split(r"\r|\n|\x1b\[A", self._written.decode())]
+        return [
+            each.rstrip() for each in re.split(r"\r|\n|\x1b\[A", self._written.decode())
+        ]
 
     def close(self) -> None:
         self.end()
@@ -95,7 +97,11 @@ def _closed() -> io.StringIO:
 
 
 @pytest.mark.parametrize("progress", [None, True])
-@pytest.mark.parametrize("make", [lambda: None, _closed, Tee, io.StringIO], ids=["None", "closed", "tee", "StringIO"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: None, _closed, Tee, io.StringIO],
+    ids=["None", "closed", "tee", "StringIO"],
+)
 def test_a_flow_runs_whatever_stderr_is(
     run_here: Callable[..., State],
     monkeypatch: pytest.MonkeyPatch,
@@ -110,7 +116,10 @@ def test_a_flow_runs_whatever_stderr_is(
 
 @pytest.mark.parametrize(("progress", "is_shown"), [(None, False), (True, True)])
 def test_a_stderr_that_can_only_write_is_no_terminal_and_shows_progress_on_request(
-    run_here: Callable[..., State], monkeypatch: pytest.MonkeyPatch, progress: bool | None, is_shown: bool
+    run_here: Callable[..., State],
+    monkeypatch: pytest.MonkeyPatch,
+    progress: bool | None,
+    is_shown: bool,
 ) -> None:
     with Flow("tee") as flow:
         double.map([1, 2])
@@ -148,9 +157,14 @@ def test_a_stderr_that_a_task_puts_there_gets_no_bars(
     assert any("double-1: 2/2 ran=2" in line for line in terminal.end())
 
 
-@pytest.mark.parametrize("retried", [late, asks_to_be_retried], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "retried", [late, asks_to_be_retried], ids=lambda each: each.name
+)
 def test_each_round_counts_what_ended_in_it(
-    run: Callable[..., State], tmp_path: Path, capsys: pytest.CaptureFixture[str], retried: prefect.Task
+    run: Callable[..., State],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    retried: prefect.Task,
 ) -> None:
     (tmp_path / "1").touch()  # Two of three pass the first time.
     (tmp_path / "2").touch()
@@ -161,8 +175,8 @@ def test_each_round_counts_what_ended_in_it(
     assert state.is_successful()
     lines = re.split(r"[\r\n]+", capsys.readouterr().err)
     for name in (flow.slugs[numbers], "double-1"):
-        # A bar is shown once more when its round is over. That the first is complete says that all of it was told: on a
-        # cluster, the client waits for no more.
+        # A bar is shown once more when its round is over. That the first is complete
+        # says that all of it was told: on a cluster, the client waits for no more.
         last = [each for each in lines if each.startswith(f"{name}: ")]
         told = [re.search(r": (\d+)/(\d+) (.*?) \|", each) for each in last]
         found = [(int(each[1]), int(each[2]), each[3]) for each in told if each]
@@ -183,7 +197,9 @@ def test_a_task_that_waits_for_one_to_be_retried_is_left_for_later(
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-@pytest.mark.parametrize("name", ["a_very_long_task_name_" * 4, "昨日の売上を読み込む" * 5, "short"])
+@pytest.mark.parametrize(
+    "name", ["a_very_long_task_name_" * 4, "昨日の売上を読み込む" * 5, "short"]
+)
 def test_the_counts_are_seen_on_every_terminal(
     run_here: Callable[..., State],
     open_terminal: Callable[..., Terminal],
@@ -225,7 +241,9 @@ def set_handlers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_handlers
 
 
-def _handler(stream: Any, text: str = "%(message)s", level: int = 0, without: str = "") -> logging.StreamHandler[Any]:
+def _handler(
+    stream: Any, text: str = "%(message)s", level: int = 0, without: str = ""
+) -> logging.StreamHandler[Any]:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(text))
     handler.setLevel(level)
@@ -261,8 +279,12 @@ WARNINGS = ["number 1: a warning", "number 2: a warning"]
         (lambda stream: [_handler(stream, level=logging.WARNING)], WARNINGS),
         (lambda stream: [_handler(stream, without="1: an info")], INFOS[1:] + WARNINGS),
         (
-            lambda stream: [_handler(stream, "A %(message)s"), _handler(stream, "B %(message)s", logging.WARNING)],
-            [f"A {each}" for each in INFOS + WARNINGS] + [f"B {each}" for each in WARNINGS],
+            lambda stream: [
+                _handler(stream, "A %(message)s"),
+                _handler(stream, "B %(message)s", logging.WARNING),
+            ],
+            [f"A {each}" for each in INFOS + WARNINGS]
+            + [f"B {each}" for each in WARNINGS],
         ),
         (lambda stream: [_handler(io.StringIO())], []),
         (lambda stream: [logging.NullHandler()], []),
@@ -281,7 +303,11 @@ def test_the_terminal_shows_the_lines_that_the_users_handlers_show(
     terminal = open_terminal()
     set_handlers(*make(terminal.stream))
     for executor in (None, LocalDaskExecutor("threads", num_workers=2)):
-        run_here(_talking(), progress=progress, **({"executor": executor} if executor else {}))
+        run_here(
+            _talking(),
+            progress=progress,
+            **({"executor": executor} if executor else {}),
+        )
     lines = terminal.end()
     # Each is all that stands in its line, so no bar does.
     assert _said(lines) == sorted(2 * expected)
@@ -289,7 +315,9 @@ def test_the_terminal_shows_the_lines_that_the_users_handlers_show(
 
 
 def test_the_lines_of_handlers_on_other_loggers_go_above_the_bars_too(
-    run_here: Callable[..., State], open_terminal: Callable[..., Terminal], set_handlers: Callable[..., None]
+    run_here: Callable[..., State],
+    open_terminal: Callable[..., Terminal],
+    set_handlers: Callable[..., None],
 ) -> None:
     terminal = open_terminal()
     set_handlers()
@@ -302,7 +330,10 @@ def test_the_lines_of_handlers_on_other_loggers_go_above_the_bars_too(
     with Flow("own logger") as flow:
         talks_itself.map([1, 2])
         talks.map([3])
-    on_root, on_own = _handler(terminal.stream, "root %(message)s", logging.WARNING), _handler(terminal.stream)
+    on_root, on_own = (
+        _handler(terminal.stream, "root %(message)s", logging.WARNING),
+        _handler(terminal.stream),
+    )
     logging.getLogger().addHandler(on_root)
     own.addHandler(on_own)
     try:
@@ -311,7 +342,9 @@ def test_the_lines_of_handlers_on_other_loggers_go_above_the_bars_too(
         logging.getLogger().removeHandler(on_root)
         own.removeHandler(on_own)
     mine = ["number 1: my own", "number 2: my own"]
-    assert _said(terminal.end()) == sorted([*mine, *[f"root {each}" for each in mine], "root number 3: a warning"])
+    assert _said(terminal.end()) == sorted(
+        [*mine, *[f"root {each}" for each in mine], "root number 3: a warning"]
+    )
 
 
 def test_a_log_file_gets_its_lines_and_the_terminal_none(
@@ -325,12 +358,16 @@ def test_a_log_file_gets_its_lines_and_the_terminal_none(
     set_handlers(handler)
     run_here(_talking())
     handler.close()
-    assert _said((tmp_path / "run.log").read_text().splitlines()) == sorted(INFOS + WARNINGS)
+    assert _said((tmp_path / "run.log").read_text().splitlines()) == sorted(
+        INFOS + WARNINGS
+    )
     assert _said(terminal.end()) == []
 
 
 def test_the_users_handlers_have_their_streams_back_after_a_run(
-    run_here: Callable[..., State], open_terminal: Callable[..., Terminal], set_handlers: Callable[..., None]
+    run_here: Callable[..., State],
+    open_terminal: Callable[..., Terminal],
+    set_handlers: Callable[..., None],
 ) -> None:
     terminal, elsewhere = open_terminal(), io.StringIO()
     kept, moved = _handler(terminal.stream), _handler(terminal.stream)
@@ -341,7 +378,9 @@ def test_the_users_handlers_have_their_streams_back_after_a_run(
         raise KeyboardInterrupt
 
     set_handlers(kept, moved)
-    logging.getLogger("prefect.same").addHandler(kept)  # One handler may serve two loggers.
+    logging.getLogger("prefect.same").addHandler(
+        kept
+    )  # One handler may serve two loggers.
     with Flow("stopped") as flow:
         moves_one_and_is_stopped()
     try:
@@ -354,7 +393,10 @@ def test_the_users_handlers_have_their_streams_back_after_a_run(
 
 
 def test_a_task_that_pauses_is_left_for_later(
-    run: Callable[..., State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Callable[..., State],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     @task(name="pauses")
     def pauses(folder: str) -> None:
@@ -364,7 +406,9 @@ def test_a_task_that_pauses_is_left_for_later(
 
     with Flow("paused") as flow:
         pauses(str(tmp_path))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # Prefect asks whether to go on.
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO("y\n")
+    )  # Prefect asks whether to go on.
     assert run(flow, progress=True).is_successful()
     shown = capsys.readouterr().err
     assert shown.index("pauses-1: 1/1 later=1") < shown.index("pauses-1: 1/1 ran=1")

@@ -55,7 +55,9 @@ def threads():
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes of four threads each."""
-    with LocalCluster(n_workers=2, threads_per_worker=4, processes=True, dashboard_address=":0") as started:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=4, processes=True, dashboard_address=":0"
+    ) as started:
         yield started
 
 
@@ -83,11 +85,15 @@ def staged(folder) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(race, tmp_path, kind):
+def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
+    race, tmp_path, kind
+):
     """Each attempt gives other data: what is handed on says whose it is."""
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
-        answers = race(*[partial(run_flow, str(folder), kind, ["a", "b"], [1, 2])] * RACES)
+        answers = race(
+            *[partial(run_flow, str(folder), kind, ["a", "b"], [1, 2])] * RACES
+        )
         assert answers[0] == answers[1] == answers[2], answers
         assert [version for version, _ in answers[0]] == ["1", "2"]
         handler = handler_of(str(folder), kind)
@@ -106,7 +112,12 @@ def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path
     outcomes: Counter[str] = Counter()
     for number in range(ROUNDS):
         versions = [f"{number}.{racer}" for racer in range(RACES)]
-        answers = race(*[partial(run_flow, str(tmp_path), kind, ["a"], [version]) for version in versions])
+        answers = race(
+            *[
+                partial(run_flow, str(tmp_path), kind, ["a"], [version])
+                for version in versions
+            ]
+        )
         attempts = {}
         for version, [answer] in zip(versions, answers, strict=True):
             if isinstance(answer, str):
@@ -131,19 +142,28 @@ def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path
 def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
-        answers = race(*[partial(keep, str(folder), kind, version, "run", version) for version in range(RACES)])
+        answers = race(
+            *[
+                partial(keep, str(folder), kind, version, "run", version)
+                for version in range(RACES)
+            ]
+        )
         collided = [answer for answer in answers if isinstance(answer, CollisionError)]
-        # The first may have been done before the others began; what it then reads is gone.
+        # The first may have been done before the others began; what it then reads is
+        # gone.
         assert len(collided) >= RACES - 1, answers
         others = [answer for answer in answers if answer not in collided]
-        assert all(isinstance(each, str | CheckpointNotFoundError) for each in others), others
+        assert all(
+            isinstance(each, str | CheckpointNotFoundError) for each in others
+        ), others
         for version, answer in enumerate(answers):
             if isinstance(answer, CollisionError):
                 assert f"'make[{version}]'" in str(answer)
                 assert str(answer).count("make[") == 2
         handler = handler_of(str(folder), kind)
         assert handler.look_up(handler.render({"key": "a"})).kind == "missing"
-        # Finished parts stay for the next write of the same computation, as after any error.
+        # Finished parts stay for the next write of the same computation, as after any
+        # error.
         assert staged(folder) == [] or kind == PARTS
 
 
@@ -152,14 +172,21 @@ def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path
 def test_children_of_one_run_with_equal_inputs_share_one_result(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
-        answers = race(*[partial(keep, str(folder), kind, 7, "run", index) for index in range(RACES)])
+        answers = race(
+            *[
+                partial(keep, str(folder), kind, 7, "run", index)
+                for index in range(RACES)
+            ]
+        )
         assert len(set(answers)) == 1, answers
         assert (set_aside(folder), staged(folder)) == ([], [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_reader_during_rewrites_sees_one_whole_version_or_none(processes, tmp_path, kind):
+def test_a_reader_during_rewrites_sees_one_whole_version_or_none(
+    processes, tmp_path, kind
+):
     """Ours, and pandas alone."""
     keep(str(tmp_path), kind, 0, "run 0", 0)
     n_writes = 5 * ROUNDS
@@ -179,7 +206,9 @@ def test_a_reader_during_rewrites_sees_one_whole_version_or_none(processes, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clean_up_during_writes_takes_old_leftovers_and_nothing_else(processes, tmp_path, kind):
+def test_a_clean_up_during_writes_takes_old_leftovers_and_nothing_else(
+    processes, tmp_path, kind
+):
     keep(str(tmp_path), kind, 0, "run 0", 0)
     n_writes, n_leftovers = 2 * ROUNDS, 30
     days_ago = time.time() - 2 * 86_400
@@ -208,13 +237,19 @@ def child(index, key):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["threads", "cluster"])
-def test_two_of_two_hundred_children_that_share_a_path_are_always_both_named(request, tmp_path, where):
+def test_two_of_two_hundred_children_that_share_a_path_are_always_both_named(
+    request, tmp_path, where
+):
     for number in range(2 * SCALE):
         folder = tmp_path / str(number)
         one, other = random.Random(number).sample(range(N_CHILDREN), 2)
         keys = [f"k{index}" for index in range(N_CHILDREN)]
         keys[other] = keys[one]
-        made = task(child, name="child", result=PandasResultHandler(f"{folder}/{{key}}.csv", "csv"))
+        made = task(
+            child,
+            name="child",
+            result=PandasResultHandler(f"{folder}/{{key}}.csv", "csv"),
+        )
         with Flow("collision") as flow:
             mapped = made.map(list(range(N_CHILDREN)), keys)
         if where == "cluster":

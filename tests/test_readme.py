@@ -11,7 +11,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 import prefect_ds
-from prefect_ds.formats import FILE_TYPES
+from prefect_ds.file_types.frame_format import FILE_TYPES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,7 +27,19 @@ def test_its_examples_run_one_after_the_other(
     for example in document.examples():
         example.evaluate()
         outputs.append(capsys.readouterr().out)
-    assert outputs[0].split() == ["station", "rain_mm", "0", "1", "1.5", "1", "2", "1.5", "2", "3", "1.5"]
+    assert outputs[0].split() == [
+        "station",
+        "rain_mm",
+        "0",
+        "1",
+        "1.5",
+        "1",
+        "2",
+        "1.5",
+        "2",
+        "3",
+        "1.5",
+    ]
     assert outputs[1].startswith("Loaded from the checkpoint: 3 rows, 3 columns, ")
     assert outputs[2].split()[:3] == ["name", "x", "y"]
     assert outputs[3].startswith("3 download-1[2] ")
@@ -53,7 +65,11 @@ def test_every_public_name_is_in_it(name: str) -> None:
     assert name in README
 
 
-@pytest.mark.parametrize("path", sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")}), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")}),
+    ids=lambda path: path.name,
+)
 def test_the_links_of_the_documents_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []

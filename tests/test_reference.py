@@ -8,8 +8,13 @@ from dask.base import tokenize
 from pandas.testing import assert_frame_equal
 
 from prefect_ds import PandasResultHandler
+from prefect_ds.checkpoints.reference import (
+    count,
+    has_references,
+    replace_references,
+    size,
+)
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
-from prefect_ds.reference import count, has_references, replace_references, size
 from tests.flows import frame_of, parquet, poison
 
 
@@ -28,7 +33,8 @@ def test_it_loads_what_was_written(reference):
 
 def test_it_is_small_whatever_the_frame(tmp_path):
     small, large = (
-        keep(parquet(tmp_path, name), pd.DataFrame({"v": range(n)})) for name, n in (("s", 1), ("l", 500_000))
+        keep(parquet(tmp_path, name), pd.DataFrame({"v": range(n)}))
+        for name, n in (("s", 1), ("l", 500_000))
     )
     assert abs(len(pickle.dumps(small)) - len(pickle.dumps(large))) < 50
     assert len(pickle.dumps(large)) < 2_000
@@ -50,14 +56,17 @@ def test_it_says_what_and_where_without_reading(reference, tmp_path):
 
 
 def test_its_html_escapes_what_the_path_has_in_it(tmp_path):
-    reference = keep(PandasResultHandler(f"{tmp_path}/<b>&.parquet", "parquet"), frame_of(1))
+    reference = keep(
+        PandasResultHandler(f"{tmp_path}/<b>&.parquet", "parquet"), frame_of(1)
+    )
     assert "<b>" not in reference._repr_html_()
 
 
 def test_damage_is_an_error_that_says_what_was_set_aside(reference, tmp_path):
     poison(tmp_path / "one.parquet")
     with pytest.raises(
-        DamagedCheckpointError, match=r"one\.parquet.*is damaged.*set aside as.*next run computes it again"
+        DamagedCheckpointError,
+        match=r"one\.parquet.*is damaged.*set aside as.*next run computes it again",
     ):
         reference.load()
     assert not (tmp_path / "one.parquet").exists()
@@ -87,7 +96,10 @@ def test_it_is_equal_by_path_and_content(reference, tmp_path):
 
 
 def test_its_token_is_its_contents_wherever_it_lies(reference, tmp_path):
-    same, different = keep(parquet(tmp_path, "two"), frame_of(1)), keep(parquet(tmp_path, "three"), frame_of(3))
+    same, different = (
+        keep(parquet(tmp_path, "two"), frame_of(1)),
+        keep(parquet(tmp_path, "three"), frame_of(3)),
+    )
     assert tokenize(reference) == tokenize(same)
     assert tokenize(reference) != tokenize(different)
     assert tokenize([reference, different]) != tokenize([different, reference])
@@ -96,7 +108,12 @@ def test_its_token_is_its_contents_wherever_it_lies(reference, tmp_path):
 def test_the_way_of_reading_is_part_of_what_a_reader_gets(tmp_path):
     frame = frame_of(1)[["id", "value"]]
     left, right = (
-        keep(PandasResultHandler(f"{tmp_path}/{column}.csv", "csv", read_kwargs={"usecols": [column]}), frame)
+        keep(
+            PandasResultHandler(
+                f"{tmp_path}/{column}.csv", "csv", read_kwargs={"usecols": [column]}
+            ),
+            frame,
+        )
         for column in ("id", "value")
     )
     assert (tmp_path / "id.csv").read_bytes() == (tmp_path / "value.csv").read_bytes()
@@ -106,9 +123,17 @@ def test_the_way_of_reading_is_part_of_what_a_reader_gets(tmp_path):
 
 
 def test_references_in_plain_collections_are_found_and_replaced(reference):
-    for collection in ([reference], (1, [reference]), {"a": {"b": reference}}, {reference}, {reference: 1}):
+    for collection in (
+        [reference],
+        (1, [reference]),
+        {"a": {"b": reference}},
+        {reference},
+        {reference: 1},
+    ):
         assert has_references(collection)
-    assert replace_references({"a": [reference, 1]}, lambda each: "loaded") == {"a": ["loaded", 1]}
+    assert replace_references({"a": [reference, 1]}, lambda each: "loaded") == {
+        "a": ["loaded", 1]
+    }
     for plain in ([1, "a"], {}, None, frame_of(1), "text"):
         assert not has_references(plain)
         assert replace_references(plain, lambda each: "loaded") is plain
@@ -130,8 +155,17 @@ def test_a_collection_that_holds_itself_has_an_end():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(count(1, "row"), "1 row"), (count(2000, "row"), "2,000 rows"), (count(0, "row"), "0 rows")]
-    + [(size(0), "0 bytes"), (size(1023), "1,023 bytes"), (size(1024), "1.0 KiB"), (size(5 * 2**40), "5.0 TiB")]
+    [
+        (count(1, "row"), "1 row"),
+        (count(2000, "row"), "2,000 rows"),
+        (count(0, "row"), "0 rows"),
+    ]
+    + [
+        (size(0), "0 bytes"),
+        (size(1023), "1,023 bytes"),
+        (size(1024), "1.0 KiB"),
+        (size(5 * 2**40), "5.0 TiB"),
+    ]
     + [(size(2**30 - 1), "1,024.0 MiB"), (size(1.5 * 2**20), "1.5 MiB")],
 )
 def test_numbers_are_written_for_people(text, expected):

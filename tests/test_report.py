@@ -23,7 +23,12 @@ def counts(report, name):
 def test_what_ran_and_what_was_loaded_is_counted_per_task(run, tmp_path, notes):
     flow = pipeline(tmp_path, notes)
     first = RunReport.of(run(flow).result, flow.sorted_tasks())
-    assert [each.task for each in first.tasks] == ["download", "clean", "total", "largest"]
+    assert [each.task for each in first.tasks] == [
+        "download",
+        "clean",
+        "total",
+        "largest",
+    ]
     assert [counts(first, each.task) for each in first.tasks] == [
         (0, 3, 0, 0),
         (0, 3, 0, 0),
@@ -32,7 +37,11 @@ def test_what_ran_and_what_was_loaded_is_counted_per_task(run, tmp_path, notes):
     ]
     assert all(each.saved_s == 0 for each in first.tasks)
     assert all(each.compute_s > 0 for each in first.tasks)
-    assert [each.task for each in first.tasks if each.write_s] == ["download", "clean", "total"]
+    assert [each.task for each in first.tasks if each.write_s] == [
+        "download",
+        "clean",
+        "total",
+    ]
     assert not any(each.error for each in first.tasks)
     (tmp_path / "clean_2.parquet").unlink()
 
@@ -45,12 +54,16 @@ def test_what_ran_and_what_was_loaded_is_counted_per_task(run, tmp_path, notes):
         (0, 1, 0, 0),
     ]
     sizes = {each.task: each.size_bytes for each in second.tasks}
-    assert sizes["download"] == sum(path.stat().st_size for path in tmp_path.glob("download_*.parquet"))
+    assert sizes["download"] == sum(
+        path.stat().st_size for path in tmp_path.glob("download_*.parquet")
+    )
     assert sizes["total"] == (tmp_path / "total.csv").stat().st_size
     assert sizes["largest"] == 0
     assert (second["download"].compute_s, second["download"].write_s) == (0, 0)
     for name in ("download", "total"):
-        assert second[name].saved_s == pytest.approx(first[name].compute_s + first[name].write_s)
+        assert second[name].saved_s == pytest.approx(
+            first[name].compute_s + first[name].write_s
+        )
     assert second["clean"].write_s > 0
 
 
@@ -168,7 +181,9 @@ def test_the_report_reads_no_data(run_here, tmp_path, notes, no_cache):
     assert RunReport.of(state.result)["download"].n_ran == 3
 
 
-def test_the_seconds_of_each_turn_attempt_and_failure_count(run_here, tmp_path, monkeypatch, notes):
+def test_the_seconds_of_each_turn_attempt_and_failure_count(
+    run_here, tmp_path, monkeypatch, notes
+):
     from prefect_ds import task_runner
 
     clock = [0.0]
@@ -185,7 +200,11 @@ def test_the_seconds_of_each_turn_attempt_and_failure_count(run_here, tmp_path, 
             raise signals.LOOP(result=0)
         return frame_of(1)
 
-    @task(result=parquet(tmp_path, "retried"), max_retries=2, retry_delay=datetime.timedelta(0))
+    @task(
+        result=parquet(tmp_path, "retried"),
+        max_retries=2,
+        retry_delay=datetime.timedelta(0),
+    )
     def retried():
         works(10)
         notes("tried")
@@ -206,10 +225,14 @@ def test_the_seconds_of_each_turn_attempt_and_failure_count(run_here, tmp_path, 
     with Flow("seconds") as flow:
         loops(), retried(), gives_up(), unkept()
     report = RunReport.of(run_here(flow).result)
-    assert [report[name].compute_s for name in ("loops", "retried", "gives_up", "unkept")] == [4, 30, 100, 1000]
+    assert [
+        report[name].compute_s for name in ("loops", "retried", "gives_up", "unkept")
+    ] == [4, 30, 100, 1000]
     again = RunReport.of(run_here(flow).result)
     # What computing it once more would take.
-    assert [again[name].saved_s - report[name].write_s for name in ("loops", "retried")] == [4, 10]
+    assert [
+        again[name].saved_s - report[name].write_s for name in ("loops", "retried")
+    ] == [4, 10]
 
 
 def test_what_prefect_itself_had_is_loaded(run_here, tmp_path):

@@ -12,9 +12,16 @@ from pandas.testing import assert_frame_equal
 from prefect.engine.result import Result
 from prefect.engine.state import Failed, Mapped, Success
 
-from prefect_ds.identity import digest
-from prefect_ds.reference import CheckpointReference
-from prefect_ds.result import LazyResult, LazySequence, PlainResult, by_reference, lazy, raw_value
+from prefect_ds.checkpoints.identity import digest
+from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.result import (
+    LazyResult,
+    LazySequence,
+    PlainResult,
+    by_reference,
+    lazy,
+    raw_value,
+)
 from tests.flows import Counting, frame_of
 
 
@@ -22,13 +29,17 @@ from tests.flows import Counting, frame_of
 def references(tmp_path, notes, no_cache):
     """Three checkpoints; what is noted from here on are reads."""
     handler = Counting(f"{tmp_path}/{{n}}.parquet", "parquet", notes)
-    kept = [handler.keep(frame_of(n), handler.render({"n": n})).reference for n in (1, 2, 3)]
+    kept = [
+        handler.keep(frame_of(n), handler.render({"n": n})).reference for n in (1, 2, 3)
+    ]
     notes.take()
     return kept
 
 
 def reads(notes):
-    return [line.removeprefix("read ").removesuffix(".parquet") for line in notes.take()]
+    return [
+        line.removeprefix("read ").removesuffix(".parquet") for line in notes.take()
+    ]
 
 
 def test_a_value_is_loaded_on_the_first_look_and_kept(references, notes):
@@ -55,7 +66,9 @@ def test_references_in_collections_are_found_at_any_depth(references, notes, wra
     assert [frame["id"][0] for frame in loaded] == [1, 2]
     assert value["c"] == wrap([7])
     assert type(value["a"][1]) is tuple
-    assert isinstance(collection["a"][1][0], CheckpointReference), "the collection itself stays as it is"
+    assert isinstance(collection["a"][1][0], CheckpointReference), (
+        "the collection itself stays as it is"
+    )
 
 
 def test_a_collection_without_references_comes_back_itself():
@@ -74,7 +87,9 @@ def test_repr_and_pickle_read_nothing(references, notes):
 
 def test_what_was_loaded_is_not_pickled(tmp_path, notes):
     handler = Counting(f"{tmp_path}/big.parquet", "parquet", notes)
-    reference = handler.keep(pd.DataFrame({"value": range(300_000)}), handler.render({})).reference
+    reference = handler.keep(
+        pd.DataFrame({"value": range(300_000)}), handler.render({})
+    ).reference
     result = LazyResult(reference)
     assert len(result.value) == 300_000
     assert len(pickle.dumps(result)) < 3_000
@@ -96,7 +111,9 @@ def test_a_value_that_was_just_written_is_not_read(references, notes):
     assert reads(notes) == []
 
 
-def test_lazy_and_by_reference_are_each_others_inverse_and_leave_the_state_alone(references, notes):
+def test_lazy_and_by_reference_are_each_others_inverse_and_leave_the_state_alone(
+    references, notes
+):
     state = Success("done", result=PlainResult(references[0], "there"))
     opened = lazy(state)
     assert opened is not state
@@ -112,7 +129,13 @@ def test_lazy_and_by_reference_are_each_others_inverse_and_leave_the_state_alone
 
 
 @pytest.mark.parametrize(
-    "state", [Success(result=5), Success(result=[1, {"a": 2}]), Failed(result=ValueError("x")), Success()]
+    "state",
+    [
+        Success(result=5),
+        Success(result=[1, {"a": 2}]),
+        Failed(result=ValueError("x")),
+        Success(),
+    ],
 )
 def test_states_without_checkpoints_come_back_themselves(state):
     assert lazy(state) is state
@@ -120,7 +143,10 @@ def test_states_without_checkpoints_come_back_themselves(state):
 
 
 def test_a_mapped_state_is_lazy_in_its_children_and_as_a_whole(references, notes):
-    children = [Success(result=PlainResult(each)) for each in references] + [Failed(result=ValueError("x")), None]
+    children = [Success(result=PlainResult(each)) for each in references] + [
+        Failed(result=ValueError("x")),
+        None,
+    ]
     state = Mapped(map_states=children)
     opened = lazy(state, keep=False)
     assert isinstance(opened.result, LazySequence)
@@ -165,10 +191,18 @@ def test_pickling_a_state_of_the_caller_does_not_hold_the_data(references, notes
     assert state._result._loaded == ()
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda state: pickle.loads(cloudpickle.dumps(state))])
-def test_copying_or_pickling_a_state_of_the_caller_reads_nothing(references, notes, again):
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda state: pickle.loads(cloudpickle.dumps(state))],
+)
+def test_copying_or_pickling_a_state_of_the_caller_reads_nothing(
+    references, notes, again
+):
     plain = lazy(Success("done", result=PlainResult(references[0])), keep=False)
-    mapped = lazy(Mapped(map_states=[Success(result=PlainResult(each)) for each in references]), keep=False)
+    mapped = lazy(
+        Mapped(map_states=[Success(result=PlainResult(each)) for each in references]),
+        keep=False,
+    )
     plain_again, mapped_again = again(plain), again(mapped)
     assert reads(notes) == []
     assert plain_again.message == "done"
@@ -181,12 +215,17 @@ def test_copying_or_pickling_a_state_of_the_caller_reads_nothing(references, not
 def test_a_state_is_pickled_as_prefect_does_it_where_nothing_is_loaded():
     back = pickle.loads(cloudpickle.dumps(Failed("no", result=ValueError("x"))))
     assert (back.message, str(back.result)) == ("no", "x")
-    unpicklable = pickle.loads(cloudpickle.dumps(Failed("no", result=ValueError(threading.Lock()))))
+    unpicklable = pickle.loads(
+        cloudpickle.dumps(Failed("no", result=ValueError(threading.Lock())))
+    )
     assert "could not be pickled" in unpicklable.result
 
 
 def test_a_mapped_state_is_equal_to_itself(references):
-    state = lazy(Mapped(map_states=[Success(result=PlainResult(each)) for each in references]), keep=False)
+    state = lazy(
+        Mapped(map_states=[Success(result=PlainResult(each)) for each in references]),
+        keep=False,
+    )
     assert state == state
     assert state.result == state.result
     assert state.result != state.result[:2]
@@ -194,9 +233,16 @@ def test_a_mapped_state_is_equal_to_itself(references):
 
 
 def test_a_lazy_sequence_counts_as_an_input_by_its_content(references, notes):
-    loaded = [dataclasses.replace(each, is_loaded=True, owner="another") for each in references]
-    assert digest({"p": LazySequence(references)}) == digest({"p": LazySequence(loaded)})
-    assert digest({"p": LazySequence(references)}) != digest({"p": LazySequence(references[:2])})
+    loaded = [
+        dataclasses.replace(each, is_loaded=True, owner="another")
+        for each in references
+    ]
+    assert digest({"p": LazySequence(references)}) == digest(
+        {"p": LazySequence(loaded)}
+    )
+    assert digest({"p": LazySequence(references)}) != digest(
+        {"p": LazySequence(references[:2])}
+    )
     assert digest({"p": LazySequence(references)}) is not None
     assert reads(notes) == []
 

@@ -44,7 +44,9 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def test_the_clients_config_reaches_the_tasks_of_every_run(run: Callable[..., State]) -> None:
+def test_the_clients_config_reaches_the_tasks_of_every_run(
+    run: Callable[..., State],
+) -> None:
     with Flow("config") as flow:
         plain, mapped = setting(), setting.map(upstream_tasks=[numbers(1)])
     for value in ("first", "second"):
@@ -55,7 +57,9 @@ def test_the_clients_config_reaches_the_tasks_of_every_run(run: Callable[..., St
         assert state.result[mapped].result == [(value, level)] * 2
 
 
-def test_results_that_nothing_needs_any_more_are_let_go_on_request(run: Callable[..., State]) -> None:
+def test_results_that_nothing_needs_any_more_are_let_go_on_request(
+    run: Callable[..., State],
+) -> None:
     with Flow("purge") as flow:
         lists = numbers.map([1, 10])
         kept = numbers(5)
@@ -63,19 +67,26 @@ def test_results_that_nothing_needs_any_more_are_let_go_on_request(run: Callable
         double(total([kept]))
     state = run(flow, keep_results=[kept])
     assert state.is_successful()
-    assert all(isinstance(child._result, PurgedResult) for child in state.result[lists].map_states)
+    assert all(
+        isinstance(child._result, PurgedResult)
+        for child in state.result[lists].map_states
+    )
     assert state.result[kept].result == [5, 6]
     assert state.result[answer].result == 2 * (1 + 2 + 10 + 11)
 
 
-def test_every_result_stays_where_nobody_asks_otherwise(run: Callable[..., State]) -> None:
+def test_every_result_stays_where_nobody_asks_otherwise(
+    run: Callable[..., State],
+) -> None:
     with Flow("keep") as flow:
         lists = numbers.map([1, 10])
         total(lists)
     assert run(flow).result[lists].result == [[1, 2], [10, 11]]
 
 
-def test_a_task_that_will_be_retried_finds_the_inputs_it_had(run: Callable[..., State], tmp_path: Path) -> None:
+def test_a_task_that_will_be_retried_finds_the_inputs_it_had(
+    run: Callable[..., State], tmp_path: Path
+) -> None:
     @task(max_retries=1, retry_delay=timedelta(0))
     def fails_once(number: int, folder: str) -> int:
         try:
@@ -115,7 +126,10 @@ def _some_children_wait(folder: str) -> Task:
 
 def _takes_pieces_and_waits(folder: str) -> Task:
     lists = numbers.map([1, 2])
-    return both.map(prefect.flatten(lists), late.map(prefect.unmapped(folder), prefect.flatten(numbers.map([1, 2]))))
+    return both.map(
+        prefect.flatten(lists),
+        late.map(prefect.unmapped(folder), prefect.flatten(numbers.map([1, 2]))),
+    )
 
 
 def _raises_retry(folder: str) -> Task:
@@ -171,8 +185,14 @@ def another(_previous: Any) -> Large:
     return Large()
 
 
-@pytest.mark.parametrize("executor", [LocalExecutor(), LocalDaskExecutor(num_workers=1)], ids=["local", "threads"])
-def test_along_a_chain_of_tasks_two_results_are_there_at_once(executor: Executor) -> None:
+@pytest.mark.parametrize(
+    "executor",
+    [LocalExecutor(), LocalDaskExecutor(num_workers=1)],
+    ids=["local", "threads"],
+)
+def test_along_a_chain_of_tasks_two_results_are_there_at_once(
+    executor: Executor,
+) -> None:
     with Flow("chain") as flow:
         last = another(0)
         for _ in range(9):
@@ -186,7 +206,9 @@ def test_along_a_chain_of_tasks_two_results_are_there_at_once(executor: Executor
     assert Large.most == 10
 
 
-def test_what_prefect_remembers_for_later_runs_is_not_let_go(run: Callable[..., State]) -> None:
+def test_what_prefect_remembers_for_later_runs_is_not_let_go(
+    run: Callable[..., State],
+) -> None:
     @task(cache_for=timedelta(hours=1))
     def remembered() -> list[int]:
         return [1, 2]
@@ -206,7 +228,9 @@ def test_a_config_that_cannot_be_pickled_stays_in_its_process() -> None:
     assert state.result[answer].result[0] is lock
 
 
-def test_a_failure_keeps_its_error_when_results_are_let_go(run: Callable[..., State]) -> None:
+def test_a_failure_keeps_its_error_when_results_are_let_go(
+    run: Callable[..., State],
+) -> None:
     with Flow("failure") as flow:
         broken = double.map([1, None])
         double.map(broken)
@@ -223,25 +247,39 @@ def test_progress_needs_our_task_runner() -> None:
         flow.run(progress=True)
 
 
-def test_progress_tells_how_each_task_ended(run: Callable[..., State], capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_tells_how_each_task_ended(
+    run: Callable[..., State], capsys: pytest.CaptureFixture[str]
+) -> None:
     with Flow("progress") as flow:
         doubled = double.map([1, 2, None])
         double.map(doubled)
     run(flow, progress=True)
     lines = re.split(r"[\r\n]+", capsys.readouterr().err)
     bars = [line for line in lines if line.startswith("double-")]
-    assert any("3/3" in line and "failed=1, ran=2" in line for line in bars if line.startswith("double-1"))
-    assert any("3/3" in line and "failed=1, ran=2" in line for line in bars if line.startswith("double-2"))
+    assert any(
+        "3/3" in line and "failed=1, ran=2" in line
+        for line in bars
+        if line.startswith("double-1")
+    )
+    assert any(
+        "3/3" in line and "failed=1, ran=2" in line
+        for line in bars
+        if line.startswith("double-2")
+    )
 
 
-def test_no_progress_is_shown_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_progress_is_shown_where_stderr_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with Flow("quiet") as flow:
         double(1)
     flow.run(task_runner_cls=DSTaskRunner)
     assert "double: " not in capsys.readouterr().err
 
 
-def test_progress_without_tqdm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_tqdm_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with Flow("no tqdm") as flow:
         double(1)
@@ -249,7 +287,9 @@ def test_progress_without_tqdm_says_what_to_install(monkeypatch: pytest.MonkeyPa
         flow.run(task_runner_cls=DSTaskRunner, progress=True)
 
 
-def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(cluster_address: str, log_lines: list[str]) -> None:
+def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(
+    cluster_address: str, log_lines: list[str]
+) -> None:
     @task(name="chatty")
     def chatty(number: int) -> None:
         prefect.context.logger.warning("number %d was here", number)
@@ -260,11 +300,15 @@ def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(cluster_address:
         log_lines.clear()
         executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
         flow.run(executor=executor, task_runner_cls=DSTaskRunner)
-        assert [log_lines.count(f"number {number} was here") for number in (1, 2, 3)] == [1, 1, 1]
+        assert [
+            log_lines.count(f"number {number} was here") for number in (1, 2, 3)
+        ] == [1, 1, 1]
         assert sum("Checkpoints of flow 'logs'" in line for line in log_lines) == 1
 
 
-def test_the_client_holds_nothing_of_what_it_has_submitted(cluster_address: str) -> None:
+def test_the_client_holds_nothing_of_what_it_has_submitted(
+    cluster_address: str,
+) -> None:
     held = []
 
     class Counting(DaskExecutor):
@@ -276,7 +320,10 @@ def test_the_client_holds_nothing_of_what_it_has_submitted(cluster_address: str)
     with Flow("many") as flow:
         double.map(list(range(20)))
     before = _count(Serialized)
-    flow.run(executor=Counting(address=cluster_address, watch_worker_status=False), task_runner_cls=DSTaskRunner)
+    flow.run(
+        executor=Counting(address=cluster_address, watch_worker_status=False),
+        task_runner_cls=DSTaskRunner,
+    )
     assert held[-1] - before < 5
 
 

@@ -22,12 +22,18 @@ from faulty_files import FaultyFiles, Killed, Turns, WatchedFiles
 from scale import SCALE
 
 import prefect_ds
-from prefect_ds import cache, result_handler
-from prefect_ds.errors import CheckpointNotFoundError, CollisionError, DamagedCheckpointError, NewerFormatError
-from prefect_ds.files import LocalFiles, Staged, open_files
-from prefect_ds.manifest import Identity, Manifest, Owner
+from prefect_ds import result_handler
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    CollisionError,
+    DamagedCheckpointError,
+    NewerFormatError,
+)
 from prefect_ds.pandas_result_handler import PandasResultHandler
-from prefect_ds.store import CheckpointStore, describe_file
+from prefect_ds.storage.files import LocalFiles, Staged, open_files
+from prefect_ds.storage.manifest import Identity, Manifest, Owner
+from prefect_ds.storage.store import CheckpointStore, describe_file
 
 OLD, NEW, OTHER = b"a,b\n1,2\n", b"a,b\n3,4\n", b"a,b\n5,6\n7,8\n"
 
@@ -68,7 +74,9 @@ def write(store, path, data, **about):
     with store.staging(path) as file:
         file.write(data)
         file.flush()
-        return store.commit(path, store.files.finish(file), described(path, data, **about))
+        return store.commit(
+            path, store.files.finish(file), described(path, data, **about)
+        )
 
 
 def read(store, path):
@@ -88,7 +96,9 @@ def in_force(store, path):
 def set_aside(store, path):
     """Give the bytes of all that was set aside beside a path."""
     folder = f"{path.rpartition('/')[0]}/.prefect_ds/set-aside"
-    return sorted(store.files.read_bytes(f"{folder}/{name}") for name in store.files.names(folder))
+    return sorted(
+        store.files.read_bytes(f"{folder}/{name}") for name in store.files.names(folder)
+    )
 
 
 class StoreContract:
@@ -109,7 +119,9 @@ class StoreContract:
         assert store.look_up(path).kind == "missing"
         with pytest.raises(CheckpointNotFoundError, match="there was nothing yet"):
             store.verify(path)
-        with pytest.raises(CheckpointNotFoundError, match="the file is gone; run the task again"):
+        with pytest.raises(
+            CheckpointNotFoundError, match="the file is gone; run the task again"
+        ):
             store.read_bytes(path, described(path, NEW).parts[0])
         with pytest.raises(CheckpointNotFoundError, match="there is nothing to adopt"):
             store.adopt(path, described(path, NEW))
@@ -121,7 +133,9 @@ class StoreContract:
         with pytest.raises(CheckpointNotFoundError, match="it had no manifest"):
             store.verify(path)
 
-    def test_adopted_data_count_and_what_their_owner_changes_is_foreign_again(self, store, path, put):
+    def test_adopted_data_count_and_what_their_owner_changes_is_foreign_again(
+        self, store, path, put
+    ):
         put(path, NEW)
         adopted = store.adopt(path, described(path, NEW))
         assert adopted.adopted
@@ -129,7 +143,10 @@ class StoreContract:
         assert store.look_up(path).manifest == adopted
         put(path, OTHER)
         found = store.look_up(path)
-        assert (found.kind, found.reason) == ("foreign", "it was put there by hand, and changed since")
+        assert (found.kind, found.reason) == (
+            "foreign",
+            "it was put there by hand, and changed since",
+        )
         store.adopt(path, described(path, OTHER))
         assert read(store, path) == OTHER
 
@@ -147,15 +164,25 @@ class StoreContract:
         write(store, path, NEW)
         store.files.remove(path)
         found = store.look_up(path)
-        assert (found.kind, found.reason) == ("missing", "its data were gone, only the manifest was left")
+        assert (found.kind, found.reason) == (
+            "missing",
+            "its data were gone, only the manifest was left",
+        )
         assert write(store, path, NEW).content == store.look_up(path).manifest.content
 
     @pytest.mark.parametrize(
         "damage",
-        [lambda data: data[:-1], lambda data: b"", lambda data: data + b"9,9\n", lambda data: data.replace(b"3", b"4")],
+        [
+            lambda data: data[:-1],
+            lambda data: b"",
+            lambda data: data + b"9,9\n",
+            lambda data: data.replace(b"3", b"4"),
+        ],
         ids=["truncated", "emptied", "appended", "edited"],
     )
-    def test_damage_is_seen_and_mended_by_the_next_commit(self, store, path, put, damage):
+    def test_damage_is_seen_and_mended_by_the_next_commit(
+        self, store, path, put, damage
+    ):
         write(store, path, NEW)
         put(path, damage(NEW))
         found = store.look_up(path)
@@ -197,22 +224,30 @@ class StoreContract:
         assert read(store, path) == NEW
         assert set_aside(store, path) == [OLD]
 
-    def test_adopted_data_are_a_persons_and_set_aside_before_a_commit(self, store, path, put):
+    def test_adopted_data_are_a_persons_and_set_aside_before_a_commit(
+        self, store, path, put
+    ):
         put(path, OLD)
         store.adopt(path, described(path, OLD))
         write(store, path, NEW)
         assert read(store, path) == NEW
         assert set_aside(store, path) == [OLD]
 
-    def test_bytes_that_are_not_those_of_the_part_are_never_handed_on(self, store, path, put):
+    def test_bytes_that_are_not_those_of_the_part_are_never_handed_on(
+        self, store, path, put
+    ):
         written = write(store, path, NEW)
         put(path, OTHER)
-        with pytest.raises(DamagedCheckpointError, match=f"{re.escape(path)}.*set aside as .*set-aside"):
+        with pytest.raises(
+            DamagedCheckpointError, match=f"{re.escape(path)}.*set aside as .*set-aside"
+        ):
             store.read_bytes(path, written.parts[0])
         assert store.look_up(path).kind == "missing"
         assert set_aside(store, path) == [OTHER]
 
-    def test_of_two_who_saw_the_damage_the_second_does_not_set_aside_what_the_first_put_there(self, store, path, put):
+    def test_of_two_who_saw_the_damage_the_second_does_not_set_aside_what_the_first_put_there(
+        self, store, path, put
+    ):
         write(store, path, NEW)
         put(path, OTHER)
         seen = store.look_up(path)
@@ -222,7 +257,9 @@ class StoreContract:
         assert read(store, path) == NEW
         assert set_aside(store, path) == [OTHER]
 
-    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(self, store, path, put):
+    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(
+        self, store, path, put
+    ):
         written = write(store, path, NEW)
         put(path, OTHER)
         files = WatchedFiles(store.files)
@@ -248,7 +285,8 @@ class StoreContract:
     def test_two_tasks_of_one_run_collide_and_neither_stays(self, store, path):
         write(store, path, OLD, inputs="1", run="r", map_index=1)
         with pytest.raises(
-            CollisionError, match=r"'task\[1\]' and 'task\[2\]' of one run both write .*\(input 'x' changed\)"
+            CollisionError,
+            match=r"'task\[1\]' and 'task\[2\]' of one run both write .*\(input 'x' changed\)",
         ):
             write(store, path, NEW, inputs="2", run="r", map_index=2)
         assert store.look_up(path).kind == "missing"
@@ -259,12 +297,16 @@ class StoreContract:
         assert read(store, path) == OTHER
 
     @pytest.mark.parametrize("listed", ["0", "z"])
-    def test_of_three_that_collide_the_one_in_place_goes_whichever_is_listed_first(self, store, path, listed):
+    def test_of_three_that_collide_the_one_in_place_goes_whichever_is_listed_first(
+        self, store, path, listed
+    ):
         """The third has filed its manifest, and its data are still to come."""
         write(store, path, OLD, inputs="1", run="r", map_index=1)
         third = described(path, OTHER, inputs="3", run="r", map_index=3)
         store.files.create(store._filed(path, listed), third.to_json().encode())
-        with pytest.raises(CollisionError, match=r"'task\[1\]' and 'task\[2\]' of one run"):
+        with pytest.raises(
+            CollisionError, match=r"'task\[1\]' and 'task\[2\]' of one run"
+        ):
             write(store, path, NEW, inputs="2", run="r", map_index=2)
         assert store.look_up(path).kind == "missing"
 
@@ -277,7 +319,11 @@ class StoreContract:
         with store.staging(path) as file:
             file.write(OLD)
             staged = store.files.finish(file)
-            store.commit(path, staged, replace(described(path, OLD, run="r", map_index=1), identity=client))
+            store.commit(
+                path,
+                staged,
+                replace(described(path, OLD, run="r", map_index=1), identity=client),
+            )
         with store.staging(path) as file:
             file.write(OLD)
             staged = store.files.finish(file)
@@ -299,8 +345,12 @@ class StoreContract:
         assert read(store, moved) == NEW
         assert store.look_up(path).reason == "there was nothing yet"
 
-    @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"manifest": {}}', b"\xff\xfe", b"null"])
-    def test_a_manifest_that_says_nothing_makes_the_data_suspect(self, store, path, text):
+    @pytest.mark.parametrize(
+        "text", [b"", b"{", b"[]", b'{"manifest": {}}', b"\xff\xfe", b"null"]
+    )
+    def test_a_manifest_that_says_nothing_makes_the_data_suspect(
+        self, store, path, text
+    ):
         write(store, path, NEW)
         filed = in_force(store, path)
         store.files.remove(filed)
@@ -311,7 +361,9 @@ class StoreContract:
         write(store, path, OTHER, inputs="2")
         assert read(store, path) == OTHER
 
-    def test_no_flipped_bit_in_a_manifest_is_believed_or_stops_the_next_commit(self, store, path):
+    def test_no_flipped_bit_in_a_manifest_is_believed_or_stops_the_next_commit(
+        self, store, path
+    ):
         written = write(store, path, NEW)
         filed = in_force(store, path)
         good = store.files.read_bytes(filed)
@@ -329,7 +381,9 @@ class StoreContract:
         body = json.loads(store.files.read_bytes(filed))["manifest"]
         body["format_version"] = 2
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-        newer = json.dumps({"sha256": hashlib.sha256(canonical).hexdigest(), "manifest": body}).encode()
+        newer = json.dumps(
+            {"sha256": hashlib.sha256(canonical).hexdigest(), "manifest": body}
+        ).encode()
         store.files.remove(filed)
         store.files.create(filed, newer)
         with pytest.raises(NewerFormatError, match="install a newer one"):
@@ -343,14 +397,29 @@ class StoreContract:
         write(store, path, NEW)
         put(f"{path}.b", OTHER)
         status = store.files.status(f"{path}.b")
-        store.files.create(store._filed(f"{path}.b", status.stamp), store.files.read_bytes(in_force(store, path)))
+        store.files.create(
+            store._filed(f"{path}.b", status.stamp),
+            store.files.read_bytes(in_force(store, path)),
+        )
         found = store.look_up(f"{path}.b")
-        assert (found.kind, found.reason) == ("damaged", "its manifest is that of other data")
+        assert (found.kind, found.reason) == (
+            "damaged",
+            "its manifest is that of other data",
+        )
 
-    def test_what_a_killed_writer_left_never_counts_and_goes_when_it_is_old(self, store, path):
+    def test_what_a_killed_writer_left_never_counts_and_goes_when_it_is_old(
+        self, store, path
+    ):
         write(store, path, OLD, inputs="1")
         with contextlib.suppress(Killed):
-            write(CheckpointStore(FaultyFiles(store.files, 1, Killed(), only=["replace"])), path, NEW, inputs="2")
+            write(
+                CheckpointStore(
+                    FaultyFiles(store.files, 1, Killed(), only=["replace"])
+                ),
+                path,
+                NEW,
+                inputs="2",
+            )
         folder = path.rpartition("/")[0]
         assert read(store, path) == OLD
         assert len(manifests_of(store, path)) == 2
@@ -367,7 +436,9 @@ class StoreContract:
         """The manifest in force is torn, an earlier one still proves the bytes."""
         write(store, path, NEW)
         filed = in_force(store, path)
-        store.files.create(f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed))
+        store.files.create(
+            f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed)
+        )
         store.files.remove(filed)
         store.files.create(filed, b"torn")
         assert store.look_up(path).kind == "committed"
@@ -375,16 +446,22 @@ class StoreContract:
         assert store.look_up(path).kind == "committed"
         assert read(store, path) == NEW
 
-    def test_a_torn_manifest_beside_a_good_one_is_mended_by_the_first_look(self, store, path):
+    def test_a_torn_manifest_beside_a_good_one_is_mended_by_the_first_look(
+        self, store, path
+    ):
         write(store, path, NEW)
         filed = in_force(store, path)
-        store.files.create(f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed))
+        store.files.create(
+            f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed)
+        )
         store.files.remove(filed)
         store.files.create(filed, b"torn")
         store.look_up(path)
         watched = WatchedFiles(store.files)
         assert CheckpointStore(watched).look_up(path).kind == "committed"
-        assert path not in [args[0] for name, args in watched.calls if name == "read_bytes"]
+        assert path not in [
+            args[0] for name, args in watched.calls if name == "read_bytes"
+        ]
 
     def test_clean_bears_what_goes_while_it_looks(self, store, path):
         write(store, path, OLD, inputs="1")
@@ -392,7 +469,9 @@ class StoreContract:
         for name in ("1-1.json", "2-2.json"):
             store.files.create(f"{filed.rpartition('/')[0]}/{name}", b"{}")
         files = WatchedFiles(store.files)
-        files.before = lambda name, args: store.files.remove(args[0]) if name == "modified" else None
+        files.before = lambda name, args: (
+            store.files.remove(args[0]) if name == "modified" else None
+        )
         CheckpointStore(files).clean(path.rpartition("/")[0], older_than_s=-10)
         assert read(store, path) == OLD
 
@@ -406,10 +485,18 @@ class StoreContract:
         """Where the side folder is read-only, a copied checkpoint is proved anew each time."""
         write(store, path, NEW)
         self.touch(store, path, put)
-        read_only = FaultyFiles(store.files, 1, OSError(errno.EROFS, "read-only"), n_times=None, only=["create"])
+        read_only = FaultyFiles(
+            store.files,
+            1,
+            OSError(errno.EROFS, "read-only"),
+            n_times=None,
+            only=["create"],
+        )
         assert CheckpointStore(read_only).look_up(path).kind == "committed"
 
-    def test_touched_data_are_still_committed_and_found_cheaply_the_next_time(self, store, path, put):
+    def test_touched_data_are_still_committed_and_found_cheaply_the_next_time(
+        self, store, path, put
+    ):
         written = write(store, path, NEW)
         self.touch(store, path, put)
         found = store.look_up(path)
@@ -436,14 +523,21 @@ class StoreContract:
         assert read(store, path) == NEW
 
     @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
-    def test_damage_is_named_even_where_nothing_can_be_set_aside(self, store, path, put, code):
+    def test_damage_is_named_even_where_nothing_can_be_set_aside(
+        self, store, path, put, code
+    ):
         written = write(store, path, NEW)
         put(path, OTHER)
-        stuck = CheckpointStore(FaultyFiles(store.files, 1, OSError(code, "stuck"), n_times=None, only=["move"]))
+        stuck = CheckpointStore(
+            FaultyFiles(
+                store.files, 1, OSError(code, "stuck"), n_times=None, only=["move"]
+            )
+        )
         with pytest.raises(DamagedCheckpointError, match="is damaged"):
             stuck.read_bytes(path, written.parts[0])
 
-    # ------------------------------------------------------------------------------------------------ two writers
+    # ------------------------------------------------------------------------------------------------
+    # two writers
 
     def race(self, store, path, order, *writers):
         """Run commits in turns; return what each returned, and how many turns each took."""
@@ -453,23 +547,35 @@ class StoreContract:
             mine = CheckpointStore(turns.files(number, store.files))
             return lambda: write(mine, path, data, **about)
 
-        return turns.run(*(writer(number, data, about) for number, (data, about) in enumerate(writers)))
+        return turns.run(
+            *(
+                writer(number, data, about)
+                for number, (data, about) in enumerate(writers)
+            )
+        )
 
     def check_race(self, store, path, outcomes, relation, data, *, is_first=True):
         if relation == "collision":
-            errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            errors = [
+                outcome for outcome in outcomes if isinstance(outcome, BaseException)
+            ]
             assert errors
             for error in errors:
                 assert isinstance(error, CollisionError)
                 assert "'task[0]'" in str(error)
                 assert "'task[1]'" in str(error)
-            assert store.look_up(path).manifest is None or store.look_up(path).manifest.owner.run_id != "r"
+            assert (
+                store.look_up(path).manifest is None
+                or store.look_up(path).manifest.owner.run_id != "r"
+            )
             return
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         assert store.files.status(path) is not None
-        assert store.files.names(store._folder(path)), "finished data without a manifest"
+        assert store.files.names(store._folder(path)), (
+            "finished data without a manifest"
+        )
         committed = store.files.read_bytes(in_force(store, path))
         found = store.look_up(path)
         assert found.kind == "committed"
@@ -481,19 +587,30 @@ class StoreContract:
         assert store.verify(path) == []
         assert set_aside(store, path) == []
         if relation == "same" and is_first:
-            assert {outcome.attempt for outcome in outcomes} == {found.manifest.attempt}, "both hand on what stands"
+            assert {outcome.attempt for outcome in outcomes} == {
+                found.manifest.attempt
+            }, "both hand on what stands"
 
     def writers(self, relation, data):
         runs = ("r", "r") if relation == "collision" else ("r", "s")
         inputs = ("1", "1", "1") if relation == "same" else ("1", "2", "3")
         return [
-            (each, {"inputs": inputs[number], "run": [*runs, "t"][number], "map_index": number})
+            (
+                each,
+                {
+                    "inputs": inputs[number],
+                    "run": [*runs, "t"][number],
+                    "map_index": number,
+                },
+            )
             for number, each in enumerate(data)
         ]
 
     def orders(self, limit):
         """Give every order in which two commits of up to ``limit`` calls share three changes of turn at most."""
-        for first, second, third in itertools.product(range(limit), range(0, limit, 2), (1, 2, 20)):
+        for first, second, third in itertools.product(
+            range(limit), range(0, limit, 2), (1, 2, 20)
+        ):
             yield (0,) * first + (1,) * second + (0,) * third + (1,) * 20
 
     @pytest.mark.parametrize("old", [None, OTHER], ids=["nothing", "stale"])
@@ -504,9 +621,14 @@ class StoreContract:
     @pytest.mark.slow
     @pytest.mark.parametrize("old", [None, OTHER], ids=["nothing", "stale"])
     @pytest.mark.parametrize("relation", ["other", "same", "collision"])
-    def test_of_two_writers_in_every_order_one_result_stands_whole(self, store, path, relation, old):
+    def test_of_two_writers_in_every_order_one_result_stands_whole(
+        self, store, path, relation, old
+    ):
         places = itertools.combinations(range(2 * self.n_steps), self.n_steps)
-        orders = [tuple(int(turn in place) for turn in range(2 * self.n_steps)) for place in map(set, places)]
+        orders = [
+            tuple(int(turn in place) for turn in range(2 * self.n_steps))
+            for place in map(set, places)
+        ]
         if len(orders) > 350 * SCALE:
             orders = random.Random(0).sample(orders, 350 * SCALE)
         self.sweep_two(store, path, relation, old, orders)
@@ -520,7 +642,9 @@ class StoreContract:
                 write(store, here, old, inputs="0", run="before", map_index=9)
             outcomes, _ = self.race(store, here, order, *self.writers(relation, data))
             try:
-                self.check_race(store, here, outcomes, relation, data, is_first=old is None)
+                self.check_race(
+                    store, here, outcomes, relation, data, is_first=old is None
+                )
             except Exception as error:  # noqa: BLE001 - collected
                 problems.append((order, repr(error)[:300]))
             store.files.remove(here.rpartition("/")[0])
@@ -559,9 +683,16 @@ class StoreContract:
         random_order = random.Random(1)
         limit = self.n_steps
         if n_writers == 1:
-            orders = [(0,) * k + (1,) * j + (0,) * 20 for k in range(limit) for j in range(limit)]
+            orders = [
+                (0,) * k + (1,) * j + (0,) * 20
+                for k in range(limit)
+                for j in range(limit)
+            ]
         else:
-            orders = [[random_order.choice([0, 1, 1, 2, 2]) for _ in range(30)] for _ in range(80)]
+            orders = [
+                [random_order.choice([0, 1, 1, 2, 2]) for _ in range(30)]
+                for _ in range(80)
+            ]
         for number, order in enumerate(orders):
             here = f"{path.rpartition('/')[0]}/{number}/x.csv"
             write(store, here, OLD, inputs="0", run="before", map_index=0)
@@ -576,10 +707,16 @@ class StoreContract:
 
             def writer(number, turns=turns, here=here):
                 mine = CheckpointStore(turns.files(number, store.files))
-                about = {"inputs": str(number), "run": f"r{number}", "map_index": number}
+                about = {
+                    "inputs": str(number),
+                    "run": f"r{number}",
+                    "map_index": number,
+                }
                 return lambda: write(mine, here, data[number], **about)
 
-            outcomes, _ = turns.run(reader, *(writer(number) for number in range(1, n_writers + 1)))
+            outcomes, _ = turns.run(
+                reader, *(writer(number) for number in range(1, n_writers + 1))
+            )
             got = outcomes[0]
             if isinstance(got, tuple):
                 fine = got[1] == data[got[0].owner.map_index] and not got[0].adopted
@@ -587,15 +724,18 @@ class StoreContract:
                 fine = isinstance(got, CheckpointNotFoundError)
             left = store.look_up(here)
             if not fine or left.kind != "committed" or set_aside(store, here):
-                problems.append((order, repr(got)[:200], left.kind, set_aside(store, here)))
+                problems.append(
+                    (order, repr(got)[:200], left.kind, set_aside(store, here))
+                )
             store.files.remove(here.rpartition("/")[0])
         assert problems == []
 
 
-# The system kills who writes more of a file than the limit, after it has written as much.
+# The system kills who writes more of a file than the limit, after it has written as
+# much.
 KILLED_IN_A_FILE = """
 import resource, signal, sys
-from prefect_ds.files import LocalFiles
+from prefect_ds.storage.files import LocalFiles
 
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -632,12 +772,16 @@ class TestLocalStore(StoreContract):
 
     def test_a_copied_tree_still_counts(self, store, path, tmp_path):
         write(store, path, NEW)
-        shutil.copytree(tmp_path / "data", tmp_path / "copy", copy_function=shutil.copyfile)
+        shutil.copytree(
+            tmp_path / "data", tmp_path / "copy", copy_function=shutil.copyfile
+        )
         os.utime(tmp_path / "copy" / "a.csv", ns=(1, 1))
         assert store.look_up(f"{tmp_path}/copy/a.csv").kind == "committed"
 
     @pytest.mark.parametrize("position", range(len(NEW)))
-    def test_a_bit_flipped_on_the_disk_behind_the_clock_is_seen_by_reading(self, store, path, position):
+    def test_a_bit_flipped_on_the_disk_behind_the_clock_is_seen_by_reading(
+        self, store, path, position
+    ):
         written = write(store, path, NEW)
         status = os.stat(path)
         flipped = bytearray(NEW)
@@ -647,7 +791,10 @@ class TestLocalStore(StoreContract):
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert store.look_up(path).manifest == written
         assert store.verify(path) == ["a.csv: its checksum is another"]
-        with pytest.raises(DamagedCheckpointError, match=r"set aside as .* and the next run computes it again"):
+        with pytest.raises(
+            DamagedCheckpointError,
+            match=r"set aside as .* and the next run computes it again",
+        ):
             store.read_bytes(path, written.parts[0])
         assert store.look_up(path).kind == "missing"
 
@@ -658,25 +805,36 @@ class TestLocalStore(StoreContract):
         write(store, path, NEW)
         assert set_aside(store, path) == [OTHER]
 
-    def test_a_broken_link_at_the_path_does_not_hang_a_commit(self, store, path, tmp_path):
+    def test_a_broken_link_at_the_path_does_not_hang_a_commit(
+        self, store, path, tmp_path
+    ):
         os.symlink(tmp_path / "nowhere", path)
         turns = Turns([])
-        outcomes, _ = turns.run(lambda: write(CheckpointStore(turns.files(0, store.files)), path, NEW))
+        outcomes, _ = turns.run(
+            lambda: write(CheckpointStore(turns.files(0, store.files)), path, NEW)
+        )
         assert not isinstance(outcomes[0], AssertionError)
         assert read(store, path) == NEW
 
-    def test_a_manifest_that_is_a_link_to_nothing_does_not_hang_a_look(self, store, path):
+    def test_a_manifest_that_is_a_link_to_nothing_does_not_hang_a_look(
+        self, store, path
+    ):
         """As in a tree kept by git-annex whose contents are elsewhere."""
         write(store, path, NEW)
         filed = in_force(store, path)
         os.unlink(filed)
         os.symlink("/nowhere/at/all", filed)
         found = store.look_up(path)
-        assert (found.kind, found.reason) == ("damaged", "its manifest was a link to nothing")
+        assert (found.kind, found.reason) == (
+            "damaged",
+            "its manifest was a link to nothing",
+        )
         write(store, path, OTHER, inputs="2")
         assert read(store, path) == OTHER
 
-    def test_manifest_and_data_reach_the_disk_before_a_good_copy_goes(self, store, path):
+    def test_manifest_and_data_reach_the_disk_before_a_good_copy_goes(
+        self, store, path
+    ):
         write(store, path, OLD, inputs="1")
         synced, fsync = [], os.fsync
 
@@ -708,7 +866,11 @@ class TestLocalStore(StoreContract):
             mine.commit(path, staged, described(path, NEW), durable=True)
         steps = [name for name, _ in watched.calls]
         first_sync = steps.index("sync")
-        assert first_sync < steps.index("place") < len(steps) - 1 - steps[::-1].index("sync")
+        assert (
+            first_sync
+            < steps.index("place")
+            < len(steps) - 1 - steps[::-1].index("sync")
+        )
         assert {staged.path, in_force(store, path)} <= set(watched.calls[first_sync][1])
 
     def test_a_durable_commit_syncs_no_other_checkpoint(self, store, path, monkeypatch):
@@ -716,11 +878,18 @@ class TestLocalStore(StoreContract):
             write(store, f"{path.rpartition('/')[0]}/{number}.csv", OLD)
         synced, fsync = [], os.fsync
         monkeypatch.setattr(
-            os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))
+            os,
+            "fsync",
+            lambda handle: (
+                synced.append(os.readlink(f"/proc/self/fd/{handle}")),
+                fsync(handle),
+            ),
         )
         with store.staging(path) as file:
             file.write(NEW)
-            store.commit(path, store.files.finish(file), described(path, NEW), durable=True)
+            store.commit(
+                path, store.files.finish(file), described(path, NEW), durable=True
+            )
         assert 3 <= len(synced) <= 8
 
     def test_after_a_power_cut_a_short_file_is_no_persons_file(self, store, path):
@@ -732,7 +901,9 @@ class TestLocalStore(StoreContract):
         assert store.look_up(path).kind == "damaged"
 
     @pytest.mark.parametrize("tick_ns", [1_000_000_000, 2_000_000_000])
-    def test_a_disk_that_keeps_whole_seconds_never_takes_one_result_for_another(self, path, tick_ns):
+    def test_a_disk_that_keeps_whole_seconds_never_takes_one_result_for_another(
+        self, path, tick_ns
+    ):
         class CoarseFiles(LocalFiles):
             def stamped(self, path):
                 super().stamped(path)
@@ -754,22 +925,35 @@ class TestLocalStore(StoreContract):
             assert found.kind == "committed"
             assert not found.manifest.adopted
             there = store.files.read_bytes(path)
-            assert found.manifest.identity == identity({OLD: "1", NEW: "2"}.get(there, "3"))
-            assert found.manifest.parts[0].sha256 == describe_file(path, there, 1).sha256
+            assert found.manifest.identity == identity(
+                {OLD: "1", NEW: "2"}.get(there, "3")
+            )
+            assert (
+                found.manifest.parts[0].sha256 == describe_file(path, there, 1).sha256
+            )
 
-    def test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file(self, store, path, put):
+    def test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file(
+        self, store, path, put
+    ):
         put(path, OLD)
         filed = store._filed(path, "killed")
         child = [sys.executable, "-W", "ignore", "-c", KILLED_IN_A_FILE, filed]
-        killed = subprocess.run(child, input=described(path, NEW).to_json().encode(), check=False)
+        killed = subprocess.run(
+            child, input=described(path, NEW).to_json().encode(), check=False
+        )
         assert killed.returncode == -signal.SIGXFSZ
-        assert [os.path.getsize(f"{store._folder(path)}/{each}") for each in manifests_of(store, path)] == [100]
+        assert [
+            os.path.getsize(f"{store._folder(path)}/{each}")
+            for each in manifests_of(store, path)
+        ] == [100]
         found = store.look_up(path)
         assert (found.kind, found.reason) == ("foreign", "it had no manifest")
         store.adopt(path, described(path, OLD))
         assert read(store, path) == OLD
 
-    def test_a_file_in_place_of_the_manifests_is_an_error_and_nothing_is_placed(self, store, path):
+    def test_a_file_in_place_of_the_manifests_is_an_error_and_nothing_is_placed(
+        self, store, path
+    ):
         os.makedirs(os.path.dirname(store._folder(path)))
         with open(store._folder(path), "w"):
             pass
@@ -808,7 +992,9 @@ class TestMemoryStore(StoreContract):
     def touch(self, store, path, put):
         put(path, store.files.read_bytes(path))
 
-    def test_a_changed_object_with_the_stamp_of_the_old_one_is_seen_by_reading(self, store, path):
+    def test_a_changed_object_with_the_stamp_of_the_old_one_is_seen_by_reading(
+        self, store, path
+    ):
         written = write(store, path, NEW)
         kept = store.files.fs.store[store.files.fs._strip_protocol(path)]
         kept.seek(4)
@@ -818,7 +1004,8 @@ class TestMemoryStore(StoreContract):
             store.read_bytes(path, written.parts[0])
 
 
-# ------------------------------------------------------------------------------------------------ handlers and faults
+# ------------------------------------------------------------------------------------------------
+# handlers and faults
 
 
 class FaultyHandler(PandasResultHandler):
@@ -833,12 +1020,19 @@ class FaultyHandler(PandasResultHandler):
         return super().store if self.files is None else CheckpointStore(self.files)
 
 
-FRAMES = {inputs: pd.DataFrame({"x": [number, 2], "s": ["a", inputs]}) for number, inputs in enumerate("012")}
+FRAMES = {
+    inputs: pd.DataFrame({"x": [number, 2], "s": ["a", inputs]})
+    for number, inputs in enumerate("012")
+}
 FAULTS = {
     "killed before": (Killed, "before", 1),
     "killed after": (Killed, "after", 1),
     "killed halfway": (Killed, "halfway", 1),
-    "disk full": (lambda: OSError(errno.ENOSPC, "No space left on device"), "halfway", None),
+    "disk full": (
+        lambda: OSError(errno.ENOSPC, "No space left on device"),
+        "halfway",
+        None,
+    ),
     "EIO once": (lambda: OSError(errno.EIO, "Input/output error"), "before", 1),
     "EIO once after": (lambda: OSError(errno.EIO, "Input/output error"), "after", 1),
     "EIO for good": (lambda: OSError(errno.EIO, "Input/output error"), "before", None),
@@ -846,7 +1040,9 @@ FAULTS = {
 
 
 def keep(handler, path, inputs, run):
-    return handler.keep(FRAMES[inputs], path, owner=Owner("f", run, "t"), identity=identity(inputs))
+    return handler.keep(
+        FRAMES[inputs], path, owner=Owner("f", run, "t"), identity=identity(inputs)
+    )
 
 
 def whole(handler, path):
@@ -863,7 +1059,11 @@ def whole(handler, path):
 
 
 def side_files(folder):
-    return sorted(os.path.relpath(os.path.join(at, name), folder) for at, _, names in os.walk(folder) for name in names)
+    return sorted(
+        os.path.relpath(os.path.join(at, name), folder)
+        for at, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def check_after_fault(path, file_type, first, folder):
@@ -875,22 +1075,30 @@ def check_after_fault(path, file_type, first, folder):
     store = fresh.store
     store.clean(folder, older_than_s=-10)
     kept = [name for name in side_files(folder) if "set-aside" not in name]
-    assert kept == sorted([os.path.basename(path), os.path.relpath(in_force(store, path), folder)])
+    assert kept == sorted(
+        [os.path.basename(path), os.path.relpath(in_force(store, path), folder)]
+    )
     assert whole(fresh, path) == "2"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("first", [True, False], ids=["first", "rewrite"])
 @pytest.mark.parametrize("file_type", ["csv", "parquet"])
-@pytest.mark.parametrize("durability", ["process", pytest.param("power", marks=pytest.mark.slow)])
-def test_a_fault_at_any_call_leaves_the_old_checkpoint_or_the_new_one(tmp_path, file_type, first, fault, durability):
+@pytest.mark.parametrize(
+    "durability", ["process", pytest.param("power", marks=pytest.mark.slow)]
+)
+def test_a_fault_at_any_call_leaves_the_old_checkpoint_or_the_new_one(
+    tmp_path, file_type, first, fault, durability
+):
     make, when, n_times = FAULTS[fault]
     for fatal_call in range(1, 60):
         folder = f"{tmp_path}/{fatal_call}"
         path = f"{folder}/a.{file_type}"
         if not first:
             keep(PandasResultHandler(path, file_type), path, "0", "before")
-        files = FaultyFiles(LocalFiles(), fatal_call, make(), when=when, n_times=n_times)
+        files = FaultyFiles(
+            LocalFiles(), fatal_call, make(), when=when, n_times=n_times
+        )
         handler = FaultyHandler(path, file_type, files, durability=durability)
         try:
             keep(handler, path, "1", "now")
@@ -912,7 +1120,9 @@ def test_a_fault_while_a_persons_file_is_found_never_costs_the_file(tmp_path, fa
         path = f"{tmp_path}/{fatal_call}/a.csv"
         os.makedirs(os.path.dirname(path))
         FRAMES["0"].to_csv(path, index=False)
-        files = FaultyFiles(LocalFiles(), fatal_call, make(), when=when, n_times=n_times)
+        files = FaultyFiles(
+            LocalFiles(), fatal_call, make(), when=when, n_times=n_times
+        )
         try:
             found = FaultyHandler(path, "csv", files).look_up(path)
         except (Killed, OSError):
@@ -920,26 +1130,43 @@ def test_a_fault_while_a_persons_file_is_found_never_costs_the_file(tmp_path, fa
         else:
             assert found.kind == "committed"
         found = PandasResultHandler(path, "csv").look_up(path)
-        assert (found.kind, found.reason) in (("committed", ""), ("committed", "it had no manifest"))
+        assert (found.kind, found.reason) in (
+            ("committed", ""),
+            ("committed", "it had no manifest"),
+        )
         assert found.manifest.adopted
         if not files.happened:
             break
     assert 3 < fatal_call < 19
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT]
+)
 @pytest.mark.parametrize("n_times", [1, 3])
 def test_what_may_pass_is_tried_again(tmp_path, code, n_times):
     path = f"{tmp_path}/a.csv"
     error = OSError(code, os.strerror(code))
-    keep(FaultyHandler(path, "csv", FaultyFiles(LocalFiles(), 1, error, n_times=n_times)), path, "1", "r")
-    faulty = FaultyHandler(path, "csv", FaultyFiles(LocalFiles(), 1, error, n_times=n_times))
+    keep(
+        FaultyHandler(
+            path, "csv", FaultyFiles(LocalFiles(), 1, error, n_times=n_times)
+        ),
+        path,
+        "1",
+        "r",
+    )
+    faulty = FaultyHandler(
+        path, "csv", FaultyFiles(LocalFiles(), 1, error, n_times=n_times)
+    )
     assert faulty.look_up(path).kind == "committed"
     faulty.files.n_calls = 0
     assert faulty.load(path).equals(FRAMES["1"])
 
 
-@pytest.mark.parametrize("error", [TimeoutError("no answer"), ConnectionResetError("reset"), ConnectionError("lost")])
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError("no answer"), ConnectionResetError("reset"), ConnectionError("lost")],
+)
 def test_a_lost_connection_without_a_number_is_tried_again(tmp_path, error):
     path = f"{tmp_path}/a.csv"
     files = FaultyFiles(LocalFiles(), 3, error)
@@ -948,17 +1175,32 @@ def test_a_lost_connection_without_a_number_is_tried_again(tmp_path, error):
     assert whole(PandasResultHandler(path, "csv"), path) == "1"
 
 
-LASTING = [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT]
+LASTING = [
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOENT,
+]
 
 
 @pytest.mark.parametrize("code", LASTING)
 @pytest.mark.parametrize("primitive", ["status", "create"])
 def test_what_lasts_is_not_tried_again(tmp_path, code, primitive):
     path = f"{tmp_path}/a.csv"
-    files = FaultyFiles(LocalFiles(), 1, OSError(code, os.strerror(code)), n_times=None, only=[primitive])
+    files = FaultyFiles(
+        LocalFiles(),
+        1,
+        OSError(code, os.strerror(code)),
+        n_times=None,
+        only=[primitive],
+    )
     handler = FaultyHandler(path, "csv", files)
     with pytest.raises(OSError, match=re.escape(os.strerror(code))):
-        keep(handler, path, "1", "r") if primitive == "create" else handler.look_up(path)
+        keep(handler, path, "1", "r") if primitive == "create" else handler.look_up(
+            path
+        )
     assert files.n_calls == 1
 
 
@@ -966,9 +1208,17 @@ def test_what_lasts_is_not_tried_again(tmp_path, code, primitive):
 def test_a_persons_file_that_cannot_be_read_now_is_not_called_damaged(tmp_path, code):
     path = f"{tmp_path}/a.csv"
     FRAMES["1"].to_csv(path, index=False)
-    files = FaultyFiles(LocalFiles(), 1, OSError(code, os.strerror(code)), n_times=None, only=["read_bytes"])
+    files = FaultyFiles(
+        LocalFiles(),
+        1,
+        OSError(code, os.strerror(code)),
+        n_times=None,
+        only=["read_bytes"],
+    )
     # The first read is of a manifest that is not there.
-    files.before = lambda name, args: name == "read_bytes" and args[0] == path and files._fail()
+    files.before = lambda name, args: (
+        name == "read_bytes" and args[0] == path and files._fail()
+    )
     with pytest.raises(OSError, match=re.escape(os.strerror(code))):
         FaultyHandler(path, "csv", files).look_up(path)
 
@@ -1000,20 +1250,39 @@ def test_a_persons_file_that_changes_while_it_is_adopted_stays_theirs(tmp_path):
     assert handler.load(path)["s"].tolist() == ["longer than before"] * 2
 
 
-def test_two_handlers_that_read_one_file_otherwise_do_not_share_what_is_cached(tmp_path):
+def test_two_handlers_that_read_one_file_otherwise_do_not_share_what_is_cached(
+    tmp_path,
+):
     cache.resize(10_000_000)
     path = f"{tmp_path}/a.csv"
     FRAMES["0"].to_csv(path, index=False)
-    some, every = PandasResultHandler(path, "csv", read_kwargs={"usecols": ["x"]}), PandasResultHandler(path, "csv")
+    some, every = (
+        PandasResultHandler(path, "csv", read_kwargs={"usecols": ["x"]}),
+        PandasResultHandler(path, "csv"),
+    )
     references = [
-        handler.refer(path, handler.look_up(path).manifest, owner=Owner(), identity=None, is_loaded=True)
+        handler.refer(
+            path,
+            handler.look_up(path).manifest,
+            owner=Owner(),
+            identity=None,
+            is_loaded=True,
+        )
         for handler in (some, every)
     ]
-    assert [list(reference.load().columns) for reference in references] == [["x"], ["x", "s"]]
-    assert [list(reference.load().columns) for reference in references] == [["x"], ["x", "s"]]
+    assert [list(reference.load().columns) for reference in references] == [
+        ["x"],
+        ["x", "s"],
+    ]
+    assert [list(reference.load().columns) for reference in references] == [
+        ["x"],
+        ["x", "s"],
+    ]
 
 
-def test_a_kept_frame_that_is_changed_in_place_later_does_not_change_the_checkpoint(tmp_path):
+def test_a_kept_frame_that_is_changed_in_place_later_does_not_change_the_checkpoint(
+    tmp_path,
+):
     cache.resize(10_000_000)
     handler = PandasResultHandler(f"{tmp_path}/a.csv", "csv")
     frame = FRAMES["0"].copy()
@@ -1026,7 +1295,9 @@ def test_a_writer_that_was_second_hands_on_the_first_ones_frame(tmp_path):
     path = f"{tmp_path}/a.csv"
     handler = PandasResultHandler(path, "csv")
     handler.keep(FRAMES["0"], path, owner=Owner("f", "r1", "t"), identity=identity())
-    second = handler.keep(FRAMES["1"], path, owner=Owner("f", "r2", "t"), identity=identity())
+    second = handler.keep(
+        FRAMES["1"], path, owner=Owner("f", "r2", "t"), identity=identity()
+    )
     assert second.value.equals(FRAMES["0"])
     assert "another run was first" in second.note
 
@@ -1047,7 +1318,7 @@ CHILD = """
 import builtins, os, sys, traceback
 import pandas as pd
 from prefect_ds.pandas_result_handler import PandasResultHandler
-from prefect_ds.manifest import Identity, Owner
+from prefect_ds.storage.manifest import Identity, Owner
 from prefect_ds.result_handler import _versions
 
 _versions()  # Looks at many files, once.
@@ -1103,9 +1374,16 @@ every = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("file_type", "step"), [("csv", 4), pytest.param("csv", 1, marks=every), pytest.param("parquet", 1, marks=every)]
+    ("file_type", "step"),
+    [
+        ("csv", 4),
+        pytest.param("csv", 1, marks=every),
+        pytest.param("parquet", 1, marks=every),
+    ],
 )
-def test_a_process_that_dies_at_any_call_leaves_the_old_checkpoint_or_the_new_one(tmp_path, file_type, step):
+def test_a_process_that_dies_at_any_call_leaves_the_old_checkpoint_or_the_new_one(
+    tmp_path, file_type, step
+):
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", CHILD, str(tmp_path), file_type, str(step)],
         capture_output=True, text=True, check=False, cwd=tmp_path,
@@ -1127,4 +1405,6 @@ def test_a_process_that_dies_at_any_call_leaves_the_old_checkpoint_or_the_new_on
 
 
 def test_a_handler_sees_one_store_for_one_url():
-    assert PandasResultHandler("memory://x/a.csv", "csv").store.files is open_files("memory://y")
+    assert PandasResultHandler("memory://x/a.csv", "csv").store.files is open_files(
+        "memory://y"
+    )

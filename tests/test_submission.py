@@ -15,8 +15,9 @@ from prefect.engine.state import Mapped, Success
 from prefect.engine.task_runner import TaskRunner
 from prefect.executors import DaskExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, submission
-from prefect_ds.submission import Blob, Submissions, Submitted, run_submitted
+from prefect_ds import DSTaskRunner, PandasResultHandler
+from prefect_ds.engine import submission
+from prefect_ds.engine.submission import Blob, Submissions, Submitted, run_submitted
 
 UP, OTHER, DOWN = Task("up"), Task("other"), Task("down")
 
@@ -47,28 +48,43 @@ WHOLE = Success(result=list(range(1000)))
 def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arguments with which ``run_task`` was called."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(submission, "run_task", lambda **arguments: calls.append(arguments))
+    monkeypatch.setattr(
+        submission, "run_task", lambda **arguments: calls.append(arguments)
+    )
     return calls
 
 
 def shape(call: dict[str, Any]) -> dict[str, Any]:
     """A call as values that compare, and its edges in their order."""
     edges = {
-        name: [(edge.key, edge.upstream_task.name, edge.mapped, state) for edge, state in call[name].items()]
+        name: [
+            (edge.key, edge.upstream_task.name, edge.mapped, state)
+            for edge, state in call[name].items()
+        ]
         for name in ("upstream_states", "upstream_mapped_states")
     }
     return {**call, **edges, "task": call["task"].name}
 
 
-def test_run_task_is_called_with_what_was_submitted(called: list[dict[str, Any]]) -> None:
+def test_run_task_is_called_with_what_was_submitted(
+    called: list[dict[str, Any]],
+) -> None:
     submissions = Submissions()
     for index in range(3):
         run_submitted(*submissions.split(call(index)))
-    assert [shape(each) for each in called] == [shape(call(index)) for index in range(3)]
+    assert [shape(each) for each in called] == [
+        shape(call(index)) for index in range(3)
+    ]
 
 
-def test_states_that_are_not_there_yet_are_put_in_by_dask(called: list[dict[str, Any]]) -> None:
-    first, second, reduced = Submitted("first"), Submitted("second"), Submitted("reduced")
+def test_states_that_are_not_there_yet_are_put_in_by_dask(
+    called: list[dict[str, Any]],
+) -> None:
+    first, second, reduced = (
+        Submitted("first"),
+        Submitted("second"),
+        Submitted("reduced"),
+    )
     edges = [*EDGES, Edge(Task("mapped"), DOWN, key="z")]
     parent = Mapped()
     blob, own, futures = Submissions().split(
@@ -105,7 +121,9 @@ def test_siblings_share_all_but_their_element_and_index() -> None:
         {"upstream_states": {EDGES[0]: Success()}},
     ],
 )
-def test_what_differs_is_not_shared(changes: dict[str, Any], called: list[dict[str, Any]]) -> None:
+def test_what_differs_is_not_shared(
+    changes: dict[str, Any], called: list[dict[str, Any]]
+) -> None:
     submissions = Submissions()
     submissions.split(call(0))
     run_submitted(*submissions.split(call(1, **changes)))
@@ -113,7 +131,9 @@ def test_what_differs_is_not_shared(changes: dict[str, Any], called: list[dict[s
     assert {name: shape(called[0])[name] for name in expected} == expected
 
 
-def test_no_run_sees_what_another_did_to_what_they_share(called: list[dict[str, Any]]) -> None:
+def test_no_run_sees_what_another_did_to_what_they_share(
+    called: list[dict[str, Any]],
+) -> None:
     submissions = Submissions()
     for index in range(2):
         run_submitted(*submissions.split(call(index)))
@@ -138,9 +158,16 @@ def held_by_scheduler(parts: list[pd.DataFrame]) -> list[tuple[int, int]]:
     from distributed import worker_client
 
     def look(dask_scheduler: Any) -> list[tuple[int, int]]:
-        calls = [each.run_spec for key, each in dask_scheduler.tasks.items() if str(key).startswith("part-")]
+        calls = [
+            each.run_spec
+            for key, each in dask_scheduler.tasks.items()
+            if str(key).startswith("part-")
+        ]
         arguments = [[arg for arg in each.args if not callable(arg)] for each in calls]
-        blobs = [next(arg for arg in args if type(arg).__name__ == "Blob") for args in arguments]
+        blobs = [
+            next(arg for arg in args if type(arg).__name__ == "Blob")
+            for args in arguments
+        ]
         owns = [next(arg for arg in args if type(arg) is bytes) for args in arguments]
         return [(id(blob), len(own)) for blob, own in zip(blobs, owns, strict=True)]
 
@@ -154,7 +181,9 @@ def numbers() -> list[int]:
     return list(range(20_000))
 
 
-def test_the_scheduler_holds_one_copy_of_what_siblings_share(cluster_address: str, tmp_path: Path) -> None:
+def test_the_scheduler_holds_one_copy_of_what_siblings_share(
+    cluster_address: str, tmp_path: Path
+) -> None:
     @task(result=PandasResultHandler(tmp_path / "{i}.csv", "csv"))
     def part(i: int, whole: list[int]) -> pd.DataFrame:
         return pd.DataFrame({"i": [i + len(whole)]})
@@ -165,7 +194,9 @@ def test_the_scheduler_holds_one_copy_of_what_siblings_share(cluster_address: st
     executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.is_successful(), state
-    assert [frame.i.item() for frame in state.result[parts].result] == [20_000 + i for i in range(8)]
+    assert [frame.i.item() for frame in state.result[parts].result] == [
+        20_000 + i for i in range(8)
+    ]
     children = sorted(state.result[held].result, key=lambda each: each[1])[:8]
     assert len({identity for identity, _ in children}) == 1
     assert all(size < 1000 for _, size in children)
@@ -178,7 +209,9 @@ def emptied(whole: list[int], i: int) -> int:
     return n_before
 
 
-def test_a_task_that_changes_an_unmapped_input_harms_no_sibling_on_its_worker(cluster_address: str) -> None:
+def test_a_task_that_changes_an_unmapped_input_harms_no_sibling_on_its_worker(
+    cluster_address: str,
+) -> None:
     with Flow("in place") as flow:
         counts = emptied.map(unmapped(numbers()), list(range(6)))
     executor = DaskExecutor(address=cluster_address, watch_worker_status=False)

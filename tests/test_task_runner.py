@@ -25,12 +25,22 @@ from prefect.triggers import all_finished, any_failed
 from prefect.utilities.configuration import set_temporary_config
 from prefect.utilities.debug import raise_on_exception
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, cache, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoint_handler import checkpoint_handler
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.errors import TemplateError
-from prefect_ds.reference import CheckpointReference
 from prefect_ds.result import raw_value
-from tests.flows import Counting, Notes, data_files, frame_of, parquet, poison, result_of, state_of
+from tests.flows import (
+    Counting,
+    Notes,
+    data_files,
+    frame_of,
+    parquet,
+    poison,
+    result_of,
+    state_of,
+)
 
 AT_ONCE = datetime.timedelta(0)
 
@@ -42,7 +52,9 @@ def reads(notes: Notes) -> list[str]:
 # Retries
 
 
-def test_a_task_that_fails_once_is_retried_and_its_checkpoint_written(run_here, tmp_path, notes):
+def test_a_task_that_fails_once_is_retried_and_its_checkpoint_written(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "flaky"), max_retries=2, retry_delay=AT_ONCE)
     def flaky():
         notes("ran")
@@ -62,7 +74,9 @@ def test_a_task_that_fails_once_is_retried_and_its_checkpoint_written(run_here, 
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
-def test_a_write_that_fails_once_is_tried_again_without_computing_again(run_here, tmp_path, notes, monkeypatch, number):
+def test_a_write_that_fails_once_is_tried_again_without_computing_again(
+    run_here, tmp_path, notes, monkeypatch, number
+):
     @task(result=parquet(tmp_path, "costly"))
     def costly():
         notes("ran")
@@ -77,7 +91,7 @@ def test_a_write_that_fails_once_is_tried_again_without_computing_again(run_here
             raise failures.pop()
         return link(*args, **kwargs)
 
-    monkeypatch.setattr("prefect_ds.files.os.link", falters)
+    monkeypatch.setattr("prefect_ds.storage.files.os.link", falters)
     state = run_here(flow)
 
     assert state.is_successful()
@@ -86,7 +100,9 @@ def test_a_write_that_fails_once_is_tried_again_without_computing_again(run_here
     assert data_files(tmp_path) == ["costly.parquet"]
 
 
-def test_a_disk_that_is_full_fails_the_task_and_says_so(run_here, tmp_path, notes, monkeypatch):
+def test_a_disk_that_is_full_fails_the_task_and_says_so(
+    run_here, tmp_path, notes, monkeypatch
+):
     @task(result=parquet(tmp_path, "costly"))
     def costly():
         return frame_of(1)
@@ -97,15 +113,21 @@ def test_a_disk_that_is_full_fails_the_task_and_says_so(run_here, tmp_path, note
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("prefect_ds.files.os.link", full)
+    monkeypatch.setattr("prefect_ds.storage.files.os.link", full)
     state = run_here(flow)
 
     assert "No space left on device" in state_of(state, flow, "costly").message
     assert data_files(tmp_path) == []
 
 
-def test_in_a_mapped_retry_the_siblings_are_neither_run_nor_read_nor_written(run_here, tmp_path, notes, no_cache):
-    @task(result=Counting(f"{tmp_path}/flaky_{{id}}.parquet", "parquet", notes), max_retries=1, retry_delay=AT_ONCE)
+def test_in_a_mapped_retry_the_siblings_are_neither_run_nor_read_nor_written(
+    run_here, tmp_path, notes, no_cache
+):
+    @task(
+        result=Counting(f"{tmp_path}/flaky_{{id}}.parquet", "parquet", notes),
+        max_retries=1,
+        retry_delay=AT_ONCE,
+    )
     def flaky(id):
         notes(f"ran {id}")
         if id == 2 and notes.lines.count("ran 2") == 1:
@@ -122,7 +144,9 @@ def test_in_a_mapped_retry_the_siblings_are_neither_run_nor_read_nor_written(run
     assert [frame["id"][0] for frame in result_of(state, flow, "flaky")] == [1, 2, 3]
 
 
-def test_a_mapped_retry_over_a_list_of_checkpoints_brings_none_to_the_client(run_here, tmp_path, notes, no_cache):
+def test_a_mapped_retry_over_a_list_of_checkpoints_brings_none_to_the_client(
+    run_here, tmp_path, notes, no_cache
+):
     """Prefect keeps what was mapped over for the second round, in the state of the mapped parent."""
     handler = Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes)
 
@@ -142,7 +166,11 @@ def test_a_mapped_retry_over_a_list_of_checkpoints_brings_none_to_the_client(run
     state = run_here(flow)
 
     assert state.result[mapped].result == [1, 2]
-    assert reads(notes) == ["read source_1.parquet", "read source_2.parquet", "read source_2.parquet"]
+    assert reads(notes) == [
+        "read source_1.parquet",
+        "read source_2.parquet",
+        "read source_2.parquet",
+    ]
 
 
 def test_a_retry_waits_for_its_upstream_and_reads_it_again(run_here, tmp_path, notes):
@@ -218,7 +246,9 @@ def test_a_trigger_that_fails_wins_over_a_checkpoint(run_here, tmp_path, notes):
     assert type(state_of(state, flow, "kept")).__name__ == "TriggerFailed"
 
 
-def test_what_ran_on_a_failed_input_is_not_taken_for_the_result_of_a_good_one(run_here, tmp_path, notes):
+def test_what_ran_on_a_failed_input_is_not_taken_for_the_result_of_a_good_one(
+    run_here, tmp_path, notes
+):
     @task
     def source(fails):
         if fails:
@@ -260,7 +290,9 @@ def test_an_upstream_that_skips_skips_a_task_that_has_a_checkpoint(run_here, tmp
 # Signals
 
 
-def test_success_with_a_frame_is_checkpointed_and_success_without_is_not(run_here, tmp_path, notes):
+def test_success_with_a_frame_is_checkpointed_and_success_without_is_not(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "with"))
     def with_result():
         notes("with")
@@ -281,7 +313,9 @@ def test_success_with_a_frame_is_checkpointed_and_success_without_is_not(run_her
     assert "None" not in state_of(state, flow, "with_result").message
     assert data_files(tmp_path) == ["with.parquet"]
     assert "enough" in state_of(state, flow, "without_result").message
-    assert "No checkpoint was written" in state_of(state, flow, "without_result").message
+    assert (
+        "No checkpoint was written" in state_of(state, flow, "without_result").message
+    )
     notes.take()
     assert run_here(flow).is_successful()
     assert notes.take() == ["without"]
@@ -296,7 +330,10 @@ def test_skip_and_fail_signals_write_nothing(run_here, tmp_path):
         signalling.map(["SKIP", "FAIL"])
     state = run_here(flow)
 
-    assert [type(each) for each in state_of(state, flow, "signalling").map_states] == [Skipped, Failed]
+    assert [type(each) for each in state_of(state, flow, "signalling").map_states] == [
+        Skipped,
+        Failed,
+    ]
     assert data_files(tmp_path) == []
 
 
@@ -307,14 +344,22 @@ def loop_flow(folder, notes, fails_at=None, handler=None, **options):
     """Three turns, each on a frame; the last one's is the result."""
     import prefect
 
-    @task(name="loop", result=handler or Counting(f"{folder}/loop.parquet", "parquet", notes), **options)
+    @task(
+        name="loop",
+        result=handler or Counting(f"{folder}/loop.parquet", "parquet", notes),
+        **options,
+    )
     def loop(start):
         count = prefect.context.get("task_loop_count", 1)
         notes(f"turn {count}")
         if count == fails_at and notes.lines.count(f"turn {count}") == 1:
             raise ValueError("the first time")
         before = prefect.context.get("task_loop_result")
-        frame = frame_of(start) if before is None else before.assign(value=before["value"] + 1)
+        frame = (
+            frame_of(start)
+            if before is None
+            else before.assign(value=before["value"] + 1)
+        )
         if count < 3:
             raise signals.LOOP(result=frame)
         return frame
@@ -328,7 +373,9 @@ LOOPED = frame_of(5).assign(value=lambda frame: frame["value"] + 2)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_loop_keeps_the_last_turn_only_and_a_resume_loads_it(run_here, tmp_path, notes, checkpointing):
+def test_a_loop_keeps_the_last_turn_only_and_a_resume_loads_it(
+    run_here, tmp_path, notes, checkpointing
+):
     flow = loop_flow(tmp_path, notes)
     with set_temporary_config({"flows.checkpointing": checkpointing}):
         state = run_here(flow)
@@ -340,7 +387,9 @@ def test_a_loop_keeps_the_last_turn_only_and_a_resume_loads_it(run_here, tmp_pat
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_loop_that_fails_in_a_turn_goes_on_from_it(run_here, tmp_path, notes, checkpointing):
+def test_a_loop_that_fails_in_a_turn_goes_on_from_it(
+    run_here, tmp_path, notes, checkpointing
+):
     flow = loop_flow(tmp_path, notes, fails_at=2, max_retries=1, retry_delay=AT_ONCE)
     with set_temporary_config({"flows.checkpointing": checkpointing}):
         state = run_here(flow)
@@ -351,11 +400,18 @@ def test_a_loop_that_fails_in_a_turn_goes_on_from_it(run_here, tmp_path, notes, 
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_value_of_a_loop_that_was_given_up_is_no_checkpoint(run_here, tmp_path, notes, checkpointing):
+def test_the_value_of_a_loop_that_was_given_up_is_no_checkpoint(
+    run_here, tmp_path, notes, checkpointing
+):
     """Prefect itself writes a loop's value between two tries."""
     import prefect
 
-    @task(name="loop", result=parquet(tmp_path, "loop"), max_retries=1, retry_delay=AT_ONCE)
+    @task(
+        name="loop",
+        result=parquet(tmp_path, "loop"),
+        max_retries=1,
+        retry_delay=AT_ONCE,
+    )
     def loop():
         count = prefect.context.get("task_loop_count", 1)
         notes(f"turn {count}")
@@ -377,10 +433,17 @@ def test_the_value_of_a_loop_that_was_given_up_is_no_checkpoint(run_here, tmp_pa
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_loop_whose_turns_pass_on_something_else_than_a_frame_is_retried(run_here, tmp_path, notes, checkpointing):
+def test_a_loop_whose_turns_pass_on_something_else_than_a_frame_is_retried(
+    run_here, tmp_path, notes, checkpointing
+):
     import prefect
 
-    @task(name="loop", result=parquet(tmp_path, "loop"), max_retries=1, retry_delay=AT_ONCE)
+    @task(
+        name="loop",
+        result=parquet(tmp_path, "loop"),
+        max_retries=1,
+        retry_delay=AT_ONCE,
+    )
     def loop():
         done = prefect.context.get("task_loop_result", [])
         notes(f"done {done}")
@@ -413,7 +476,11 @@ def test_mapped_loops_each_keep_their_own_last_turn(run_here, tmp_path, notes):
         loop.map([1, 2, 3])
     for _ in range(2):
         state = run_here(flow)
-        assert [frame["id"][0] for frame in result_of(state, flow, "loop")] == [10, 20, 30]
+        assert [frame["id"][0] for frame in result_of(state, flow, "loop")] == [
+            10,
+            20,
+            30,
+        ]
 
 
 # What is not checkpointed
@@ -448,7 +515,9 @@ def test_a_task_in_time_is_checkpointed_as_any_other(run_here, tmp_path, notes):
     assert notes.lines == ["ran"]
 
 
-def test_none_is_handed_on_but_not_kept_and_the_state_says_so(run_here, tmp_path, notes):
+def test_none_is_handed_on_but_not_kept_and_the_state_says_so(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "nothing"))
     def nothing():
         notes("ran")
@@ -459,7 +528,10 @@ def test_none_is_handed_on_but_not_kept_and_the_state_says_so(run_here, tmp_path
         state = run_here(flow)
         assert state.is_successful()
         assert result_of(state, flow, "nothing") is None
-        assert "No checkpoint was written: it returned nothing" in state_of(state, flow, "nothing").message
+        assert (
+            "No checkpoint was written: it returned nothing"
+            in state_of(state, flow, "nothing").message
+        )
     assert notes.lines == ["ran", "ran"]
     assert data_files(tmp_path) == []
 
@@ -478,7 +550,9 @@ def test_checkpoint_false_switches_the_handler_off(run_here, tmp_path, notes):
     assert data_files(tmp_path) == []
 
 
-def test_a_result_that_is_no_frame_fails_and_says_what_the_handler_keeps(run_here, tmp_path):
+def test_a_result_that_is_no_frame_fails_and_says_what_the_handler_keeps(
+    run_here, tmp_path
+):
     @task(result=parquet(tmp_path, "wrong"))
     def wrong():
         return [1, 2]
@@ -492,7 +566,9 @@ def test_a_result_that_is_no_frame_fails_and_says_what_the_handler_keeps(run_her
     assert "DataFrame" in message
 
 
-def test_tasks_without_a_handler_and_with_results_of_prefect_behave_as_in_prefect(run_here, tmp_path, notes):
+def test_tasks_without_a_handler_and_with_results_of_prefect_behave_as_in_prefect(
+    run_here, tmp_path, notes
+):
     @prefect_task(result=LocalResult(str(tmp_path)), target="prefect_{number}.pickle")
     def prefects(number):
         notes(f"prefects {number}")
@@ -519,7 +595,9 @@ def test_tasks_without_a_handler_and_with_results_of_prefect_behave_as_in_prefec
     assert notes.take() == []
 
 
-def test_a_prefect_result_with_a_target_may_take_a_checkpoint_as_input(run_here, tmp_path, notes):
+def test_a_prefect_result_with_a_target_may_take_a_checkpoint_as_input(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "ours"))
     def ours():
         return frame_of(3)
@@ -559,7 +637,9 @@ def test_cache_for_and_a_checkpoint_may_meet_on_one_task(run_here, tmp_path, not
 # How tasks are wired
 
 
-def test_what_prefect_collects_is_not_read_to_be_collected(run_here, tmp_path, notes, no_cache):
+def test_what_prefect_collects_is_not_read_to_be_collected(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
     def source(id):
         return frame_of(id)
@@ -578,7 +658,9 @@ def test_what_prefect_collects_is_not_read_to_be_collected(run_here, tmp_path, n
     assert reads(notes) == ["read source_1.parquet", "read source_2.parquet"]
 
 
-def test_mapping_over_a_list_of_checkpoints_reads_each_once(run_here, tmp_path, notes, no_cache):
+def test_mapping_over_a_list_of_checkpoints_reads_each_once(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
     def source(id):
         return frame_of(id)
@@ -595,7 +677,9 @@ def test_mapping_over_a_list_of_checkpoints_reads_each_once(run_here, tmp_path, 
     assert reads(notes) == ["read source_1.parquet", "read source_2.parquet"]
 
 
-def test_an_item_of_a_mapped_task_reads_that_item_only(run_here, tmp_path, notes, no_cache):
+def test_an_item_of_a_mapped_task_reads_that_item_only(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source_{{id}}.parquet", "parquet", notes))
     def source(id):
         return frame_of(id)
@@ -648,7 +732,9 @@ def test_a_merge_passes_the_checkpoint_on(run_here, tmp_path, notes):
     assert isinstance(raw_value(state.result[merged]), CheckpointReference)
 
 
-def test_mapping_over_the_rows_of_a_checkpoint_fails_at_once(tmp_path, in_child_process):
+def test_mapping_over_the_rows_of_a_checkpoint_fails_at_once(
+    tmp_path, in_child_process
+):
     """Prefect's client counts up for ever where a state that is mapped over has lost its value."""
     done = in_child_process(
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30,) * 2)\n"
@@ -666,10 +752,14 @@ def test_mapping_over_the_rows_of_a_checkpoint_fails_at_once(tmp_path, in_child_
         "    print(type(state).__name__)\n",
         timeout_s=30,
     )
-    assert [line for line in done.stdout.splitlines() if line in ("Failed", "Success")] == ["Failed"] * 2
+    assert [
+        line for line in done.stdout.splitlines() if line in ("Failed", "Success")
+    ] == ["Failed"] * 2
 
 
-def test_flatten_takes_lists_of_checkpoints_apart_and_leaves_frames_whole(run_here, tmp_path):
+def test_flatten_takes_lists_of_checkpoints_apart_and_leaves_frames_whole(
+    run_here, tmp_path
+):
     @task(result=parquet(tmp_path, "source_{id}"))
     def source(id):
         return frame_of(id)
@@ -700,12 +790,21 @@ def test_a_task_class_is_checkpointed_as_a_function_is(run_here, tmp_path, notes
     with Flow("class") as flow:
         download.map([1, 2])
     for _ in range(2):
-        assert [frame["id"][0] for frame in result_of(run_here(flow), flow, "download")] == [10, 20]
+        assert [
+            frame["id"][0] for frame in result_of(run_here(flow), flow, "download")
+        ] == [10, 20]
     assert notes.lines == ["ran 1", "ran 2"]
 
 
-def test_parameters_context_and_inputs_fill_the_template_later_ones_winning(run_here, tmp_path):
-    @task(result=parquet(tmp_path, "{flow_name}_{region}_{params[lr]}_{day:%Y%m%d}_{task_name}_{id:03d}"))
+def test_parameters_context_and_inputs_fill_the_template_later_ones_winning(
+    run_here, tmp_path
+):
+    @task(
+        result=parquet(
+            tmp_path,
+            "{flow_name}_{region}_{params[lr]}_{day:%Y%m%d}_{task_name}_{id:03d}",
+        )
+    )
     def fit(id, params, day):
         return frame_of(id)
 
@@ -720,11 +819,17 @@ def test_parameters_context_and_inputs_fill_the_template_later_ones_winning(run_
 def test_a_child_may_be_named_by_its_run_name(run_here, tmp_path, notes):
     names = []
 
-    @task(result=parquet(tmp_path, "{task_run_name}"), task_run_name="run {id} of {flow_name}")
+    @task(
+        result=parquet(tmp_path, "{task_run_name}"),
+        task_run_name="run {id} of {flow_name}",
+    )
     def by_template(id):
         return frame_of(id)
 
-    @task(result=parquet(tmp_path, "{task_run_name}"), task_run_name=lambda **values: f"made {values['id'] * 2}")
+    @task(
+        result=parquet(tmp_path, "{task_run_name}"),
+        task_run_name=lambda **values: f"made {values['id'] * 2}",
+    )
     def by_function(id):
         return frame_of(id)
 
@@ -738,7 +843,9 @@ def test_a_child_may_be_named_by_its_run_name(run_here, tmp_path, notes):
     assert sum("made" in name for name in names) == 2
 
 
-def test_a_run_name_that_looks_at_a_frame_sees_it_and_another_reads_nothing(run_here, tmp_path, notes, no_cache):
+def test_a_run_name_that_looks_at_a_frame_sees_it_and_another_reads_nothing(
+    run_here, tmp_path, notes, no_cache
+):
     import prefect
 
     @task(result=Counting(f"{tmp_path}/source.parquet", "parquet", notes))
@@ -760,9 +867,14 @@ def test_a_run_name_that_looks_at_a_frame_sees_it_and_another_reads_nothing(run_
         looks(frame)
         looks_not(frame)
     run_here(flow)
-    assert [line for line in notes.take() if line.startswith("name")] == ["name flow names", "name id 3"]
+    assert [line for line in notes.take() if line.startswith("name")] == [
+        "name flow names",
+        "name id 3",
+    ]
     run_here(flow)
-    assert reads(notes) == ["read source.parquet"], "the name of one needs the frame, the other's does not"
+    assert reads(notes) == ["read source.parquet"], (
+        "the name of one needs the frame, the other's does not"
+    )
 
 
 def test_upstream_only_edges_pass_no_data(run_here, tmp_path, notes, no_cache):
@@ -780,7 +892,9 @@ def test_upstream_only_edges_pass_no_data(run_here, tmp_path, notes, no_cache):
     assert notes.take() == ["write first.parquet"]
 
 
-def test_a_template_that_names_a_plain_input_does_not_read_the_heavy_one(run_here, tmp_path, notes, no_cache):
+def test_a_template_that_names_a_plain_input_does_not_read_the_heavy_one(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=Counting(f"{tmp_path}/source.parquet", "parquet", notes))
     def source():
         return frame_of(1)
@@ -797,13 +911,23 @@ def test_a_template_that_names_a_plain_input_does_not_read_the_heavy_one(run_her
     assert notes.take() == []
 
 
-@pytest.mark.parametrize("executor", [None, LocalDaskExecutor("threads", num_workers=4)], ids=["local", "threads"])
-def test_tasks_that_share_a_handler_keep_their_own_targets(run_here, tmp_path, executor):
+@pytest.mark.parametrize(
+    "executor",
+    [None, LocalDaskExecutor("threads", num_workers=4)],
+    ids=["local", "threads"],
+)
+def test_tasks_that_share_a_handler_keep_their_own_targets(
+    run_here, tmp_path, executor
+):
     """Prefect writes a task's target into the result object that the tasks share."""
     shared = PandasResultHandler(None, "parquet")
 
     def make(number):
-        @task(name=f"task {number}", result=shared, target=f"{tmp_path}/target_{number}.parquet")
+        @task(
+            name=f"task {number}",
+            result=shared,
+            target=f"{tmp_path}/target_{number}.parquet",
+        )
         def each():
             return frame_of(number)
 
@@ -814,10 +938,15 @@ def test_tasks_that_share_a_handler_keep_their_own_targets(run_here, tmp_path, e
             make(number)()
     for _ in range(2):
         state = run_here(flow, **({"executor": executor} if executor else {}))
-        assert state.is_successful(), {each.message for each in state.result.values() if each.is_failed()}
+        assert state.is_successful(), {
+            each.message for each in state.result.values() if each.is_failed()
+        }
         for number in range(12):
             assert result_of(state, flow, f"task {number}")["id"][0] == number
-            assert pd.read_parquet(tmp_path / f"target_{number}.parquet")["id"][0] == number
+            assert (
+                pd.read_parquet(tmp_path / f"target_{number}.parquet")["id"][0]
+                == number
+            )
 
 
 def test_a_list_that_holds_itself_passes_as_in_prefect(run_here):
@@ -841,14 +970,27 @@ def test_a_list_that_holds_itself_passes_as_in_prefect(run_here):
 
 @pytest.mark.parametrize(
     ("template", "field"),
-    [("{nowhere}", "nowhere"), ("{frame}", "frame"), ("{id:%Y}", "id"), ("{values}", "values"), ("{absent}", "absent")],
+    [
+        ("{nowhere}", "nowhere"),
+        ("{frame}", "frame"),
+        ("{id:%Y}", "id"),
+        ("{values}", "values"),
+        ("{absent}", "absent"),
+    ],
 )
-def test_a_template_that_cannot_be_filled_ends_the_task_before_it_runs(run_here, tmp_path, notes, template, field):
+def test_a_template_that_cannot_be_filled_ends_the_task_before_it_runs(
+    run_here, tmp_path, notes, template, field
+):
     @task(name="source")
     def source():
         return frame_of(1)
 
-    @task(name="writer", result=parquet(tmp_path, f"out_{template}"), max_retries=3, retry_delay=AT_ONCE)
+    @task(
+        name="writer",
+        result=parquet(tmp_path, f"out_{template}"),
+        max_retries=3,
+        retry_delay=AT_ONCE,
+    )
     def writer(frame, id, values, absent=None):
         notes("ran")
         return frame
@@ -869,7 +1011,9 @@ def test_a_template_that_cannot_be_filled_ends_the_task_before_it_runs(run_here,
 # In place, exceptions, running by itself
 
 
-def test_an_observer_that_changes_the_values_it_sees_changes_nothing_downstream(run_here, tmp_path):
+def test_an_observer_that_changes_the_values_it_sees_changes_nothing_downstream(
+    run_here, tmp_path
+):
     def spoil(task, old_state, new_state):
         if new_state.is_successful():
             new_state.result["value"].array[:] = -1.0
@@ -891,7 +1035,9 @@ def test_an_observer_that_changes_the_values_it_sees_changes_nothing_downstream(
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**27])
-def test_a_task_that_reaches_below_copy_on_write_harms_no_sibling(run_here, tmp_path, cache_bytes):
+def test_a_task_that_reaches_below_copy_on_write_harms_no_sibling(
+    run_here, tmp_path, cache_bytes
+):
     """Where the arrays below a frame are writable at all."""
 
     @task(result=PandasResultHandler(f"{tmp_path}/source.csv", "csv"))
@@ -914,7 +1060,9 @@ def test_a_task_that_reaches_below_copy_on_write_harms_no_sibling(run_here, tmp_
             assert_frame_equal(result_of(state, flow, "source"), frame_of(5))
 
 
-def test_a_task_that_goes_on_changing_what_it_returned_changes_nothing_downstream(run_here, tmp_path):
+def test_a_task_that_goes_on_changing_what_it_returned_changes_nothing_downstream(
+    run_here, tmp_path
+):
     held = {}
 
     @task(result=parquet(tmp_path, "source"))
@@ -940,7 +1088,9 @@ def test_a_task_that_goes_on_changing_what_it_returned_changes_nothing_downstrea
     assert_frame_equal(result_of(state, flow, "after"), frame_of(4))
 
 
-def test_errors_of_the_task_and_of_the_template_reach_a_user_who_asks_for_exceptions(run_here, tmp_path):
+def test_errors_of_the_task_and_of_the_template_reach_a_user_who_asks_for_exceptions(
+    run_here, tmp_path
+):
     @task(result=parquet(tmp_path, "{wrong}"))
     def template():
         return frame_of(1)
@@ -972,7 +1122,9 @@ def test_the_runner_runs_a_task_by_itself(tmp_path, notes):
     assert notes.lines == ["ran"]
 
 
-def test_a_flow_that_a_task_runs_with_prefects_flow_runner_gives_frames(run_here, tmp_path):
+def test_a_flow_that_a_task_runs_with_prefects_flow_runner_gives_frames(
+    run_here, tmp_path
+):
     @task(result=parquet(tmp_path, "inner"))
     def inner():
         return frame_of(6)
@@ -982,7 +1134,9 @@ def test_a_flow_that_a_task_runs_with_prefects_flow_runner_gives_frames(run_here
 
     @task
     def outer():
-        state = FlowRunner(inner_flow, task_runner_cls=DSTaskRunner).run(return_tasks=[frame])
+        state = FlowRunner(inner_flow, task_runner_cls=DSTaskRunner).run(
+            return_tasks=[frame]
+        )
         return type(state.result[frame].result).__name__
 
     with Flow("outer") as flow:
@@ -990,7 +1144,9 @@ def test_a_flow_that_a_task_runs_with_prefects_flow_runner_gives_frames(run_here
     assert result_of(run_here(flow), flow, "outer") == "DataFrame"
 
 
-def test_the_checkpoint_handler_given_too_takes_part_once(run_here, tmp_path, notes, log_lines):
+def test_the_checkpoint_handler_given_too_takes_part_once(
+    run_here, tmp_path, notes, log_lines
+):
     @task(result=Counting(f"{tmp_path}/once.parquet", "parquet", notes))
     def once():
         return frame_of(1)
@@ -1004,7 +1160,9 @@ def test_the_checkpoint_handler_given_too_takes_part_once(run_here, tmp_path, no
     assert sum("Loaded from the checkpoint" in line for line in log_lines) == 1
 
 
-def test_a_damaged_input_fails_the_task_that_reads_it_and_the_next_run_computes_it(run_here, tmp_path, notes, no_cache):
+def test_a_damaged_input_fails_the_task_that_reads_it_and_the_next_run_computes_it(
+    run_here, tmp_path, notes, no_cache
+):
     @task(result=parquet(tmp_path, "source"))
     def source():
         notes("source")
@@ -1047,7 +1205,9 @@ def test_an_unmapped_mapped_task_is_a_list_of_frames_in_each_child(run_here, tmp
     assert list(state.result[looks].result) == [("list", 2, "DataFrame", 3)] * 2
 
 
-def test_a_failure_upstream_reaches_the_trigger_that_waits_for_it(run_here, tmp_path, notes):
+def test_a_failure_upstream_reaches_the_trigger_that_waits_for_it(
+    run_here, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "fails"))
     def fails():
         raise ValueError("mine")
@@ -1093,7 +1253,12 @@ def test_a_state_handler_may_look_at_the_runners_context(run_here, tmp_path):
 
     with Flow("context") as flow:
         one()
-    state = run_here(flow, task_runner_state_handlers=[lambda runner, old, new: seen.append(runner.context)])
+    state = run_here(
+        flow,
+        task_runner_state_handlers=[
+            lambda runner, old, new: seen.append(runner.context)
+        ],
+    )
     assert state.is_successful()
     assert {each["task_name"] for each in seen} == {"one"}
 
@@ -1132,7 +1297,10 @@ def _loops(source):
 
 def _looks_at_all_in_its_trigger(source):
     def looks(upstream):
-        return all(len(each.result[0]) == len(each.map_states[0].result) for each in upstream.values())
+        return all(
+            len(each.result[0]) == len(each.map_states[0].result)
+            for each in upstream.values()
+        )
 
     @task(trigger=looks)
     def takes(frames):
@@ -1141,7 +1309,9 @@ def _looks_at_all_in_its_trigger(source):
     return takes(source.map([1]))
 
 
-@pytest.mark.parametrize("make", [_takes_it_twice, _loops, _looks_at_all_in_its_trigger])
+@pytest.mark.parametrize(
+    "make", [_takes_it_twice, _loops, _looks_at_all_in_its_trigger]
+)
 def test_one_task_reads_one_checkpoint_once(run_here, source, notes, no_cache, make):
     with Flow("once") as flow:
         answer = make(source)
@@ -1155,7 +1325,9 @@ def test_one_task_reads_one_checkpoint_once(run_here, source, notes, no_cache, m
 # What Prefect itself keeps or hands on
 
 
-def test_a_checkpoint_that_was_removed_is_computed_again_whatever_cache_for_remembers(run, tmp_path, notes):
+def test_a_checkpoint_that_was_removed_is_computed_again_whatever_cache_for_remembers(
+    run, tmp_path, notes
+):
     @task(result=parquet(tmp_path, "cached"), cache_for=datetime.timedelta(hours=1))
     def cached():
         notes("ran")
@@ -1175,8 +1347,13 @@ def test_a_checkpoint_that_was_removed_is_computed_again_whatever_cache_for_reme
     assert notes.take() == ["ran"]
 
 
-def test_states_that_prefect_remembers_are_submitted_without_a_read(run, tmp_path, notes, no_cache):
-    @task(result=Counting(f"{tmp_path}/cached.parquet", "parquet", notes), cache_for=datetime.timedelta(hours=1))
+def test_states_that_prefect_remembers_are_submitted_without_a_read(
+    run, tmp_path, notes, no_cache
+):
+    @task(
+        result=Counting(f"{tmp_path}/cached.parquet", "parquet", notes),
+        cache_for=datetime.timedelta(hours=1),
+    )
     def cached():
         return frame_of(1)
 
@@ -1192,7 +1369,9 @@ def test_states_that_prefect_remembers_are_submitted_without_a_read(run, tmp_pat
     assert reads(notes) == []
 
 
-def test_a_merge_with_a_handler_of_its_own_keeps_what_it_is_given(run, tmp_path, source):
+def test_a_merge_with_a_handler_of_its_own_keeps_what_it_is_given(
+    run, tmp_path, source
+):
     with Flow("merge") as flow:
         merged = merge(source(1), source(2), checkpoint=True)
         merged.result = PandasResultHandler(f"{tmp_path}/merged.csv", "csv")
@@ -1203,14 +1382,18 @@ def test_a_merge_with_a_handler_of_its_own_keeps_what_it_is_given(run, tmp_path,
     assert pd.read_csv(tmp_path / "merged.csv")["id"].tolist() == [1, 1, 1]
 
 
-def test_the_flows_handler_does_not_keep_what_a_merge_passes_on(run_here, tmp_path, source):
+def test_the_flows_handler_does_not_keep_what_a_merge_passes_on(
+    run_here, tmp_path, source
+):
     seen = []
 
     def look(task, old, new):
         if new.is_successful():
             seen.append(type(new.result))
 
-    with Flow("merge", result=PandasResultHandler(f"{tmp_path}/{{task_slug}}.csv", "csv")) as flow:
+    with Flow(
+        "merge", result=PandasResultHandler(f"{tmp_path}/{{task_slug}}.csv", "csv")
+    ) as flow:
         merged = merge(source(1), source(2))
         merged.state_handlers.append(look)
     state = run_here(flow)
@@ -1225,13 +1408,19 @@ def test_prefects_results_hold_no_references(run_here, tmp_path, source):
         return sum(map(len, frames))
 
     folder = tmp_path / "prefect"
-    with Flow("local results", result=LocalResult(dir=str(folder), location="{task_slug}.pkl")) as flow:
+    with Flow(
+        "local results", result=LocalResult(dir=str(folder), location="{task_slug}.pkl")
+    ) as flow:
         frames = [source(1), merge(source(2), source(3))]
         answer = rows(frames)
     with set_temporary_config({"flows.checkpointing": True}):
         state = run_here(flow)
     assert state.result[answer].result == 6
-    assert not [path for path in folder.rglob("*") if path.is_file() and b"CheckpointReference" in path.read_bytes()]
+    assert not [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and b"CheckpointReference" in path.read_bytes()
+    ]
 
 
 def test_a_merge_with_a_result_of_prefects_writes_the_data(run_here, tmp_path, source):
@@ -1240,7 +1429,9 @@ def test_a_merge_with_a_result_of_prefects_writes_the_data(run_here, tmp_path, s
         merged.result = LocalResult(dir=str(tmp_path), location="merged.pkl")
     with set_temporary_config({"flows.checkpointing": True}):
         run_here(flow)
-    assert_frame_equal(LocalResult(dir=str(tmp_path)).read("merged.pkl").value, frame_of(1))
+    assert_frame_equal(
+        LocalResult(dir=str(tmp_path)).read("merged.pkl").value, frame_of(1)
+    )
 
 
 def test_a_failed_task_does_not_hold_its_inputs(run_here, source):
@@ -1255,9 +1446,14 @@ def test_a_failed_task_does_not_hold_its_inputs(run_here, source):
         failed = fails.map(source.map([1, 2]))
     state = run_here(flow)
     gc.collect()
-    assert [str(child.result) for child in state.result[failed].map_states] == ["3 rows", "3 rows"]
+    assert [str(child.result) for child in state.result[failed].map_states] == [
+        "3 rows",
+        "3 rows",
+    ]
     assert [ref() for ref in alive] == [None, None]
-    assert "in fails" in "".join(traceback.format_exception(state.result[failed].map_states[0].result))
+    assert "in fails" in "".join(
+        traceback.format_exception(state.result[failed].map_states[0].result)
+    )
 
 
 def test_what_caught_a_failed_tasks_error_goes_on(run_here):
@@ -1291,7 +1487,9 @@ def test_what_caught_a_failed_tasks_error_goes_on(run_here):
 
 
 @pytest.mark.parametrize("setting", ["128MB", -1, None])
-def test_a_cache_of_no_size_is_an_error_that_names_the_setting(run_here, source, setting):
+def test_a_cache_of_no_size_is_an_error_that_names_the_setting(
+    run_here, source, setting
+):
     with Flow("setting") as flow:
         source(1)
     with (

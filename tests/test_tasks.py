@@ -46,7 +46,9 @@ def test_what_prefect_refuses_is_refused():
 
 
 def test_a_lambda_is_a_task_too(run_here, tmp_path):
-    make = task(name="make", result_handler=PandasResultHandler(tmp_path / "x.csv", "csv"))(lambda: frame_of(2))
+    make = task(
+        name="make", result_handler=PandasResultHandler(tmp_path / "x.csv", "csv")
+    )(lambda: frame_of(2))
     with Flow("lambda") as flow:
         make()
     assert result_of(run_here(flow), flow, "make")["id"][0] == 2

@@ -1,8 +1,9 @@
 """One part of a Dask frame's checkpoint: a partition becomes a parquet file, on the worker that has it, and comes back.
 
-A part's footer holds what the columns of the file do not tell of the partition (:mod:`prefect_ds.frame_schema`), and
-a digest of its pages. So the checksum of the footer, which a reader has to read anyway, tells a part from every other,
-and the pages' own checksums say that they are sound.
+A part's footer holds what the columns of the file do not tell of the partition
+(:mod:`prefect_ds.frames.table`), and a digest of its pages. So the checksum of the
+footer, which a reader has to read anyway, tells a part from every other, and the pages'
+own checksums say that they are sound.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefect_ds.dask.conditions import Condition, has_order, may_hold
-from prefect_ds.dask.conform import conform
-from prefect_ds.dask.foreign import MISSING_KEY, fit_foreign, hive_keys
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, RoundTripError
-from prefect_ds.files import open_files
-from prefect_ds.formats import FILE_TYPES
-from prefect_ds.frame_schema import (
+from prefect_ds.dask.foreign_parquet import MISSING_KEY, fit_foreign, hive_keys
+from prefect_ds.dask.partition_dtypes import conform
+from prefect_ds.dask.row_group_filters import Condition, has_order, may_hold
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    RoundTripError,
+)
+from prefect_ds.file_types.frame_format import FILE_TYPES
+from prefect_ds.frames.table import (
     CellRules,
     UnkeepableError,
     column_specs,
@@ -41,8 +45,9 @@ from prefect_ds.frame_schema import (
     to_table,
     with_index,
 )
-from prefect_ds.manifest import JSONObject, Part
-from prefect_ds.store import CheckpointStore, Found
+from prefect_ds.storage.files import open_files
+from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.store import CheckpointStore, Found
 
 _FOOTER = b"prefect_ds"
 _TAIL = 64 * 1024
@@ -82,9 +87,12 @@ class Layout:
         fields = []
         for name in schemas[0].names:
             types = {schema.field(name).type for schema in schemas} - {pa.null()}
-            # Categories of text are a dictionary, those of an empty partition are of no type.
+            # Categories of text are a dictionary, those of an empty partition are of no
+            # type.
             dictionaries = {each for each in types if pa.types.is_dictionary(each)}
-            if dictionaries and types - dictionaries <= {each.value_type for each in dictionaries}:
+            if dictionaries and types - dictionaries <= {
+                each.value_type for each in dictionaries
+            }:
                 types = dictionaries
             if len(types) > 1:
                 raise RoundTripError(
@@ -92,7 +100,10 @@ class Layout:
                     "parquet folder one type: cast it with astype, or write it as text"
                 )
             fields.append(pa.field(name, types.pop() if types else pa.null()))
-        return cls(any(each.has_index for each in different), _schema_to_text(pa.schema(fields)))
+        return cls(
+            any(each.has_index for each in different),
+            _schema_to_text(pa.schema(fields)),
+        )
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the table with its columns in the types of this layout."""
@@ -126,7 +137,13 @@ class StagedPart:
     @classmethod
     def from_json(cls, record: JSONObject) -> StagedPart:
         """Return the part that :meth:`to_json` made the record of; TypeError where it is none."""
-        return cls(**{**record, "part": Part(**record["part"]), "layout": Layout(**record["layout"])})
+        return cls(
+            **{
+                **record,
+                "part": Part(**record["part"]),
+                "layout": Layout(**record["layout"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +165,9 @@ class PartWriter:
     def __call__(self, frame: pd.DataFrame, partition: int) -> pd.Series[Any]:
         """Write one partition, and what a later run needs to find it; its staged parts are the cells of the series."""
         staged = self.write(frame, partition)
-        record = json.dumps({"partition": partition, "parts": [each.to_json() for each in staged]})
+        record = json.dumps(
+            {"partition": partition, "parts": [each.to_json() for each in staged]}
+        )
         # After the parts: who finds the record finds them whole.
         files = open_files(self.folder, self.storage_options)
         files.put(f"{self.folder}/{partition}.{uuid.uuid4().hex}.json", record.encode())
@@ -160,71 +179,124 @@ class PartWriter:
         Raises
         ------
         RoundTripError
-            The partition is not what the frame's meta says, or would not come back from the file.
+            The partition is not what the frame's meta says, or would not come back from
+            the file.
         """
         files = open_files(self.folder, self.storage_options)
-        # Dask runs a task again where it lost its worker, which may still be at work: each run has names of its own.
+        # Dask runs a task again where it lost its worker, which may still be at work:
+        # each run has names of its own.
         attempt = uuid.uuid4().hex
         staged = []
-        for number, (below, group) in enumerate(self._groups(conform(frame, self.meta, partition))):
+        for number, (below, group) in enumerate(
+            self._groups(conform(frame, self.meta, partition))
+        ):
             file = f"{partition}.{number}.{attempt}.staged"
             with files.writing(f"{self.folder}/{file}") as path:
-                part, layout = self._write_file(group, path, below + self.name.format(partition), partition)
-            staged.append(StagedPart(partition, number, self._memory_bytes(group), file, part, layout))
+                part, layout = self._write_file(
+                    group, path, below + self.name.format(partition), partition
+                )
+            staged.append(
+                StagedPart(
+                    partition, number, self._memory_bytes(group), file, part, layout
+                )
+            )
         return staged
 
     def named(self, staged: StagedPart, partition: int) -> StagedPart:
         """Return a staged part under the name that this writer gives to a partition of this number."""
         below, slash, _ = staged.part.name.rpartition("/")
         name = below + slash + self.name.format(partition)
-        return replace(staged, partition=partition, part=staged.part._replace(name=name))
+        return replace(
+            staged, partition=partition, part=staged.part._replace(name=name)
+        )
 
     def rewrite(self, parts: Sequence[StagedPart], partition: int) -> list[StagedPart]:
         """Write staged parts again as one partition, as this writer does it."""
         reader = PartReader(self.folder, "", self.storage_options, self.meta)
-        return self.write(pd.concat([reader.read(each.part._replace(name=each.file)) for each in parts]), partition)
+        return self.write(
+            pd.concat(
+                [reader.read(each.part._replace(name=each.file)) for each in parts]
+            ),
+            partition,
+        )
 
     def _groups(self, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the rows of each part of a partition, and the folder that they go to."""
         if not self.partition_on:
-            n_parts = max(1, math.ceil(self._memory_bytes(frame) / self.partition_bytes)) if self.partition_bytes else 1
+            n_parts = (
+                max(1, math.ceil(self._memory_bytes(frame) / self.partition_bytes))
+                if self.partition_bytes
+                else 1
+            )
             n_rows = math.ceil(len(frame) / n_parts)
             for start in range(0, max(1, len(frame)), max(1, n_rows)):
                 yield "", frame.iloc[start : start + max(1, n_rows)]
             return
         keys = list(self.partition_on)
         for values, group in frame.groupby(keys, observed=True, dropna=False):
-            yield "".join(f"{key}={_hive_text(value)}/" for key, value in zip(keys, values, strict=True)), group
+            yield (
+                "".join(
+                    f"{key}={_hive_text(value)}/"
+                    for key, value in zip(keys, values, strict=True)
+                ),
+                group,
+            )
 
     def _memory_bytes(self, frame: pd.DataFrame) -> int:
-        return 0 if self.partition_bytes is None else int(frame.memory_usage(deep=True).sum())
+        return (
+            0
+            if self.partition_bytes is None
+            else int(frame.memory_usage(deep=True).sum())
+        )
 
-    def _write_file(self, frame: pd.DataFrame, path: str, name: str, partition: int) -> tuple[Part, Layout]:
+    def _write_file(
+        self, frame: pd.DataFrame, path: str, name: str, partition: int
+    ) -> tuple[Part, Layout]:
         smallest, largest = _index_range(frame.index)
         n_rows, footer = len(frame), JSONObject()
         try:
             if self.partition_on:
                 keys = list(self.partition_on)
-                # A folder's name says the value to others, but neither its type nor what kind of missing it is.
-                footer["partition_on"] = frame_to_json(frame[keys].iloc[[0]].reset_index(drop=True))
+                # A folder's name says the value to others, but neither its type nor
+                # what kind of missing it is.
+                footer["partition_on"] = frame_to_json(
+                    frame[keys].iloc[[0]].reset_index(drop=True)
+                )
                 frame = frame.drop(columns=keys)
-            # A range needs no column, unless other partitions have an index that does. Dask cannot read a named one.
-            is_range = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+            # A range needs no column, unless other partitions have an index that does.
+            # Dask cannot read a named one.
+            is_range = (
+                isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+            )
             has_index = not is_range if self.layout is None else self.layout.has_index
             flat, schema = to_table(frame, _rules(), with_default_index=True)
             freq = schema["index"].get("freq")
-            if freq is not None and pd.tseries.frequencies.to_offset(freq) != getattr(frame.index, "freq", None):
-                del schema["index"]["freq"]  # A name does not tell all of it: the holidays of a calendar, say.
+            if freq is not None and pd.tseries.frequencies.to_offset(freq) != getattr(
+                frame.index, "freq", None
+            ):
+                del schema["index"][
+                    "freq"
+                ]  # A name does not tell all of it: the holidays of a calendar, say.
             flat = with_index(flat, schema)
             flat = flat if has_index else flat.set_axis(frame.index)
-            # Dask has a thread for each core at work already: Arrow would start more for each part.
-            table = _settled(pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1))
+            # Dask has a thread for each core at work already: Arrow would start more
+            # for each part.
+            table = _settled(
+                pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1)
+            )
             table = table if self.layout is None else self.layout.apply(table)
         except (UnkeepableError, pa.ArrowException) as error:
-            raise RoundTripError(f"partition {partition} cannot be kept in a parquet file: {error}") from error
-        options = {"write_page_checksum": True, "use_dictionary": _repeating(table), **self.write_kwargs}
+            raise RoundTripError(
+                f"partition {partition} cannot be kept in a parquet file: {error}"
+            ) from error
+        options = {
+            "write_page_checksum": True,
+            "use_dictionary": _repeating(table),
+            **self.write_kwargs,
+        }
         row_group_size = options.pop("row_group_size", None)
-        # Arrow writes the file itself: through a file of Python's, all bytes would be copied on their way to it.
+        # Arrow writes the file itself: through a file of Python's, all bytes would be
+        # copied on their way to it.
         with (
             pa.OSFile(os.fsencode(path), "wb") as sink,
             open(path, "rb") as written,
@@ -237,7 +309,15 @@ class PartWriter:
             writer.close()
             sha256.update(written.read())
             size_bytes, footer_sha256 = _measure(written)
-        part = Part(name, size_bytes, sha256.hexdigest(), n_rows, smallest, largest, footer_sha256)
+        part = Part(
+            name,
+            size_bytes,
+            sha256.hexdigest(),
+            n_rows,
+            smallest,
+            largest,
+            footer_sha256,
+        )
         return part, Layout.of(table, has_index, frame)
 
 
@@ -258,7 +338,10 @@ class PartReader:
         return ("prefect_ds-checkpoint", self.path, self.content)
 
     def __call__(
-        self, parts: Sequence[Part], columns: Sequence[int] | None = None, where: Condition | None = None
+        self,
+        parts: Sequence[Part],
+        columns: Sequence[int] | None = None,
+        where: Condition | None = None,
     ) -> pd.DataFrame:
         """Return one partition: the rows of its parts, with the columns at these positions.
 
@@ -285,7 +368,12 @@ class PartReader:
         frame = frames[0] if len(frames) == 1 else pd.concat(frames)
         return frame.sort_index(kind="stable") if self.sorts else frame
 
-    def read(self, part: Part, columns: Sequence[int] | None = None, where: Condition | None = None) -> pd.DataFrame:
+    def read(
+        self,
+        part: Part,
+        columns: Sequence[int] | None = None,
+        where: Condition | None = None,
+    ) -> pd.DataFrame:
         """Return the rows of one part."""
         seen = None
         while True:
@@ -297,9 +385,13 @@ class PartReader:
                     raise self._set_aside(part, now, str(error)) from error
                 seen = now  # Somebody may have mended it since: what is damaged is so between two equal looks.
 
-    def _read(self, part: Part, columns: Sequence[int] | None, where: Condition | None) -> pd.DataFrame:
+    def _read(
+        self, part: Part, columns: Sequence[int] | None, where: Condition | None
+    ) -> pd.DataFrame:
         try:
-            stream = open_files(self.path, self.storage_options).open(f"{self.path}/{part.name}")
+            stream = open_files(self.path, self.storage_options).open(
+                f"{self.path}/{part.name}"
+            )
         except FileNotFoundError:
             raise _UnreadableError("it is gone") from None
         with stream:
@@ -321,23 +413,35 @@ class PartReader:
                 raise _UnreadableError(str(error)) from error
 
     def _ours(
-        self, parquet: pq.ParquetFile, footer: JSONObject, columns: Sequence[int] | None, where: Condition | None
+        self,
+        parquet: pq.ParquetFile,
+        footer: JSONObject,
+        columns: Sequence[int] | None,
+        where: Condition | None,
     ) -> pd.DataFrame:
         schema, keys = footer["schema"], footer.get("partition_on")
         row = frame_from_json(keys) if keys else pd.DataFrame()
         wanted = list(range(self.meta.shape[1]) if columns is None else columns)
-        in_file = [position for position, label in enumerate(self.meta.columns) if label not in row.columns]
+        in_file = [
+            position
+            for position, label in enumerate(self.meta.columns)
+            if label not in row.columns
+        ]
         picked = [in_file.index(position) for position in wanted if position in in_file]
         names, n_columns = parquet.schema_arrow.names, len(in_file)
         groups, dtypes = list(range(parquet.num_row_groups)), list(self.meta.dtypes)
         if where is not None:
             ordered = {
                 self.meta.columns[position]: (names[i], dtypes[position])
-                for i, (position, spec) in enumerate(zip(in_file, schema["columns"], strict=True))
+                for i, (position, spec) in enumerate(
+                    zip(in_file, schema["columns"], strict=True)
+                )
                 if spec.keys() == {"dtype"} and has_order(dtypes[position])
             }
             groups = _groups(parquet, where, ordered, row)
-        table = parquet.read_row_groups(groups, columns=[names[i] for i in picked] + names[n_columns:])
+        table = parquet.read_row_groups(
+            groups, columns=[names[i] for i in picked] + names[n_columns:]
+        )
         index, n_rows = table.columns[len(picked) :], schema["n_rows"]
         if where is not None:
             n_rows = _n_rows(parquet, groups)
@@ -349,47 +453,83 @@ class PartReader:
         cells = [*index, *table.columns[: len(picked)]]
         # Labels are the frame's, whatever a file can hold as a name.
         labels = index_to_json(pd.RangeIndex(len(picked)))
-        schema |= {"n_rows": n_rows, "columns": [schema["columns"][i] for i in picked], "labels": labels}
+        schema |= {
+            "n_rows": n_rows,
+            "columns": [schema["columns"][i] for i in picked],
+            "labels": labels,
+        }
         specs = column_specs(schema)
-        frame = from_table([_undictionaried(cell, spec) for cell, spec in zip(cells, specs, strict=True)], schema)
+        frame = from_table(
+            [
+                _undictionaried(cell, spec)
+                for cell, spec in zip(cells, specs, strict=True)
+            ],
+            schema,
+        )
         frame.columns = (
-            self.meta.columns if len(picked) == self.meta.shape[1] else self.meta.columns[[in_file[i] for i in picked]]
+            self.meta.columns
+            if len(picked) == self.meta.shape[1]
+            else self.meta.columns[[in_file[i] for i in picked]]
         )
         if not keys:
             return frame
-        for position, label in ((position, self.meta.columns[position]) for position in wanted):
+        for position, label in (
+            (position, self.meta.columns[position]) for position in wanted
+        ):
             if label in row.columns:
-                values = row[label].take(np.zeros(len(frame), dtype=int)).set_axis(frame.index)
+                values = (
+                    row[label]
+                    .take(np.zeros(len(frame), dtype=int))
+                    .set_axis(frame.index)
+                )
                 frame.insert(wanted.index(position), label, values)
         return frame
 
-    def _foreign(self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None) -> pd.DataFrame:
-        labels = self.meta.columns if columns is None else self.meta.columns[list(columns)]
+    def _foreign(
+        self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None
+    ) -> pd.DataFrame:
+        labels = (
+            self.meta.columns if columns is None else self.meta.columns[list(columns)]
+        )
         in_file = set(parquet.schema_arrow.names)
         frame = parquet.read(
-            columns=[label for label in labels if label in in_file], use_pandas_metadata=True
+            columns=[label for label in labels if label in in_file],
+            use_pandas_metadata=True,
         ).to_pandas()
         return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
 
     def _look_up(self, part: Part) -> Found:
         """Say what is at the path; raise an error where it is no longer what the frame was made over."""
-        found = CheckpointStore(open_files(self.path, self.storage_options)).look_up(self.path)
+        found = CheckpointStore(open_files(self.path, self.storage_options)).look_up(
+            self.path
+        )
         there = found.manifest
-        # In an object store each write has part names of its own, also one of equal data.
+        # In an object store each write has part names of its own, also one of equal
+        # data.
         if found.kind in ("missing", "foreign") or (
-            there and (there.content != self.content or part.name not in {each.name for each in there.parts})
+            there
+            and (
+                there.content != self.content
+                or part.name not in {each.name for each in there.parts}
+            )
         ):
             raise self._not_found(part, found.reason or "it was replaced since")
         return found
 
     def _not_found(self, part: Part, why: str) -> CheckpointNotFoundError:
-        return CheckpointNotFoundError(f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}")
+        return CheckpointNotFoundError(
+            f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
+        )
 
-    def _set_aside(self, part: Part, found: Found, what: str) -> CheckpointNotFoundError | DamagedCheckpointError:
+    def _set_aside(
+        self, part: Part, found: Found, what: str
+    ) -> CheckpointNotFoundError | DamagedCheckpointError:
         """Set aside what was found, and return the error that says so."""
         stamp = found.manifest.stamp if found.manifest else found.stamp
         store = CheckpointStore(open_files(self.path, self.storage_options))
-        aside = store.set_aside(self.path, f"part {part.name!r} is damaged: {what}", stamp)
+        aside = store.set_aside(
+            self.path, f"part {part.name!r} is damaged: {what}", stamp
+        )
         if aside == self.path:
             return self._not_found(part, "it was replaced since")
         return DamagedCheckpointError(
@@ -402,7 +542,9 @@ class _UnreadableError(Exception):
     """A part is not as its manifest says."""
 
 
-def check_part(staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]) -> StagedPart | None:
+def check_part(
+    staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]
+) -> StagedPart | None:
     """Give a finished part of an earlier write a place in another staging folder, if it is as it was written.
 
     Parameters
@@ -416,7 +558,8 @@ def check_part(staged: StagedPart, source: str, target: str, storage_options: Ma
     """
     files = open_files(source, storage_options)
     try:
-        # First its own name here: nobody who clears the other folder can take it away after the check.
+        # First its own name here: nobody who clears the other folder can take it away
+        # after the check.
         files.link(f"{source}/{staged.file}", f"{target}/{staged.file}")
         with files.open(f"{target}/{staged.file}") as stream:
             sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
@@ -437,19 +580,27 @@ def frame_to_json(frame: pd.DataFrame) -> JSONObject:
         cells, schema = to_table(frame, _TEXT)
         document = {
             "schema": schema,
-            "cells": [[None if pd.isna(cell) else cell for cell in cells[label]] for label in cells],
+            "cells": [
+                [None if pd.isna(cell) else cell for cell in cells[label]]
+                for label in cells
+            ],
         }
         change = difference(frame, frame_from_json(document))
     except UnkeepableError as error:
         change = str(error)
     if change is not None:
-        raise RoundTripError(f"a frame with the columns {list(frame.columns)} cannot be kept: {change}")
+        raise RoundTripError(
+            f"a frame with the columns {list(frame.columns)} cannot be kept: {change}"
+        )
     return document
 
 
 def frame_from_json(document: JSONObject) -> pd.DataFrame:
     """Return the frame that `frame_to_json` made the JSON of."""
-    return from_table([np.array(cells, dtype=object) for cells in document["cells"]], document["schema"])
+    return from_table(
+        [np.array(cells, dtype=object) for cells in document["cells"]],
+        document["schema"],
+    )
 
 
 def footer_of(stream: BinaryIO) -> tuple[str | None, pq.FileMetaData]:
@@ -464,7 +615,10 @@ def _rules() -> CellRules:
 
 
 def _groups(
-    parquet: pq.ParquetFile, where: Condition, names: Mapping[Any, tuple[str, Any]], keys: pd.DataFrame
+    parquet: pq.ParquetFile,
+    where: Condition,
+    names: Mapping[Any, tuple[str, Any]],
+    keys: pd.DataFrame,
 ) -> list[int]:
     """Return the row groups from the first to the last that may have rows which meet a condition.
 
@@ -477,7 +631,8 @@ def _groups(
     names
         Column labels to names in the file, and dtypes.
     keys
-        One row with the values that all rows of the file have in further columns, or an empty frame.
+        One row with the values that all rows of the file have in further columns, or an
+        empty frame.
     """
     metadata = parquet.metadata
     in_file = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
@@ -489,7 +644,11 @@ def _groups(
                 ends = keys[label].take([0, 0])
                 return None if not has_order(ends.dtype) or ends.isna().any() else ends
             name, dtype = names.get(label, ("", None))
-            found = metadata.row_group(group).column(in_file[name]).statistics if name in in_file else None
+            found = (
+                metadata.row_group(group).column(in_file[name]).statistics
+                if name in in_file
+                else None
+            )
             if found is None or not found.has_min_max:
                 return None
             ends = pd.Series([found.min, found.max], dtype=dtype)
@@ -510,7 +669,12 @@ def _settled(table: pa.Table) -> pa.Table:
     schema = table.schema
     for i, each in enumerate(schema):
         if pa.types.is_dictionary(each.type):
-            schema = schema.set(i, each.with_type(pa.dictionary(pa.int32(), each.type.value_type, each.type.ordered)))
+            schema = schema.set(
+                i,
+                each.with_type(
+                    pa.dictionary(pa.int32(), each.type.value_type, each.type.ordered)
+                ),
+            )
     return table.cast(schema)
 
 
@@ -523,7 +687,11 @@ def _undictionaried(cells: Any, spec: Mapping[str, Any]) -> Any:
 def _repeating(table: pa.Table) -> list[str] | bool:
     """Return the columns that a dictionary makes smaller; one of numbers costs more time than it saves space."""
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
-    return [each.name for each in table.schema if any(is_kind(each.type) for is_kind in kinds)] or False
+    return [
+        each.name
+        for each in table.schema
+        if any(is_kind(each.type) for is_kind in kinds)
+    ] or False
 
 
 def _schema_to_text(schema: pa.Schema) -> str:

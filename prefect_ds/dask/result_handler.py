@@ -19,10 +19,14 @@ import pyarrow.parquet as pq
 from dask.delayed import delayed
 from dask.utils import natural_sort_key, parse_bytes
 
-from prefect_ds.dask.arrange import agree, regroup
-from prefect_ds.dask.computation import computation_key
-from prefect_ds.dask.foreign import foreign_meta
-from prefect_ds.dask.frames import FrameSource, divisions_from_json, divisions_to_json, open_frame, write_parts
+from prefect_ds.dask.expressions import (
+    FrameSource,
+    divisions_from_json,
+    divisions_to_json,
+    open_frame,
+    write_parts,
+)
+from prefect_ds.dask.foreign_parquet import foreign_meta
 from prefect_ds.dask.parts import (
     PartReader,
     PartWriter,
@@ -32,10 +36,20 @@ from prefect_ds.dask.parts import (
     frame_from_json,
     frame_to_json,
 )
+from prefect_ds.dask.regroup import agree, regroup
+from prefect_ds.dask.resume_key import computation_key
 from prefect_ds.errors import FileTypeError, ResultTypeError
-from prefect_ds.manifest import Identity, JSONObject, Manifest, Match, Owner, Part, content_digest
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
-from prefect_ds.store import Check
+from prefect_ds.storage.manifest import (
+    Identity,
+    JSONObject,
+    Manifest,
+    Match,
+    Owner,
+    Part,
+    content_digest,
+)
+from prefect_ds.storage.store import Check
 
 _PANDAS_PARTITION_BYTES = 128 * 2**20
 _ADVICE = {
@@ -53,25 +67,30 @@ _OTHER_ADVICE = "return one, or give the task another handler"
 class DaskDataFrameResultHandler(ResultHandler):
     """Keeps the Dask DataFrame that a task returns as a folder of parquet files that any tool can open.
 
-    The workers write the partitions, each from where it is. The task's result is then a lazy frame over the files: what
-    computes it never runs the task's graph again. A write that was killed goes on, in the next run, with the partitions
-    that it had not finished.
+    The workers write the partitions, each from where it is. The task's result is then a
+    lazy frame over the files: what computes it never runs the task's graph again. A
+    write that was killed goes on, in the next run, with the partitions that it had not
+    finished.
 
     Parameters
     ----------
     path
-        Template of the folder's path, such as ``"data/events_{day:%Y-%m-%d}"``: a path or a URL that fsspec knows, and
-        that all workers reach. See :class:`prefect_ds.PandasResultHandler`.
+        Template of the folder's path, such as ``"data/events_{day:%Y-%m-%d}"``: a path
+        or a URL that fsspec knows, and that all workers reach. See
+        :class:`prefect_ds.PandasResultHandler`.
     read_kwargs
         Given to ``pyarrow.parquet.ParquetFile`` for each part.
     write_kwargs
-        Given to pyarrow's parquet writer for each part: ``compression``, ``row_group_size``, ``data_page_size`` ...
+        Given to pyarrow's parquet writer for each part: ``compression``,
+        ``row_group_size``, ``data_page_size`` ...
     partition_on
-        Columns whose values become folders, ``year=2024/part.00000.parquet``, which readers can leave out. The rows of
-        a partition are then grouped by them; where the divisions are known they come back in the order of the index.
+        Columns whose values become folders, ``year=2024/part.00000.parquet``, which
+        readers can leave out. The rows of a partition are then grouped by them; where
+        the divisions are known they come back in the order of the index.
     partition_size
-        ``"128MB"``: partitions of at most about this size in memory in place of those of the frame. Larger ones are
-        split when they are written, small neighbours are joined after that. Not with ``partition_on``.
+        ``"128MB"``: partitions of at most about this size in memory in place of those
+        of the frame. Larger ones are split when they are written, small neighbours are
+        joined after that. Not with ``partition_on``.
     storage_options, match, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
@@ -120,12 +139,28 @@ class DaskDataFrameResultHandler(ResultHandler):
             durability=durability,
             check=check,
         )
-        _check_kwargs("read_kwargs", self.read_kwargs, [pq.ParquetFile.__init__], {"self", "source", "filesystem"})
-        _check_kwargs("write_kwargs", self.write_kwargs, [pq.write_table], {"table", "where", "filesystem"})
-        self.partition_on = (partition_on,) if isinstance(partition_on, str) else tuple(partition_on)
-        self.partition_size = None if partition_size is None else parse_bytes(partition_size)
+        _check_kwargs(
+            "read_kwargs",
+            self.read_kwargs,
+            [pq.ParquetFile.__init__],
+            {"self", "source", "filesystem"},
+        )
+        _check_kwargs(
+            "write_kwargs",
+            self.write_kwargs,
+            [pq.write_table],
+            {"table", "where", "filesystem"},
+        )
+        self.partition_on = (
+            (partition_on,) if isinstance(partition_on, str) else tuple(partition_on)
+        )
+        self.partition_size = (
+            None if partition_size is None else parse_bytes(partition_size)
+        )
         if self.partition_on and self.partition_size is not None:
-            raise ValueError("partition_on and partition_size do not go together: repartition the frame in the task")
+            raise ValueError(
+                "partition_on and partition_size do not go together: repartition the frame in the task"
+            )
 
     @property
     def options(self) -> tuple[object, ...]:
@@ -137,9 +172,12 @@ class DaskDataFrameResultHandler(ResultHandler):
         return isinstance(value, dd.DataFrame | pd.DataFrame)
 
     @contextlib.contextmanager
-    def _stage(self, value: Any, path: str, owner: Owner, identity: Identity | None) -> Iterator[Draft]:
+    def _stage(
+        self, value: Any, path: str, owner: Owner, identity: Identity | None
+    ) -> Iterator[Draft]:
         frame = self._frame(value)
-        # A pandas frame is in this process already: it does not go through the scheduler to be written elsewhere.
+        # A pandas frame is in this process already: it does not go through the
+        # scheduler to be written elsewhere.
         scheduler = "threads" if isinstance(value, pd.DataFrame) else None
         meta = frame._meta.iloc[:0]
         key = computation_key(frame, identity, self.options)
@@ -157,7 +195,9 @@ class DaskDataFrameResultHandler(ResultHandler):
                 self.write_kwargs,
             )
             finished = self._finished(path, key, writer) if key else {}
-            missing = [each for each in range(frame.npartitions) if each not in finished]
+            missing = [
+                each for each in range(frame.npartitions) if each not in finished
+            ]
             staged = [part for parts in finished.values() for part in parts]
             staged += write_parts(frame, writer, missing, scheduler) if missing else []
             # All partitions empty, and no value to name a folder for.
@@ -172,22 +212,41 @@ class DaskDataFrameResultHandler(ResultHandler):
                 "meta": frame_to_json(meta),
                 "divisions": divisions_to_json(divisions),
                 "n_partitions": len(divisions) - 1,
-                "partitions": [each.partition for each in staged] if self.partition_on else None,
+                "partitions": [each.partition for each in staged]
+                if self.partition_on
+                else None,
             }
-            placed = store.files.finish_folder(folder, {each.file: each.part.name for each in staged})
+            placed = store.files.finish_folder(
+                folder, {each.file: each.part.name for each in staged}
+            )
             content = content_digest(self.file_type, parts, schema)
             note = (
-                f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped" if finished else ""
+                f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped"
+                if finished
+                else ""
             )
-            yield Draft(parts, meta.shape[1], schema, self._open(path, parts, schema, content), note, placed)
+            yield Draft(
+                parts,
+                meta.shape[1],
+                schema,
+                self._open(path, parts, schema, content),
+                note,
+                placed,
+            )
 
     def _load(self, path: str, manifest: Manifest) -> dd.DataFrame:
         assert manifest.schema is not None
         return self._open(path, manifest.parts, manifest.schema, manifest.content)
 
-    def _open(self, path: str, parts: Sequence[Part], schema: JSONObject, content: str) -> dd.DataFrame:
+    def _open(
+        self, path: str, parts: Sequence[Part], schema: JSONObject, content: str
+    ) -> dd.DataFrame:
         n_partitions = schema["n_partitions"]
-        numbers = range(n_partitions) if schema["partitions"] is None else schema["partitions"]
+        numbers = (
+            range(n_partitions)
+            if schema["partitions"] is None
+            else schema["partitions"]
+        )
         partitions: list[list[Part]] = [[] for _ in range(n_partitions)]
         for number, part in zip(numbers, parts, strict=True):
             if number is not None:
@@ -195,7 +254,12 @@ class DaskDataFrameResultHandler(ResultHandler):
         divisions = divisions_from_json(schema["divisions"], n_partitions)
         is_sorted = schema["partitions"] is not None and divisions[0] is not None
         reader = PartReader(
-            path, content, self.storage_options, frame_from_json(schema["meta"]), self.read_kwargs, is_sorted
+            path,
+            content,
+            self.storage_options,
+            frame_from_json(schema["meta"]),
+            self.read_kwargs,
+            is_sorted,
         )
         return open_frame(FrameSource(reader, tuple(map(tuple, partitions)), divisions))
 
@@ -205,13 +269,19 @@ class DaskDataFrameResultHandler(ResultHandler):
         if status is None or status.kind == "file":
             raise FileTypeError("a folder of parquet files is wanted")
         parts = list(self.store.read_parts(path, status))
-        data = [i for i, part in enumerate(parts) if not any(each[0] in "._" for each in part.name.split("/"))]
+        data = [
+            i
+            for i, part in enumerate(parts)
+            if not any(each[0] in "._" for each in part.name.split("/"))
+        ]
         data.sort(key=lambda i: natural_sort_key(parts[i].name))
         footers = {}
         for i in data:
             with files.open(f"{path}/{parts[i].name}") as stream:
                 footer_sha256, footer = footer_of(stream)
-            parts[i] = parts[i]._replace(n_rows=footer.num_rows, footer_sha256=footer_sha256)
+            parts[i] = parts[i]._replace(
+                n_rows=footer.num_rows, footer_sha256=footer_sha256
+            )
             footers[parts[i].name] = footer
         numbers = {i: number for number, i in enumerate(data)}
         meta = foreign_meta(footers)
@@ -227,30 +297,51 @@ class DaskDataFrameResultHandler(ResultHandler):
         """Return the task's result as the Dask frame whose partitions are to be written."""
         if isinstance(value, pd.DataFrame):
             size = self.partition_size or _PANDAS_PARTITION_BYTES
-            n_partitions = max(1, math.ceil(int(value.memory_usage(index=True).sum()) / size))
+            n_partitions = max(
+                1, math.ceil(int(value.memory_usage(index=True).sum()) / size)
+            )
             if isinstance(value.index, pd.MultiIndex):
-                raise ResultTypeError("Dask has no frames with a MultiIndex: return the frame's .reset_index()")
-            return cast(dd.DataFrame, dd.from_pandas(value, npartitions=n_partitions, sort=False))
+                raise ResultTypeError(
+                    "Dask has no frames with a MultiIndex: return the frame's .reset_index()"
+                )
+            return cast(
+                dd.DataFrame,
+                dd.from_pandas(value, npartitions=n_partitions, sort=False),
+            )
         if not isinstance(value, dd.DataFrame):
             kind = type(value).__name__
-            library, advice = type(value).__module__.partition(".")[0], _ADVICE.get(kind, _OTHER_ADVICE)
+            library, advice = (
+                type(value).__module__.partition(".")[0],
+                _ADVICE.get(kind, _OTHER_ADVICE),
+            )
             raise ResultTypeError(
                 f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
-        # What Dask computes may have other partitions than the frame says: a groupby, files that are read together.
+        # What Dask computes may have other partitions than the frame says: a groupby,
+        # files that are read together.
         return cast(dd.DataFrame, value.optimize(fuse=False))
 
-    def _finished(self, path: str, key: str, writer: PartWriter) -> dict[int, list[StagedPart]]:
+    def _finished(
+        self, path: str, key: str, writer: PartWriter
+    ) -> dict[int, list[StagedPart]]:
         """Return the parts that stopped writes of the same computation finished, which stand in our folder then too."""
         files, records = self.store.files, {}
         for source in self.store.unfinished(path, key):
             for name in files.names(source):
                 if name.endswith(".json"):
-                    with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
+                    with contextlib.suppress(
+                        ValueError, TypeError, KeyError, FileNotFoundError
+                    ):
                         record = json.loads(files.read_bytes(f"{source}/{name}"))
-                        records[record["partition"]] = source, [StagedPart.from_json(each) for each in record["parts"]]
+                        records[record["partition"]] = (
+                            source,
+                            [StagedPart.from_json(each) for each in record["parts"]],
+                        )
         checks = [
-            [delayed(check_part)(part, source, writer.folder, self.storage_options) for part in parts]
+            [
+                delayed(check_part)(part, source, writer.folder, self.storage_options)
+                for part in parts
+            ]
             for source, parts in records.values()
         ]
         checked = dask.compute(checks)[0] if checks else []
@@ -261,9 +352,17 @@ class DaskDataFrameResultHandler(ResultHandler):
         }
 
 
-def _check_kwargs(what: str, kwargs: Mapping[str, Any], functions: Sequence[Any], reserved: set[str]) -> None:
+def _check_kwargs(
+    what: str, kwargs: Mapping[str, Any], functions: Sequence[Any], reserved: set[str]
+) -> None:
     """Raise TypeError for a keyword argument that none of the functions takes from here."""
-    known = {name for function in functions for name in inspect.signature(function).parameters} - reserved
+    known = {
+        name
+        for function in functions
+        for name in inspect.signature(function).parameters
+    } - reserved
     for name in kwargs:
         if name not in known:
-            raise TypeError(f"{what} has {name!r}, which is none of {', '.join(sorted(known))}")
+            raise TypeError(
+                f"{what} has {name!r}, which is none of {', '.join(sorted(known))}"
+            )

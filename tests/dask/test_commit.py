@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ds import files as files_module
-from prefect_ds.files import Files, LocalFiles, open_files
-from prefect_ds.manifest import Identity, Manifest, Part
-from prefect_ds.store import CheckpointStore
+from prefect_ds.storage import files as files_module
+from prefect_ds.storage.files import Files, LocalFiles, open_files
+from prefect_ds.storage.manifest import Identity, Manifest, Part
+from prefect_ds.storage.store import CheckpointStore
 from tests.faulty_files import FaultyFiles, Killed
 
 
 def manifest_of(path: str, data: dict[str, bytes], value: str) -> Manifest:
-    parts = tuple(Part(name, len(each), hashlib.sha256(each).hexdigest(), 1) for name, each in sorted(data.items()))
+    parts = tuple(
+        Part(name, len(each), hashlib.sha256(each).hexdigest(), 1)
+        for name, each in sorted(data.items())
+    )
     identity = Identity("task", {"value": value})
-    return Manifest(path, uuid.uuid4().hex, "folder", "parquet", parts, 1, "now", identity=identity)
+    return Manifest(
+        path, uuid.uuid4().hex, "folder", "parquet", parts, 1, "now", identity=identity
+    )
 
 
 def write(files: Files, path: str, value: str, n_parts: int = 3) -> Manifest:
@@ -35,8 +40,12 @@ def write(files: Files, path: str, value: str, n_parts: int = 3) -> Manifest:
             data[f"kind=a/part.{number}{unique}.parquet"] = f"{value} {number}".encode()
         with files.writing(f"{folder}/lost-attempt.staged") as file:
             Path(file).write_bytes(b"of a worker that died")
-        names = dict(zip([f"{number}.staged" for number in range(n_parts)], data, strict=True))
-        return store.commit(path, files.finish_folder(folder, names), manifest_of(path, data, value))
+        names = dict(
+            zip([f"{number}.staged" for number in range(n_parts)], data, strict=True)
+        )
+        return store.commit(
+            path, files.finish_folder(folder, names), manifest_of(path, data, value)
+        )
 
 
 def value_at(files: Files, path: str) -> str | None:
@@ -45,8 +54,13 @@ def value_at(files: Files, path: str) -> str | None:
     found = store.look_up(path)
     if found.manifest is None:
         return None
-    assert [each for each in store.verify(path) if "is not in the manifest" not in each] == []
-    [value] = {files.read_bytes(f"{path}/{part.name}").split()[0] for part in found.manifest.parts}
+    assert [
+        each for each in store.verify(path) if "is not in the manifest" not in each
+    ] == []
+    [value] = {
+        files.read_bytes(f"{path}/{part.name}").split()[0]
+        for part in found.manifest.parts
+    }
     return value.decode()
 
 
@@ -90,7 +104,9 @@ def test_a_kill_at_every_step(real, scene, when):
         if scene == "over damage":
             files.remove(f"{path}/{sorted(files.sizes(path))[0]}")
             if files.renames_folders:
-                os.utime(path)  # What goes from a folder below does not show in the stamp, but when it is read.
+                os.utime(
+                    path
+                )  # What goes from a folder below does not show in the stamp, but when it is read.
         if scene == "over a person's":
             with files.writing(f"{path}/theirs.parquet") as file:
                 Path(file).write_bytes(b"theirs")
@@ -98,7 +114,9 @@ def test_a_kill_at_every_step(real, scene, when):
         with contextlib.suppress(Killed):
             write(faulty, path, "new")
         value = value_at(files, path)
-        assert value in {"first": (None, "new"), "over": ("old", "new")}.get(scene, (None, "new")), fatal_call
+        assert value in {"first": (None, "new"), "over": ("old", "new")}.get(
+            scene, (None, "new")
+        ), fatal_call
         write(files, path, "next")
         assert value_at(files, path) == "next"
         CheckpointStore(files).clean(f"{root}/{fatal_call}", older_than_s=-10)
@@ -139,7 +157,10 @@ def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):
     os.rename(path, f"{tmp_path}/.prefect_ds/staging/0.replaced")
 
     manifests = files.names(f"{tmp_path}/.prefect_ds/manifests/a")
-    assert CheckpointStore(files).clean(str(tmp_path), older_than_s=-10, dry_run=True) == []
+    assert (
+        CheckpointStore(files).clean(str(tmp_path), older_than_s=-10, dry_run=True)
+        == []
+    )
     assert not os.path.exists(path), "a dry run moves nothing"
     assert CheckpointStore(files).clean(str(tmp_path), older_than_s=-10) == []
 
@@ -155,7 +176,9 @@ def test_a_kill_while_a_store_copies_parts(monkeypatch):
         path, calls = f"{root}/{fatal_copy}/a", itertools.count(1)
         write(files, path, "old")
 
-        def faulty(self, source, target, *, calls=calls, fatal_copy=fatal_copy, **kwargs):
+        def faulty(
+            self, source, target, *, calls=calls, fatal_copy=fatal_copy, **kwargs
+        ):
             if next(calls) >= fatal_copy:
                 raise Killed
             return copy(self, source, target, **kwargs)
@@ -197,7 +220,9 @@ def test_a_write_in_a_folder_that_was_replaced_hurts_nobody(tmp_path):
         with files.writing(f"{folder}/0.staged") as file:
             Path(file).write_bytes(b"new 0")
         manifest = manifest_of(path, {"part.0.parquet": b"new 0"}, "new")
-        store.commit(path, files.finish_folder(folder, {"0.staged": "part.0.parquet"}), manifest)
+        store.commit(
+            path, files.finish_folder(folder, {"0.staged": "part.0.parquet"}), manifest
+        )
         staging.append(Path(folder))
     with files.writing(f"{staging[0]}/0.late.staged") as file:
         Path(file).write_bytes(b"zombie")
@@ -215,7 +240,9 @@ def test_two_renames_and_exchange_change_places_of_anything(tmp_path):
                 Path(file).write_bytes(b"x")
             staged = LocalFiles().finish_folder(folder, {"0.staged": "part.0.parquet"})
             LocalFiles().replace(staged, str(path))
-        assert LocalFiles().status(str(path)).stamp == staged.stamp, "the stamp goes with the folder"
+        assert LocalFiles().status(str(path)).stamp == staged.stamp, (
+            "the stamp goes with the folder"
+        )
         assert os.listdir(path) == ["part.0.parquet"]
 
 

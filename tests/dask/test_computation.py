@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefect_ds.dask.computation import computation_key
+from prefect_ds.dask.resume_key import computation_key
 from tests.dask_flows import frame, handler
 
 
@@ -80,7 +80,7 @@ def test_the_key_holds_in_other_processes(tmp_path, in_child_process):
     for seed in "12":
         code = (
             f"import sys; sys.path.insert(0, {folder!r})\n"
-            "from prefect_ds.dask.computation import computation_key\n"
+            "from prefect_ds.dask.resume_key import computation_key\n"
             "import flow\n"
             "print(computation_key(flow.made()))\n"
         )
@@ -92,7 +92,10 @@ def test_the_key_holds_in_other_processes(tmp_path, in_child_process):
 
 
 def test_comments_and_what_is_not_used_do_not_count(key_of):
-    other_words = {"flow": FLOW + "    # a comment\n", "helpers": HELPERS.replace("def unused", "def unused_")}
+    other_words = {
+        "flow": FLOW + "    # a comment\n",
+        "helpers": HELPERS.replace("def unused", "def unused_"),
+    }
     assert key_of(SAME) == key_of(SAME) == key_of(other_words)
 
 
@@ -121,7 +124,10 @@ def test_each_change_gives_another_key(key_of, module, old, new):
 
 def test_data_in_the_graph_count():
     data = pd.DataFrame({"x": np.arange(10)})
-    keys = {computation_key(dd.from_pandas(each, npartitions=2)) for each in (data, data.copy(), data + 1)}
+    keys = {
+        computation_key(dd.from_pandas(each, npartitions=2))
+        for each in (data, data.copy(), data + 1)
+    }
     assert len(keys) == 2
 
 
@@ -139,7 +145,10 @@ def test_what_has_no_digest_has_no_key():
 
 def test_a_frame_without_a_key_is_written_all_the_same(tmp_path):
     held = frame(2).map_partitions(locked, meta=frame(2)._meta)
-    assert len(handler(tmp_path, "events").write(held).value.compute(scheduler="threads")) == 200
+    assert (
+        len(handler(tmp_path, "events").write(held).value.compute(scheduler="threads"))
+        == 200
+    )
     assert not list((tmp_path / ".prefect_ds/staging").iterdir())
 
 
@@ -153,7 +162,14 @@ class Method:
 
 
 @pytest.mark.parametrize(
-    "function", [calls_itself, Method().of, functools.partial(calls_itself, depth=1), lambda part: part.copy(), np.abs]
+    "function",
+    [
+        calls_itself,
+        Method().of,
+        functools.partial(calls_itself, depth=1),
+        lambda part: part.copy(),
+        np.abs,
+    ],
 )
 def test_any_kind_of_function_has_a_key(function):
     held = dd.from_pandas(pd.DataFrame({"x": [1, 2, 3]}), npartitions=2)
@@ -166,6 +182,9 @@ def test_the_search_for_code_does_not_look_into_libraries(monkeypatch):
     assert Path(sys.modules["pandas"].__file__).is_file()
     held = dd.from_pandas(pd.DataFrame({"x": [1, 2, 3], "y": [1, 2, 3]}), npartitions=2)
     looked_at = []
-    monkeypatch.setattr("prefect_ds.dask.computation.code_digest", lambda function: looked_at.append(function) or "")
+    monkeypatch.setattr(
+        "prefect_ds.dask.resume_key.code_digest",
+        lambda function: looked_at.append(function) or "",
+    )
     computation_key(held.groupby("x").agg("sum").reset_index().merge(held, on="x"))
     assert looked_at == []

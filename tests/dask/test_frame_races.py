@@ -10,7 +10,9 @@ from tests.racers import PARTS, handler_of, keep
 
 
 @pytest.mark.slow
-def test_a_lazy_frame_held_during_rewrites_gives_its_own_generation_or_says_that_it_is_gone(tmp_path):
+def test_a_lazy_frame_held_during_rewrites_gives_its_own_generation_or_says_that_it_is_gone(
+    tmp_path,
+):
     keep(str(tmp_path), PARTS, 0, "run 0", 0)
     n_writes = 15 * SCALE
     with racers.racers(3) as race:

@@ -30,17 +30,25 @@ def check(folder, held: dd.DataFrame) -> dd.DataFrame:
         assert_frame_equal(result._meta, held._meta.iloc[:0])
         assert len(result) == len(held)
         for number in range(held.npartitions):
-            ours, theirs = (each.partitions[number].compute() for each in (result, held))
+            ours, theirs = (
+                each.partitions[number].compute() for each in (result, held)
+            )
             assert_frame_equal(ours, theirs, check_exact=True)
-            assert_index_equal(ours.index, theirs.index, exact="equiv", check_exact=True)
+            assert_index_equal(
+                ours.index, theirs.index, exact="equiv", check_exact=True
+            )
     return written.value
 
 
 COLUMNS = {
     "categories known": lambda: of(
-        pd.Categorical(["b", "a", None, "b"] * 5, categories=["b", "unused", "a"], ordered=True)
+        pd.Categorical(
+            ["b", "a", None, "b"] * 5, categories=["b", "unused", "a"], ordered=True
+        )
     ),
-    "categories of int": lambda: of(pd.Categorical([3, 1, None, 3] * 5, categories=[3, 2, 1])),
+    "categories of int": lambda: of(
+        pd.Categorical([3, 1, None, 3] * 5, categories=[3, 2, 1])
+    ),
     "string[pyarrow]": lambda: of(["a", None, "", "é"] * 5, pd.StringDtype("pyarrow")),
     "string[python]": lambda: of(["a", None, "", "é"] * 5, pd.StringDtype("python")),
     "Int64": lambda: of([1, None, 2**63 - 1, 0] * 5, "Int64"),
@@ -50,9 +58,13 @@ COLUMNS = {
     "uint64": lambda: of([0, 2**64 - 1] * 10, "uint64"),
     "float16": lambda: of([0.5, np.nan] * 10, "float16"),
     "complex": lambda: of([1 + 2j, -1j] * 10, "complex128"),
-    "zone": lambda: of(pd.date_range("2024-03-30", periods=20, freq="h", tz="Europe/Paris")),
+    "zone": lambda: of(
+        pd.date_range("2024-03-30", periods=20, freq="h", tz="Europe/Paris")
+    ),
     "datetime64[s]": lambda: of(np.array(["0001-01-01", "NaT"] * 10, "M8[s]")),
-    "datetime64[ns]": lambda: of(np.array(["2024-01-01T00:00:00.123456789", "NaT"] * 10, "M8[ns]")),
+    "datetime64[ns]": lambda: of(
+        np.array(["2024-01-01T00:00:00.123456789", "NaT"] * 10, "M8[ns]")
+    ),
     "timedelta64[us]": lambda: of(np.array([1, "NaT"] * 10, "m8[us]")),
     "period": lambda: of(pd.period_range("2024-01", periods=20, freq="M")),
     "date objects": lambda: of([datetime.date(2024, 1, 1), None] * 10, object),
@@ -75,7 +87,9 @@ INDEXES = {
     "duplicates": lambda: pd.Index(np.repeat(np.arange(10), 2)),
     "str": lambda: pd.Index([f"{i:02d}" for i in range(20)], name="k"),
     "days": lambda: pd.date_range("2024-03-25", periods=20, name="day"),
-    "zone": lambda: pd.date_range("2024-03-30", periods=20, freq="h", tz="Europe/Paris"),
+    "zone": lambda: pd.date_range(
+        "2024-03-30", periods=20, freq="h", tz="Europe/Paris"
+    ),
     "float": lambda: pd.Index(np.linspace(0, 1, 20)),
     "timedelta": lambda: pd.timedelta_range("0h", periods=20, freq="30min"),
     "named as a column": lambda: pd.Index(np.arange(20), name="x"),
@@ -115,7 +129,9 @@ def test_frames_that_have_caused_trouble_come_back_or_are_refused(tmp_path, name
         assert not (tmp_path / "frame").exists()
         return
     assert_frame_equal(written.value.compute(), expected, check_exact=True)
-    assert_frame_equal(keep.read(written.location).value.compute(), expected, check_exact=True)
+    assert_frame_equal(
+        keep.read(written.location).value.compute(), expected, check_exact=True
+    )
 
 
 def test_column_labels_of_any_kind(tmp_path):
@@ -134,7 +150,10 @@ def test_empty_partitions_and_empty_frames(tmp_path):
     noon = pd.Timestamp("2024-03-30 12:00", tz="Europe/Paris")
     check(tmp_path / "some", held[held["x"] > noon])
     check(tmp_path / "all", held[held["x"] < noon - pd.Timedelta("1D")])
-    check(tmp_path / "one", dd.from_pandas(COLUMNS["categories known"]().iloc[:0], npartitions=1))
+    check(
+        tmp_path / "one",
+        dd.from_pandas(COLUMNS["categories known"]().iloc[:0], npartitions=1),
+    )
 
 
 def test_a_partition_of_nothing_but_missing_values_changes_no_type(tmp_path):
@@ -147,7 +166,9 @@ def test_a_partition_of_nothing_but_missing_values_changes_no_type(tmp_path):
         }
     )
     with dask.config.set({"dataframe.convert-string": False}):
-        check(tmp_path, dd.from_pandas(values.astype(object), npartitions=2, sort=False))
+        check(
+            tmp_path, dd.from_pandas(values.astype(object), npartitions=2, sort=False)
+        )
 
     assert len(pd.read_parquet(tmp_path / "frame")) == 4
 
@@ -161,7 +182,9 @@ def test_an_index_that_only_some_partitions_can_count(tmp_path):
 
 
 def test_unknown_categories_stay_unknown(tmp_path):
-    held = dd.from_pandas(pd.DataFrame({"x": ["a", "b", "c", "d"]}), npartitions=2).astype("category")
+    held = dd.from_pandas(
+        pd.DataFrame({"x": ["a", "b", "c", "d"]}), npartitions=2
+    ).astype("category")
 
     written = check(tmp_path, held)
 
@@ -171,16 +194,23 @@ def test_unknown_categories_stay_unknown(tmp_path):
 
 def test_objects_of_different_types_in_different_partitions_are_refused(tmp_path):
     with dask.config.set({"dataframe.convert-string": False}):
-        held = dd.from_pandas(pd.DataFrame({"x": pd.Series([[1], [2], ["a"], ["b"]], dtype=object)}), npartitions=2)
+        held = dd.from_pandas(
+            pd.DataFrame({"x": pd.Series([[1], [2], ["a"], ["b"]], dtype=object)}),
+            npartitions=2,
+        )
     with pytest.raises(RoundTripError, match=r"'x' holds .* in different partitions"):
         handler(tmp_path, "frame").write(held)
 
 
 def test_a_frame_made_by_a_groupby_or_a_merge_comes_back(tmp_path):
-    held = dd.from_pandas(pd.DataFrame({"k": list("abab"), "x": range(4)}), npartitions=2)
+    held = dd.from_pandas(
+        pd.DataFrame({"k": list("abab"), "x": range(4)}), npartitions=2
+    )
     keep = handler(tmp_path, "frame_{name}")
 
-    many = dd.from_pandas(pd.DataFrame({"k": range(200), "x": range(200)}), npartitions=40)
+    many = dd.from_pandas(
+        pd.DataFrame({"k": range(200), "x": range(200)}), npartitions=40
+    )
     summary = many.groupby("k").agg({"x": "mean"}).reset_index()
     # What Dask computes has fewer partitions than the frame says.
     written, expected = (
@@ -189,27 +219,41 @@ def test_a_frame_made_by_a_groupby_or_a_merge_comes_back(tmp_path):
     )
     assert_frame_equal(written, expected)
     grouped = held.groupby("k").agg({"x": ["sum", "max"]})
-    assert_frame_equal(keep.write(grouped, name="grouped").value.compute(), grouped.compute())
+    assert_frame_equal(
+        keep.write(grouped, name="grouped").value.compute(), grouped.compute()
+    )
     merged = held.merge(held, on="k")
     written = keep.write(merged, name="merged").value.compute()
-    assert sorted(map(tuple, written.to_numpy().tolist())) == sorted(map(tuple, merged.compute().to_numpy().tolist()))
+    assert sorted(map(tuple, written.to_numpy().tolist())) == sorted(
+        map(tuple, merged.compute().to_numpy().tolist())
+    )
 
 
 def test_a_written_frame_can_be_computed_with_like_any_other(tmp_path):
-    held = dd.from_pandas(pd.DataFrame({"k": range(100), "x": np.arange(100) / 7}), npartitions=5)
+    held = dd.from_pandas(
+        pd.DataFrame({"k": range(100), "x": np.arange(100) / 7}), npartitions=5
+    )
     written = handler(tmp_path, "frame").write(held).value
 
     assert written["x"].mean().compute() == held["x"].mean().compute()
-    assert_frame_equal(written.groupby("k").sum().compute(), held.groupby("k").sum().compute())
+    assert_frame_equal(
+        written.groupby("k").sum().compute(), held.groupby("k").sum().compute()
+    )
     assert_frame_equal(written.repartition(npartitions=2).compute(), held.compute())
     assert_frame_equal(written.set_index("k").compute(), held.set_index("k").compute())
-    merged, expected = (each.merge(held, on="k").compute().sort_values("k") for each in (written, held))
+    merged, expected = (
+        each.merge(held, on="k").compute().sort_values("k") for each in (written, held)
+    )
     assert_frame_equal(merged.reset_index(drop=True), expected.reset_index(drop=True))
     assert_frame_equal(written.persist().compute(), held.compute())
     assert_frame_equal(written.head(3), held.head(3))
     assert_frame_equal(written.tail(3), held.tail(3))
-    assert_series_equal(written.index.to_series().compute(), held.index.to_series().compute())
-    assert_frame_equal(written.partitions[[3, 1]].compute(), held.partitions[[3, 1]].compute())
+    assert_series_equal(
+        written.index.to_series().compute(), held.index.to_series().compute()
+    )
+    assert_frame_equal(
+        written.partitions[[3, 1]].compute(), held.partitions[[3, 1]].compute()
+    )
     assert len(written[["x"]]) == len(written["x"]) == 100
     assert_frame_equal((written + written).compute(), (held + held).compute())
     assert_frame_equal(written[[]].compute(), held[[]].compute())

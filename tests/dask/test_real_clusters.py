@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
-from prefect_ds.store import CheckpointStore
+from prefect_ds.storage.store import CheckpointStore
 from tests import dask_flows
 from tests.barrier import Barrier, Held, held_partition, wait_for
 from tests.clusters import Cluster, Machine, cluster, network, why_no_network
@@ -33,16 +33,23 @@ def somewhere(request, tmp_path):
     """A scheduler and two workers, each at an address of its own."""
     folder, tls = tmp_path / "cluster", "TLS" in request.param
     if request.param.startswith("loopback"):
-        with cluster(folder, [Machine("127.0.0.2"), Machine("127.0.0.3")], tls=tls) as there:
+        with cluster(
+            folder, [Machine("127.0.0.2"), Machine("127.0.0.3")], tls=tls
+        ) as there:
             yield there
         return
     if why_no_network():
         pytest.skip(why_no_network())
-    with network(3) as hosts, cluster(folder, hosts.hosts[1:], scheduler=hosts.hosts[0], tls=tls) as there:
+    with (
+        network(3) as hosts,
+        cluster(folder, hosts.hosts[1:], scheduler=hosts.hosts[0], tls=tls) as there,
+    ):
         yield there
 
 
-def test_whole_flows_and_their_resume_with_each_log_line_once(somewhere, tmp_path, notes, log_lines):
+def test_whole_flows_and_their_resume_with_each_log_line_once(
+    somewhere, tmp_path, notes, log_lines
+):
     pandas_flow = pipeline(tmp_path / "pandas", notes)
     dask_flow = dask_flows.pipeline(tmp_path / "dask", notes, [1, 2])
     for is_first in (True, False):
@@ -53,9 +60,18 @@ def test_whole_flows_and_their_resume_with_each_log_line_once(somewhere, tmp_pat
         assert_frame_equal(result_of(state, pandas_flow, "total"), expected_total())
         assert_frame_equal(result_of(state, pandas_flow, "download")[1], frame_of(2))
 
-        said = [line for line in log_lines if "Ran because" in line or "Loaded from the checkpoint" in line]
+        said = [
+            line
+            for line in log_lines
+            if "Ran because" in line or "Loaded from the checkpoint" in line
+        ]
         assert sorted(line.split("'")[1] for line in said) == sorted(
-            [f"{stage}[{child}]" for stage in ("clean", "download") for child in range(3)] + ["total"]
+            [
+                f"{stage}[{child}]"
+                for stage in ("clean", "download")
+                for child in range(3)
+            ]
+            + ["total"]
         )
         assert sum("Checkpoints of flow 'pipeline'" in line for line in log_lines) == 1
 
@@ -63,7 +79,10 @@ def test_whole_flows_and_their_resume_with_each_log_line_once(somewhere, tmp_pat
         assert state.is_successful()
         assert notes.take() == (sorted(dask_flows.parts(3) * 2) if is_first else [])
         assert result_of(state, dask_flow, "total") == dask_flows.expected_total([1, 2])
-        assert_frame_equal(result_of(state, dask_flow, "events")[1].compute(), dask_flows.expected(3, offset=2))
+        assert_frame_equal(
+            result_of(state, dask_flow, "events")[1].compute(),
+            dask_flows.expected(3, offset=2),
+        )
 
 
 SHORT_TTL = {
@@ -81,19 +100,40 @@ def cut_off(request, tmp_path):
         with cluster(tmp_path / "cluster", hosts, **SHORT_TTL) as there:
 
             def send(number: int, address: str) -> None:
-                [worker] = [process for host, process in zip(hosts, there.workers, strict=True) if host.host in address]
+                [worker] = [
+                    process
+                    for host, process in zip(hosts, there.workers, strict=True)
+                    if host.host in address
+                ]
                 os.killpg(worker.pid, number)
 
-            yield there, lambda address: send(signal.SIGSTOP, address), lambda address: send(signal.SIGCONT, address)
+            yield (
+                there,
+                lambda address: send(signal.SIGSTOP, address),
+                lambda address: send(signal.SIGCONT, address),
+            )
         return
     if why_no_network():
         pytest.skip(why_no_network())
-    with network(3) as net, cluster(tmp_path / "cluster", net.hosts[1:], scheduler=net.hosts[0], **SHORT_TTL) as there:
+    with (
+        network(3) as net,
+        cluster(
+            tmp_path / "cluster", net.hosts[1:], scheduler=net.hosts[0], **SHORT_TTL
+        ) as there,
+    ):
 
         def number(address: str) -> int:
-            return next(number for number, host in enumerate(net.hosts) if f"//{host.host}:" in address)
+            return next(
+                number
+                for number, host in enumerate(net.hosts)
+                if f"//{host.host}:" in address
+            )
 
-        yield there, lambda address: net.cut(number(address)), lambda address: net.mend(number(address))
+        yield (
+            there,
+            lambda address: net.cut(number(address)),
+            lambda address: net.mend(number(address)),
+        )
 
 
 def run_with_a_worker_cut_off(flow: Flow, cut_off, barrier: Barrier, finished: Path):
@@ -125,13 +165,22 @@ def assert_nothing_but_checkpoints(folder: Path, *names: str) -> None:
     CheckpointStore.open(str(folder)).clean(str(folder), older_than_s=0)
     assert sorted(os.listdir(folder)) == sorted([".prefect_ds", *names])
     assert not os.listdir(folder / ".prefect_ds/staging")
-    manifests = {each.name: os.listdir(each) for each in (folder / ".prefect_ds/manifests").iterdir()}
-    assert {name: len(filed) for name, filed in manifests.items()} == dict.fromkeys(names, 1)
+    manifests = {
+        each.name: os.listdir(each)
+        for each in (folder / ".prefect_ds/manifests").iterdir()
+    }
+    assert {name: len(filed) for name, filed in manifests.items()} == dict.fromkeys(
+        names, 1
+    )
     assert not (folder / ".prefect_ds/set-aside").exists()
 
 
-@pytest.mark.parametrize("cut_off", ["cut off the network", "stopped"][:SCALE], indirect=True)
-def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(cut_off, tmp_path, notes):
+@pytest.mark.parametrize(
+    "cut_off", ["cut off the network", "stopped"][:SCALE], indirect=True
+)
+def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(
+    cut_off, tmp_path, notes
+):
     barrier, data = Barrier(tmp_path / "barrier"), tmp_path / "data"
     handler = Held(f"{data}/source.parquet", barrier)
 
@@ -146,17 +195,23 @@ def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(cu
 
     with Flow("cut off") as flow:
         n_rows(source())
-    state, where = run_with_a_worker_cut_off(flow, cut_off, barrier, data / "source.parquet")
+    state, where = run_with_a_worker_cut_off(
+        flow, cut_off, barrier, data / "source.parquet"
+    )
     wait_for(lambda: len(Notes(f"{barrier.path}.kept").lines) == 2)
 
     assert state.is_successful()
     assert notes.take() == ["source", "source"]
-    [zombie] = [line for line in Notes(f"{barrier.path}.kept").lines if line.startswith(where)]
+    [zombie] = [
+        line for line in Notes(f"{barrier.path}.kept").lines if line.startswith(where)
+    ]
     assert "its result stands" in zombie
     assert result_of(state, flow, "n_rows") == 1000
     there = result_of(state, flow, "source")
     assert_frame_equal(there.drop(columns="where"), frame_of(1, 1000))
-    assert set(there["where"]) == {kept.split()[0] for kept in Notes(f"{barrier.path}.kept").lines} - {where}
+    assert set(there["where"]) == {
+        kept.split()[0] for kept in Notes(f"{barrier.path}.kept").lines
+    } - {where}
     assert handler.verify(f"{data}/source.parquet") == []
     assert_nothing_but_checkpoints(data, "source.parquet")
 
@@ -164,14 +219,22 @@ def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(cu
 @pytest.mark.parametrize(
     ("cut_off", "at_owner"),
     [
-        pytest.param(how, at_owner, id=f"{how} with {'the task' if at_owner else 'a part'}")
+        pytest.param(
+            how, at_owner, id=f"{how} with {'the task' if at_owner else 'a part'}"
+        )
         for how in ("stopped", "cut off the network")
         for at_owner in (False, True)
     ][:SCALE],
     indirect=["cut_off"],
 )
-def test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it(cut_off, at_owner, tmp_path, notes):
-    barrier, data, owner = Barrier(tmp_path / "barrier"), tmp_path / "data", str(tmp_path / "owner")
+def test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it(
+    cut_off, at_owner, tmp_path, notes
+):
+    barrier, data, owner = (
+        Barrier(tmp_path / "barrier"),
+        tmp_path / "data",
+        str(tmp_path / "owner"),
+    )
     data.mkdir()
     handler = dask_flows.handler(data, "events")
 
@@ -181,7 +244,14 @@ def test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it(cut
         if not os.path.exists(owner):
             Path(owner).write_text(get_worker().address)
         meta = dask_flows.partition(0).iloc[:0]
-        return dd.from_map(held_partition, range(8), barrier=barrier, owner=owner, at_owner=at_owner, meta=meta)
+        return dd.from_map(
+            held_partition,
+            range(8),
+            barrier=barrier,
+            owner=owner,
+            at_owner=at_owner,
+            meta=meta,
+        )
 
     with Flow("cut off") as flow:
         events()
@@ -194,11 +264,15 @@ def test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it(cut
     frame = result_of(state, flow, "events").compute()
     assert_frame_equal(frame[["id", "value"]], dask_flows.expected(8)[["id", "value"]])
     assert handler.verify(f"{data}/events") == []
-    assert sorted(os.listdir(data / "events")) == [f"part.{number:05d}.parquet" for number in range(8)]
+    assert sorted(os.listdir(data / "events")) == [
+        f"part.{number:05d}.parquet" for number in range(8)
+    ]
     assert_nothing_but_checkpoints(data, "events")
 
 
-def test_a_flow_whose_scheduler_is_killed_fails_and_is_resumed_by_the_next_run(tmp_path, notes):
+def test_a_flow_whose_scheduler_is_killed_fails_and_is_resumed_by_the_next_run(
+    tmp_path, notes
+):
     barrier, data = Barrier(tmp_path / "barrier"), tmp_path / "data"
 
     @task(result=PandasResultHandler(f"{data}/{{number}}.parquet", "parquet"))
@@ -214,7 +288,13 @@ def test_a_flow_whose_scheduler_is_killed_fails_and_is_resumed_by_the_next_run(t
     with cluster(tmp_path / "cluster", hosts) as there, ThreadPoolExecutor(1) as thread:
 
         def kill() -> None:
-            wait_for(lambda: barrier.holds() and (data / "1.parquet").exists() and (data / "2.parquet").exists())
+            wait_for(
+                lambda: (
+                    barrier.holds()
+                    and (data / "1.parquet").exists()
+                    and (data / "2.parquet").exists()
+                )
+            )
             os.killpg(there.scheduler.pid, signal.SIGKILL)
 
         killed = thread.submit(kill)

@@ -20,8 +20,13 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 from prefect_ds.dask import DaskDataFrameResultHandler
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError, ResultTypeError, RoundTripError
-from prefect_ds.store import CheckpointStore
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    ResultTypeError,
+    RoundTripError,
+)
+from prefect_ds.storage.store import CheckpointStore
 from tests import dask_flows
 from tests.dask_flows import expected, frame, handler, parts
 
@@ -35,21 +40,35 @@ def url(request, tmp_path):
 
 
 def files_in(folder: object) -> list[str]:
-    return sorted(str(each.relative_to(folder)) for each in Path(str(folder)).rglob("*") if each.is_file())
+    return sorted(
+        str(each.relative_to(folder))
+        for each in Path(str(folder)).rglob("*")
+        if each.is_file()
+    )
 
 
 def staged_in(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder / ".prefect_ds/staging")) if (folder / ".prefect_ds/staging").exists() else []
+    return (
+        sorted(os.listdir(folder / ".prefect_ds/staging"))
+        if (folder / ".prefect_ds/staging").exists()
+        else []
+    )
 
 
 class TestWriteAndRead:
     def test_what_is_written_is_a_plain_folder_of_parquet_parts(self, tmp_path):
         written = handler(tmp_path, "events").write(frame(12))
 
-        assert sorted(os.listdir(tmp_path / "events")) == [f"part.{number:05d}.parquet" for number in range(12)]
+        assert sorted(os.listdir(tmp_path / "events")) == [
+            f"part.{number:05d}.parquet" for number in range(12)
+        ]
         assert written.location == f"{tmp_path}/events"
         assert staged_in(tmp_path) == []
-        assert not [each for each in files_in(tmp_path / ".prefect_ds") if each.endswith("parquet")]
+        assert not [
+            each
+            for each in files_in(tmp_path / ".prefect_ds")
+            if each.endswith("parquet")
+        ]
 
     def test_the_same_frame_comes_from_the_write_and_from_the_read(self, url):
         keep = handler(url, "events_{day}")
@@ -90,26 +109,37 @@ class TestWriteAndRead:
 
         manifest = keep.manifest(written.location)
 
-        assert [(part.n_rows, part.index_min, part.index_max) for part in manifest.parts] == [
+        assert [
+            (part.n_rows, part.index_min, part.index_max) for part in manifest.parts
+        ] == [
             (10, 0, 9),
             (10, 10, 19),
             (10, 20, 29),
         ]
         status = keep.store.files.status(written.location)
-        assert [part.sha256 for part in keep.store.read_parts(written.location, status)] == [
-            part.sha256 for part in manifest.parts
-        ]
+        assert [
+            part.sha256 for part in keep.store.read_parts(written.location, status)
+        ] == [part.sha256 for part in manifest.parts]
         assert (manifest.n_rows, manifest.n_columns, manifest.kind) == (30, 3, "folder")
 
     def test_equal_data_have_equal_content_whoever_wrote_them(self, tmp_path):
         first, second = (handler(tmp_path, name) for name in ("first", "second"))
 
-        contents = {each.manifest(each.write(frame(2)).location).content for each in (first, second)}
+        contents = {
+            each.manifest(each.write(frame(2)).location).content
+            for each in (first, second)
+        }
 
-        assert len(contents) == 1, "what depends on a frame stays valid when it is computed again"
+        assert len(contents) == 1, (
+            "what depends on a frame stays valid when it is computed again"
+        )
 
     def test_write_kwargs_reach_the_parquet_writer(self, tmp_path):
-        handler(tmp_path, "events", write_kwargs={"compression": "zstd", "row_group_size": 30}).write(frame(1))
+        handler(
+            tmp_path,
+            "events",
+            write_kwargs={"compression": "zstd", "row_group_size": 30},
+        ).write(frame(1))
 
         metadata = pq.ParquetFile(tmp_path / "events/part.00000.parquet").metadata
         assert metadata.num_row_groups == 4
@@ -120,15 +150,32 @@ class TestWriteAndRead:
         assert_frame_equal(keep.write(frame(2)).value.compute(), expected(2))
 
     @pytest.mark.parametrize(
-        "options", [{"read_kwargs": {"nonesuch": ["x"]}}, {"write_kwargs": {"unheard_of": "zstd"}}]
+        "options",
+        [
+            {"read_kwargs": {"nonesuch": ["x"]}},
+            {"write_kwargs": {"unheard_of": "zstd"}},
+        ],
     )
     def test_an_unknown_keyword_argument_is_an_error_at_once(self, options):
         with pytest.raises(TypeError, match=r"unheard_of|nonesuch"):
             DaskDataFrameResultHandler("events", **options)
 
     def test_the_handlers_options_count_in_the_identity(self):
-        options = [{}, {"partition_on": "name"}, {"partition_size": "1MB"}, {"write_kwargs": {"compression": "zstd"}}]
-        assert len({repr(DaskDataFrameResultHandler("events", **each).options) for each in options}) == 4
+        options = [
+            {},
+            {"partition_on": "name"},
+            {"partition_size": "1MB"},
+            {"write_kwargs": {"compression": "zstd"}},
+        ]
+        assert (
+            len(
+                {
+                    repr(DaskDataFrameResultHandler("events", **each).options)
+                    for each in options
+                }
+            )
+            == 4
+        )
 
     def test_a_pandas_frame_is_accepted_and_partitioned(self, url):
         pandas_frame = expected(4)
@@ -136,7 +183,10 @@ class TestWriteAndRead:
         written = handler(url, "events", partition_size="5kB").write(pandas_frame)
 
         assert written.value.npartitions > 1
-        assert_frame_equal(written.value.compute(), dd.from_pandas(pandas_frame, npartitions=1).compute())
+        assert_frame_equal(
+            written.value.compute(),
+            dd.from_pandas(pandas_frame, npartitions=1).compute(),
+        )
 
     @pytest.mark.parametrize(
         ("value", "advice"),
@@ -146,7 +196,12 @@ class TestWriteAndRead:
             (lambda: da.ones(3), "from_dask_array"),
             (lambda: [1, 2], "another handler"),
             (lambda: dask.delayed(1), "from_delayed"),
-            (lambda: pd.DataFrame({"x": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)])), "reset_index"),
+            (
+                lambda: pd.DataFrame(
+                    {"x": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)])
+                ),
+                "reset_index",
+            ),
         ],
     )
     def test_another_type_is_refused_with_what_to_do(self, tmp_path, value, advice):
@@ -164,8 +219,12 @@ class TestWriteAndRead:
             assert (written.value.npartitions < 8) == (size == "20kB")
             assert_frame_equal(written.value.compute(), expected(8))
 
-    def test_partition_size_with_an_index_value_in_two_parts_has_unknown_divisions(self, tmp_path):
-        held = dd.from_pandas(pd.DataFrame({"x": range(100)}, index=[0] * 60 + [1] * 40), npartitions=1)
+    def test_partition_size_with_an_index_value_in_two_parts_has_unknown_divisions(
+        self, tmp_path
+    ):
+        held = dd.from_pandas(
+            pd.DataFrame({"x": range(100)}, index=[0] * 60 + [1] * 40), npartitions=1
+        )
 
         written = handler(tmp_path, "events", partition_size="300").write(held)
 
@@ -179,16 +238,27 @@ class TestPartitionOn:
 
         written = handler(url, "events", partition_on="kind").write(held)
 
-        names = [part.name for part in handler(url, "events").manifest(written.location).parts]
+        names = [
+            part.name
+            for part in handler(url, "events").manifest(written.location).parts
+        ]
         assert {name.split("/")[0] for name in names} == {"kind=0", "kind=1", "kind=2"}
         assert written.value.divisions == held.divisions
         assert_frame_equal(written.value.compute(), held.compute())
         assert_series_equal(written.value["kind"].compute(), held["kind"].compute())
-        assert_frame_equal(written.value[["value", "kind"]].compute(), held[["value", "kind"]].compute())
+        assert_frame_equal(
+            written.value[["value", "kind"]].compute(),
+            held[["value", "kind"]].compute(),
+        )
 
     def test_missing_and_odd_values(self, tmp_path):
         values = pd.DataFrame(
-            {"x": range(5), "k": pd.array(["a/b", None, "é=1", "a b", "%"], dtype=pd.StringDtype("pyarrow"))}
+            {
+                "x": range(5),
+                "k": pd.array(
+                    ["a/b", None, "é=1", "a b", "%"], dtype=pd.StringDtype("pyarrow")
+                ),
+            }
         )
         held = dd.from_pandas(values, npartitions=1)
 
@@ -218,13 +288,17 @@ class TestLaziness:
         for part in (tmp_path / "events").iterdir():
             part.chmod(0)
             stamp = (tmp_path / "events").stat()
-            part.write_bytes(bytes(part.stat().st_size))  # As root reads whatever the mode says.
+            part.write_bytes(
+                bytes(part.stat().st_size)
+            )  # As root reads whatever the mode says.
             os.utime(tmp_path / "events", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
         opened = keep.load(f"{tmp_path}/events")
 
         assert (len(opened), opened.npartitions, opened.divisions[-1]) == (400, 4, 399)
-        assert len(opened.partitions[1:3]) == len(opened.partitions[[0, 3]].index) == 200
+        assert (
+            len(opened.partitions[1:3]) == len(opened.partitions[[0, 3]].index) == 200
+        )
         assert list(opened.map_partitions(len).divisions) == [0, 100, 200, 300, 399]
 
     def test_only_the_columns_asked_for_are_read(self, tmp_path, monkeypatch):
@@ -241,7 +315,10 @@ class TestLaziness:
         assert opened["value"].sum().compute() == expected(2)["value"].sum()
         assert read == [["value", "row"]] * 2
         read.clear()
-        assert_frame_equal(opened[opened["id"] > 5][["name"]].compute(), expected(2).query("id > 5")[["name"]])
+        assert_frame_equal(
+            opened[opened["id"] > 5][["name"]].compute(),
+            expected(2).query("id > 5")[["name"]],
+        )
         assert read == [["id", "name", "row"]] * 2
 
     def test_loc_reads_only_the_partitions_with_the_rows(self, tmp_path):
@@ -267,7 +344,9 @@ class TestDamage:
             os.utime(part.parent, ns=(status.st_atime_ns, status.st_mtime_ns))
             opened = keep.load(f"{tmp_path}/events")
             try:
-                assert_frame_equal(opened.compute(), expected(1))  # A bit that says nothing of the data.
+                assert_frame_equal(
+                    opened.compute(), expected(1)
+                )  # A bit that says nothing of the data.
             except DamagedCheckpointError as error:
                 seen += 1
                 [aside] = (tmp_path / ".prefect_ds/set-aside").iterdir()
@@ -279,13 +358,19 @@ class TestDamage:
         keep = handler(url, "events")
         opened = keep.write(frame(2)).value
         store = keep.store
-        store.files.remove(f"{url}/events/{keep.manifest(f'{url}/events').parts[1].name}")
+        store.files.remove(
+            f"{url}/events/{keep.manifest(f'{url}/events').parts[1].name}"
+        )
 
-        with pytest.raises((DamagedCheckpointError, CheckpointNotFoundError), match="events"):
+        with pytest.raises(
+            (DamagedCheckpointError, CheckpointNotFoundError), match="events"
+        ):
             opened.compute()
         assert keep.look_up(f"{url}/events").kind != "committed"
 
-    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(self, tmp_path, monkeypatch):
+    def test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy(
+        self, tmp_path, monkeypatch
+    ):
         keep = handler(tmp_path, "events")
         opened = keep.write(frame(1)).value
         (tmp_path / "events/part.00000.parquet").unlink()
@@ -323,7 +408,9 @@ class TestDamage:
         footers = []
         for name, values in (("one", [0, 1, 2, 9]), ("two", [0, 2, 1, 9])):
             keep = handler(tmp_path, name, write_kwargs={"compression": "none"})
-            written = keep.write(dd.from_pandas(pd.DataFrame({"x": values}), npartitions=1))
+            written = keep.write(
+                dd.from_pandas(pd.DataFrame({"x": values}), npartitions=1)
+            )
             [part] = keep.manifest(written.location).parts
             footers.append(part.footer_sha256)
         assert footers[0] != footers[1]
@@ -341,7 +428,9 @@ class TestResume:
         assert handler(url, "events").verify(written.location) == []
 
     @pytest.mark.parametrize("step", ["create", "place"])
-    def test_an_error_in_the_last_steps_costs_no_partition(self, url, notes, step, monkeypatch):
+    def test_an_error_in_the_last_steps_costs_no_partition(
+        self, url, notes, step, monkeypatch
+    ):
         """All parts are written, and have got their names: the manifest, or the folder, does not get to its place."""
 
         def full(*args):
@@ -360,12 +449,17 @@ class TestResume:
         assert_frame_equal(written.value.compute(), expected(6))
 
     def flaky(self, notes):
-        return dd.from_map(fails_while_told, range(6), path=notes.path, meta=expected(1).iloc[:0])
+        return dd.from_map(
+            fails_while_told, range(6), path=notes.path, meta=expected(1).iloc[:0]
+        )
 
     def failing_once(self, url, notes):
         flag = Path(f"{notes.path}.fails")
         flag.touch()
-        with dask.config.set(scheduler="synchronous"), pytest.raises(OSError, match="not now"):
+        with (
+            dask.config.set(scheduler="synchronous"),
+            pytest.raises(OSError, match="not now"),
+        ):
             handler(url, "events").write(self.flaky(notes))
         flag.unlink()
         return [each for each in notes.take() if each != "partition 3"]
@@ -373,14 +467,18 @@ class TestResume:
     def test_other_options_are_another_computation(self, url, notes):
         self.failing_once(url, notes)
 
-        handler(url, "events", write_kwargs={"compression": "zstd"}).write(self.flaky(notes))
+        handler(url, "events", write_kwargs={"compression": "zstd"}).write(
+            self.flaky(notes)
+        )
 
         assert notes.take() == parts(6)
 
     def test_another_graph_is_another_computation(self, url, notes):
         self.failing_once(url, notes)
 
-        handler(url, "events").write(self.flaky(notes).assign(id=lambda part: part["id"] + 1))
+        handler(url, "events").write(
+            self.flaky(notes).assign(id=lambda part: part["id"] + 1)
+        )
 
         assert notes.take() == parts(6)
 
@@ -390,7 +488,9 @@ class TestResume:
 
         written = handler(url, "events").write(self.flaky(notes))
 
-        assert notes.take() == parts(6), "a global that a function called by the partition function reads"
+        assert notes.take() == parts(6), (
+            "a global that a function called by the partition function reads"
+        )
         assert written.value["value"].compute().iloc[-1] == 599.0
 
     def test_a_finished_part_that_was_damaged_is_computed_again(self, tmp_path, notes):
@@ -416,11 +516,15 @@ class TestResume:
         assert staged_in(tmp_path) == []
 
     def test_what_cannot_be_named_leaves_nothing(self, tmp_path, notes, monkeypatch):
-        monkeypatch.setattr("prefect_ds.dask.result_handler.computation_key", lambda *_: None)
+        monkeypatch.setattr(
+            "prefect_ds.dask.result_handler.computation_key", lambda *_: None
+        )
         self.failing_once(str(tmp_path), notes)
         assert staged_in(tmp_path) == []
 
-    def test_two_writes_of_one_computation_do_not_spoil_each_other(self, tmp_path, notes):
+    def test_two_writes_of_one_computation_do_not_spoil_each_other(
+        self, tmp_path, notes
+    ):
         """The second starts while the first is at work, and finds its finished parts."""
         keep = handler(tmp_path, "events")
         seconds = []
@@ -478,7 +582,10 @@ class TestOthersReadIt:
 
     def test_pandas_and_dask_give_the_same_frame(self, folder):
         held = expected(12)
-        assert_frame_equal(pd.read_parquet(folder).astype({"name": "str"}), held.astype({"name": "str"}))
+        assert_frame_equal(
+            pd.read_parquet(folder).astype({"name": "str"}),
+            held.astype({"name": "str"}),
+        )
         assert_frame_equal(dd.read_parquet(folder).compute(), held, check_dtype=False)
 
     def test_pyarrow_duckdb_and_polars_give_the_same_rows_in_order(self, folder):
@@ -486,9 +593,19 @@ class TestOthersReadIt:
         ids = held["id"].tolist()
         assert ds.dataset(folder).to_table()["id"].to_pylist() == ids
         assert pl.read_parquet(folder)["id"].to_list() == ids
-        parts = f"read_parquet('{folder}/*.parquet', filename=true, file_row_number=true)"
-        assert duckdb.sql(f"select id from {parts} order by filename, file_row_number").df()["id"].tolist() == ids
-        assert pl.read_parquet(folder).to_pandas()["name"].tolist() == held["name"].tolist()
+        parts = (
+            f"read_parquet('{folder}/*.parquet', filename=true, file_row_number=true)"
+        )
+        assert (
+            duckdb.sql(f"select id from {parts} order by filename, file_row_number")
+            .df()["id"]
+            .tolist()
+            == ids
+        )
+        assert (
+            pl.read_parquet(folder).to_pandas()["name"].tolist()
+            == held["name"].tolist()
+        )
 
     def test_hive_folders(self, tmp_path):
         held = frame(3).assign(kind=lambda part: part["id"] % 3)
@@ -497,7 +614,11 @@ class TestOthersReadIt:
         assert sorted(pd.read_parquet(folder)["id"]) == ids
         assert sorted(dd.read_parquet(folder)["id"].compute()) == ids
         assert (
-            sorted(pl.read_parquet(f"{folder}/**/*.parquet", hive_partitioning=True).filter(pl.col("kind") < 3)["id"])
+            sorted(
+                pl.read_parquet(
+                    f"{folder}/**/*.parquet", hive_partitioning=True
+                ).filter(pl.col("kind") < 3)["id"]
+            )
             == ids
         )
         rows = duckdb.sql(
@@ -514,7 +635,9 @@ class TestOthersReadIt:
         assert_frame_equal(pd.read_parquet(folder), pd.DataFrame({"x": range(30)}))
 
     @pytest.mark.parametrize("rows_in", READERS)
-    def test_they_see_the_old_folder_or_none_while_a_write_goes_on(self, tmp_path, rows_in):
+    def test_they_see_the_old_folder_or_none_while_a_write_goes_on(
+        self, tmp_path, rows_in
+    ):
         keep = handler(tmp_path, "events")
         seen = []
 
@@ -530,7 +653,9 @@ class TestOthersReadIt:
                 each.write(frame(3, offset=1).map_partitions(look, meta=frame(1)._meta))
         assert seen == [200, None] * 3 + [300, None] * 3
 
-    def test_after_a_killed_first_write_there_is_nothing(self, tmp_path, in_child_process):
+    def test_after_a_killed_first_write_there_is_nothing(
+        self, tmp_path, in_child_process
+    ):
         died = in_child_process(
             "import dask\n"
             "from tests.dask_flows import frame, handler\n"
@@ -556,10 +681,16 @@ class TestOthersWroteIt:
         held = frame(4)
         held.to_parquet(tmp_path / "events")
 
-        assert_frame_equal(self.loaded(tmp_path).compute(), held.compute(), check_dtype=False)
+        assert_frame_equal(
+            self.loaded(tmp_path).compute(), held.compute(), check_dtype=False
+        )
 
     def test_pandas_with_partition_columns(self, tmp_path):
-        written = expected(2).reset_index(drop=True).assign(year=[2023] * 100 + [2024] * 100, part="a")
+        written = (
+            expected(2)
+            .reset_index(drop=True)
+            .assign(year=[2023] * 100 + [2024] * 100, part="a")
+        )
         written.to_parquet(tmp_path / "events", partition_cols=["year", "part"])
 
         loaded = self.loaded(tmp_path)
@@ -573,7 +704,9 @@ class TestOthersWroteIt:
         folder = tmp_path / "events"
         folder.mkdir()
         for number in range(3):
-            table = pa.Table.from_pandas(dask_flows.partition(number), preserve_index=False).replace_schema_metadata()
+            table = pa.Table.from_pandas(
+                dask_flows.partition(number), preserve_index=False
+            ).replace_schema_metadata()
             name = f"part-{number:05d}-3f1c-c000.snappy.parquet"
             pq.write_table(table, folder / name, compression="snappy")
             (folder / f".{name}.crc").write_bytes(b"crc")
@@ -598,8 +731,12 @@ class TestOthersWroteIt:
 
     def test_categories_and_columns_that_only_some_files_have(self, tmp_path):
         (tmp_path / "events").mkdir()
-        pd.DataFrame({"c": pd.Categorical(["a", "b"]), "x": [1, 2]}).to_parquet(tmp_path / "events/a.parquet")
-        pd.DataFrame({"c": pd.Categorical(["z"]), "y": [0.5]}).to_parquet(tmp_path / "events/b.parquet")
+        pd.DataFrame({"c": pd.Categorical(["a", "b"]), "x": [1, 2]}).to_parquet(
+            tmp_path / "events/a.parquet"
+        )
+        pd.DataFrame({"c": pd.Categorical(["z"]), "y": [0.5]}).to_parquet(
+            tmp_path / "events/b.parquet"
+        )
 
         loaded = self.loaded(tmp_path).compute()
 
@@ -621,7 +758,9 @@ class TestOthersWroteIt:
         (tmp_path / "events").mkdir()
         (tmp_path / "events/a.csv").write_text("a\n1\n")
 
-        assert handler(tmp_path, "events").look_up(f"{tmp_path}/events").kind == "damaged"
+        assert (
+            handler(tmp_path, "events").look_up(f"{tmp_path}/events").kind == "damaged"
+        )
 
 
 def test_the_same_in_a_fresh_process(tmp_path, in_child_process):
@@ -637,7 +776,9 @@ def test_partitions_unlike_the_meta_are_refused(tmp_path):
     held = frame(2)
 
     def with_(**columns):
-        return held.map_partitions(lambda part: part.assign(**columns), meta=held._meta, enforce_metadata=False)
+        return held.map_partitions(
+            lambda part: part.assign(**columns), meta=held._meta, enforce_metadata=False
+        )
 
     keep = handler(tmp_path, "events")
     with pytest.raises(RoundTripError, match="columns"):
@@ -647,4 +788,6 @@ def test_partitions_unlike_the_meta_are_refused(tmp_path):
     with pytest.raises(RoundTripError, match="'id'"):
         keep.write(with_(id=np.nan))
     # What the dtype holds is cast.
-    assert_frame_equal(keep.write(with_(id=1.0)).value.compute(), expected(2).assign(id=1))
+    assert_frame_equal(
+        keep.write(with_(id=1.0)).value.compute(), expected(2).assign(id=1)
+    )

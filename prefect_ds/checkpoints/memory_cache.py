@@ -1,7 +1,7 @@
 """A small cache of what this process just wrote or read, bounded in bytes: spares the next task the read.
 
-What it hands out are deep copies, which cost a tenth of a read: copy-on-write guards a frame's columns, but ``.array``
-still reaches the shared values below.
+What it hands out are deep copies, which cost a tenth of a read: copy-on-write guards a
+frame's columns, but ``.array`` still reaches the shared values below.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def resize(limit_bytes: int) -> None:
 
 def put(content: str, frame: pd.DataFrame) -> None:
     """Keep a frame under the digest of its content, if it fits and nobody could change it from outside."""
-    # Cells of an object column (lists, dicts) are shared even between deep copies, as are the levels of a MultiIndex.
+    # Cells of an object column (lists, dicts) are shared even between deep copies, as
+    # are the levels of a MultiIndex.
     if not _kept.n or isinstance(frame.index, pd.MultiIndex):
         return
     arrays = [column.array for _, column in frame.items()]
@@ -44,17 +45,24 @@ def put(content: str, frame: pd.DataFrame) -> None:
         arrays.append(frame.index.array)
     if any(map(_has_objects, arrays)):
         return
-    labels_bytes = frame.columns.memory_usage(deep=True) + len(pickle.dumps(frame.attrs))
+    labels_bytes = frame.columns.memory_usage(deep=True) + len(
+        pickle.dumps(frame.attrs)
+    )
     size_bytes = int(labels_bytes) + sum(map(_held_bytes, arrays))
     if size_bytes <= _kept.n // 2:
-        # Deep: what the task still holds must not change what is kept, nor a few rows keep a big frame alive.
+        # Deep: what the task still holds must not change what is kept, nor a few rows
+        # keep a big frame alive.
         copy = _copied(frame)
         with _lock:
             _kept[content] = (size_bytes, copy)
 
 
 def _has_objects(array: Any) -> bool:
-    return bool(pd.api.types.is_object_dtype(array.categories if isinstance(array, pd.Categorical) else array))
+    return bool(
+        pd.api.types.is_object_dtype(
+            array.categories if isinstance(array, pd.Categorical) else array
+        )
+    )
 
 
 def _held_bytes(array: Any) -> int:
@@ -67,7 +75,9 @@ def _held_bytes(array: Any) -> int:
 
 def _copied(frame: pd.DataFrame) -> pd.DataFrame:
     copy = frame.copy(deep=True)
-    copy.index = frame.index.copy(deep=True)  # Which pandas shares between deep copies of a frame.
+    copy.index = frame.index.copy(
+        deep=True
+    )  # Which pandas shares between deep copies of a frame.
     return copy
 
 

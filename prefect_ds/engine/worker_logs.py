@@ -1,7 +1,8 @@
 """Brings what the tasks of a run log on the workers of a Dask cluster to the user.
 
-Each run has a worker plugin and a topic of Dask events of its own, and its tasks carry its name in Prefect's context:
-runs on one cluster do not hear one another. A worker whose stdout is the client's sends nothing, its lines are there.
+Each run has a worker plugin and a topic of Dask events of its own, and its tasks carry
+its name in Prefect's context: runs on one cluster do not hear one another. A worker
+whose stdout is the client's sends nothing, its lines are there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _WAIT_S = 10
 _here: dict[str, str | None] = {}
 """The runs whose client this process is, each with the run of the task that started it, if one did."""
 
-_logger = logging.getLogger("prefect.prefect_ds.forwarding")
+_logger = logging.getLogger("prefect.prefect_ds.engine.worker_logs")
 
 
 @contextlib.contextmanager
@@ -50,7 +51,9 @@ def forwarded(client: Any) -> Iterator[None]:
     _here[run] = prefect.context.get(_RUN)
     try:
         client.subscribe_topic(run, handle)
-        plugin = _Forwards(run, logging.getLogger("prefect").getEffectiveLevel(), _output())
+        plugin = _Forwards(
+            run, logging.getLogger("prefect").getEffectiveLevel(), _output()
+        )
         try:
             client.sync(client.register_plugin, plugin, callback_timeout=_WAIT_S)
         except Exception as error:  # noqa: BLE001 - lines may be missing; whether tasks can run, the run itself shows
@@ -58,9 +61,13 @@ def forwarded(client: Any) -> Iterator[None]:
         with prefect.context({_RUN: run}):
             yield
     finally:
-        if client.status == "running":  # else the scheduler has gone, and that is what the run is to end with
+        if (
+            client.status == "running"
+        ):  # else the scheduler has gone, and that is what the run is to end with
             with contextlib.suppress(Exception):
-                client.sync(client.unregister_worker_plugin, run, callback_timeout=_WAIT_S)
+                client.sync(
+                    client.unregister_worker_plugin, run, callback_timeout=_WAIT_S
+                )
             forget(client, run)
         del _here[run]  # Last: a worker in this process that sent would hear itself.
 
@@ -88,7 +95,9 @@ class _Forwards(WorkerPlugin):
         The client's, see :func:`_output`.
     """
 
-    def __init__(self, run: str, level: int, output: tuple[str, int, int] | None) -> None:
+    def __init__(
+        self, run: str, level: int, output: tuple[str, int, int] | None
+    ) -> None:
         self.name = run
         self.level = level
         self.output = output
@@ -98,8 +107,13 @@ class _Forwards(WorkerPlugin):
         """Begin to send, unless the lines come to the user already."""
         logger = logging.getLogger("prefect")
         # A process may have several workers.
-        is_sent = any(isinstance(each, _Handler) and each.run == self.name for each in logger.handlers)
-        is_seen = self.name in _here or (self.output is not None and self.output == _output())
+        is_sent = any(
+            isinstance(each, _Handler) and each.run == self.name
+            for each in logger.handlers
+        )
+        is_seen = self.name in _here or (
+            self.output is not None and self.output == _output()
+        )
         if not is_sent and not is_seen:
             self._handler = _Handler(self.name, self.level, worker)
             logger.addHandler(self._handler)
@@ -122,8 +136,9 @@ class _Handler(logging.Handler):
         """Return whether it is the run's."""
         run = prefect.context.get(_RUN)
         if run is None:
-            # A thread that a task has started is outside of Prefect's context: whose its lines are, nobody knows, and
-            # they come twice rather than not at all. What has another run's id is not one of them.
+            # A thread that a task has started is outside of Prefect's context: whose
+            # its lines are, nobody knows, and they come twice rather than not at all.
+            # What has another run's id is not one of them.
             return not hasattr(record, "flow_run_id") and super().filter(record)
         while run in _here:  # a flow that a task runs on a cluster, from this worker
             run = _here[run]
@@ -139,10 +154,20 @@ class _Handler(logging.Handler):
 
 def _as_text(record: logging.LogRecord) -> str:
     """Return a record as JSON: numbers and text stay what they are, of all else the text is what a line shows."""
-    fields = {**vars(record), "msg": record.getMessage(), "args": None, "exc_info": None}
+    fields = {
+        **vars(record),
+        "msg": record.getMessage(),
+        "args": None,
+        "exc_info": None,
+    }
     if record.exc_info and not record.exc_text:
         fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-    return json.dumps({name: each if isinstance(each, _PLAIN) else str(each) for name, each in fields.items()})
+    return json.dumps(
+        {
+            name: each if isinstance(each, _PLAIN) else str(each)
+            for name, each in fields.items()
+        }
+    )
 
 
 _PLAIN = (str, int, float, type(None))

@@ -1,7 +1,8 @@
 """How the frames of a handler become the bytes of a plain file, and how they come back the same.
 
-A frame is written in its table form (`prefect_ds.frame_schema`), which any tool reads, and read back by strict options
-and a schema that is kept elsewhere. What comes back equals what was written, or the write fails with an error.
+A frame is written in its table form (`prefect_ds.frames.table`), which any tool reads,
+and read back by strict options and a schema that is kept elsewhere. What comes back
+equals what was written, or the write fails with an error.
 """
 
 import difflib
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from prefect_ds.errors import DamagedCheckpointError, ResultTypeError, RoundTripError
-from prefect_ds.file_types import (
+from prefect_ds.file_types.registry import (
     FILE_TYPES,
     Kwargs,
     file_type_named,
@@ -25,7 +26,7 @@ from prefect_ds.file_types import (
     without,
     write_plainly,
 )
-from prefect_ds.frame_schema import (
+from prefect_ds.frames.table import (
     CellRules,
     JSONObject,
     UnkeepableError,
@@ -56,8 +57,9 @@ class Encoded:
 class FrameFormat:
     """How the frames of one handler become the bytes of a file and come back; made by `frame_format`.
 
-    Two ways lead there. The *exact* way restores everything. Keyword arguments that choose or convert values take the
-    *plain* way instead: pandas writes and reads as the user says, and what the file gives back is the result.
+    Two ways lead there. The *exact* way restores everything. Keyword arguments that
+    choose or convert values take the *plain* way instead: pandas writes and reads as
+    the user says, and what the file gives back is the result.
     """
 
     file_type: str
@@ -75,9 +77,11 @@ class FrameFormat:
         Parameters
         ----------
         frame
-            Of any dtypes, index and labels. Its ``attrs`` are kept, or refused where JSON does not hold them.
+            Of any dtypes, index and labels. Its ``attrs`` are kept, or refused where
+            JSON does not hold them.
         file
-            Empty, open for writing and reading in binary mode, seekable. It is left open.
+            Empty, open for writing and reading in binary mode, seekable. It is left
+            open.
 
         Returns
         -------
@@ -89,13 +93,17 @@ class FrameFormat:
         ResultTypeError
             `frame` is no ``pandas.DataFrame``.
         RoundTripError
-            The frame would come back otherwise. Names the column, the file type, and file types that keep it.
+            The frame would come back otherwise. Names the column, the file type, and
+            file types that keep it.
         OSError
             The file cannot be written.
         """
         if not isinstance(frame, pd.DataFrame):
             raise ResultTypeError(_wrong_type(frame))
-        if self.is_plain or (self.write_kwargs.get("index") is False and not is_default_index(frame.index)):
+        if self.is_plain or (
+            self.write_kwargs.get("index") is False
+            and not is_default_index(frame.index)
+        ):
             return self._encode_plainly(frame, file)
         try:
             return Encoded(self._encode_exactly(frame, file), frame, "")
@@ -110,8 +118,8 @@ class FrameFormat:
         data
             The whole file.
         schema
-            As `encode` gave it. ``None``: pandas reads the file with the user's keyword arguments, as it reads one
-            that a person put there.
+            As `encode` gave it. ``None``: pandas reads the file with the user's keyword
+            arguments, as it reads one that a person put there.
 
         Raises
         ------
@@ -134,8 +142,12 @@ class FrameFormat:
         file_type = FILE_TYPES[self.file_type]
         with _as_unkeepable("it cannot be written"):
             with_index = self.write_kwargs.get("index") is True
-            table, schema = to_table(frame, self._rules(), with_default_index=with_index)
-            file_type.write(table, schema, file, without(self.write_kwargs, "index", "na_rep"))
+            table, schema = to_table(
+                frame, self._rules(), with_default_index=with_index
+            )
+            file_type.write(
+                table, schema, file, without(self.write_kwargs, "index", "na_rep")
+            )
         if self._is_certain(frame):
             return schema
         with _as_unkeepable("it cannot be read back"):
@@ -148,15 +160,23 @@ class FrameFormat:
     def _read_exactly(self, data: bytes, schema: JSONObject) -> pd.DataFrame:
         if schema["n_rows"] == 0:
             # Many a file type has no place for the columns of a table without rows.
-            return from_table([np.array([], dtype=object) for _ in column_specs(schema)], schema)
+            return from_table(
+                [np.array([], dtype=object) for _ in column_specs(schema)], schema
+            )
         with _quiet():
-            return from_table(FILE_TYPES[self.file_type].read(data, schema, self.read_kwargs), schema)
+            return from_table(
+                FILE_TYPES[self.file_type].read(data, schema, self.read_kwargs), schema
+            )
 
     def _encode_plainly(self, frame: pd.DataFrame, file: BinaryIO) -> Encoded:
         """Write a frame as pandas does with the user's keyword arguments; what the file gives back is the result."""
         kwargs = dict(self.write_kwargs)
         index_kwarg = FILE_TYPES[self.file_type].index_kwarg
-        if index_kwarg and is_default_index(frame.index) and "index_col" not in self.read_kwargs:
+        if (
+            index_kwarg
+            and is_default_index(frame.index)
+            and "index_col" not in self.read_kwargs
+        ):
             kwargs.setdefault(index_kwarg, False)
         try:
             with _quiet():
@@ -180,7 +200,9 @@ class FrameFormat:
         with _quiet():
             frame = read_plainly(self.file_type, data, self.read_kwargs)
         if not isinstance(frame, pd.DataFrame):
-            raise ValueError(f"the {self.file_type} file gives a {type(frame).__name__}, where a DataFrame is needed")
+            raise ValueError(
+                f"the {self.file_type} file gives a {type(frame).__name__}, where a DataFrame is needed"
+            )
         return frame
 
     def _rules(self) -> CellRules:
@@ -190,7 +212,9 @@ class FrameFormat:
         if na_rep is None:
             return rules
         return CellRules(
-            lambda values: rules.is_native(values) and not pd.isna(values).any(), na_rep, rules.identifiers
+            lambda values: rules.is_native(values) and not pd.isna(values).any(),
+            na_rep,
+            rules.identifiers,
         )
 
     def _is_certain(self, frame: pd.DataFrame) -> bool:
@@ -215,8 +239,14 @@ class FrameFormat:
             ("the index", frame.iloc[:, :0]),
         ]  # fmt: skip
         whole = ("the frame as a whole", frame)
-        what, part = next(((what, part) for what, part in parts if not self._keeps(part)), whole)
-        keepers = [name for name in _SUGGESTED if name != self.file_type and frame_format(name, "")._keeps(part)]
+        what, part = next(
+            ((what, part) for what, part in parts if not self._keeps(part)), whole
+        )
+        keepers = [
+            name
+            for name in _SUGGESTED
+            if name != self.file_type and frame_format(name, "")._keeps(part)
+        ]
         return (
             f"a file of type {self.file_type!r} does not keep {what} ({reason}). "
             f"File types that keep it: {', '.join(keepers) or 'none'}"
@@ -233,7 +263,10 @@ class FrameFormat:
 
 
 def frame_format(
-    file_type: str, path: str, read_kwargs: Kwargs | None = None, write_kwargs: Kwargs | None = None
+    file_type: str,
+    path: str,
+    read_kwargs: Kwargs | None = None,
+    write_kwargs: Kwargs | None = None,
 ) -> FrameFormat:
     """Return how frames are kept in files of some type.
 
@@ -242,7 +275,8 @@ def frame_format(
     file_type
         A key of `FILE_TYPES`, in any case.
     path
-        A path or the template of one; its ending gives the compression, and for Excel the kind of file.
+        A path or the template of one; its ending gives the compression, and for Excel
+        the kind of file.
     read_kwargs, write_kwargs
         For the pandas reader and writer. They win over what this module would choose.
 
@@ -251,9 +285,11 @@ def frame_format(
     FileTypeError
         The file type is not one of `FILE_TYPES`, or a package that it needs is missing.
     TypeError
-        The reader or writer does not know a keyword argument, or it is one that is set here.
+        The reader or writer does not know a keyword argument, or it is one that is set
+        here.
     ValueError
-        Not even a frame of two cells can be written and read with these keyword arguments.
+        Not even a frame of two cells can be written and read with these keyword
+        arguments.
 
     Examples
     --------
@@ -262,11 +298,19 @@ def frame_format(
     """
     kind = file_type_named(file_type)
     write, read = dict(write_kwargs or {}), dict(read_kwargs or {})
-    _check_kwargs("write_kwargs", write, f"DataFrame.to_{kind.name}", kind.more_write_kwargs)
+    _check_kwargs(
+        "write_kwargs", write, f"DataFrame.to_{kind.name}", kind.more_write_kwargs
+    )
     _check_kwargs("read_kwargs", read, f"read_{kind.name}", kind.more_read_kwargs)
-    exact_write = kind.write_syntax | ({"index"} if isinstance(write.get("index"), bool) else set())
-    is_plain = kind.rules is None or not (write.keys() <= exact_write and read.keys() <= kind.read_syntax)
-    if write.get("orient") == "table":  # pandas' own typed form of JSON, with its own idea of dtypes
+    exact_write = kind.write_syntax | (
+        {"index"} if isinstance(write.get("index"), bool) else set()
+    )
+    is_plain = kind.rules is None or not (
+        write.keys() <= exact_write and read.keys() <= kind.read_syntax
+    )
+    if (
+        write.get("orient") == "table"
+    ):  # pandas' own typed form of JSON, with its own idea of dtypes
         is_plain = True
     for name in kind.mirrored & write.keys():
         read.setdefault(name, write[name])
@@ -277,7 +321,8 @@ def frame_format(
     return result
 
 
-# --------------------------------------------------------------------------------------------------- keyword arguments
+# ---------------------------------------------------------------------------------------------------
+# keyword arguments
 
 _RESERVED: Final = frozenset(
     {"self", "path_or_buf", "path", "path_or_buffer", "filepath_or_buffer", "excel_writer", "buf", "io", "dest",
@@ -287,22 +332,30 @@ _RESERVED: Final = frozenset(
 """Set here, or at odds with one frame in one file."""
 
 
-def _check_kwargs(what: str, kwargs: Kwargs, function: str, more: tuple[str, ...]) -> None:
+def _check_kwargs(
+    what: str, kwargs: Kwargs, function: str, more: tuple[str, ...]
+) -> None:
     """Raise TypeError for a keyword argument that a pandas function does not take from here."""
     known = set().union(*map(parameters, (f"pandas:{function}", *more)))
     for name in kwargs:
         if name in _RESERVED or (name == "chunksize" and what == "read_kwargs"):
-            raise TypeError(f"{what} may not have {name!r}: one frame goes to one file, at the path of the handler")
+            raise TypeError(
+                f"{what} may not have {name!r}: one frame goes to one file, at the path of the handler"
+            )
         if name not in known:
             close = difflib.get_close_matches(name, known - _RESERVED, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{what} has {name!r}, which pandas.{function} does not take{hint}")
+            raise TypeError(
+                f"{what} has {name!r}, which pandas.{function} does not take{hint}"
+            )
 
 
 def _try_out(frame_format: FrameFormat) -> None:
     """Raise where keyword arguments keep even the simplest frame from coming back."""
     try:
-        frame_format._encode_exactly(pd.DataFrame({"a": ["x"], "b": [1.5]}), io.BytesIO())
+        frame_format._encode_exactly(
+            pd.DataFrame({"a": ["x"], "b": [1.5]}), io.BytesIO()
+        )
     except UnkeepableError as error:
         raise ValueError(
             f"file type {frame_format.file_type!r} does not work with "
@@ -313,7 +366,8 @@ def _try_out(frame_format: FrameFormat) -> None:
 _SUGGESTED: Final = ("parquet", "feather", "json", "csv", "pickle")
 """The file types tried for an error message."""
 
-# ------------------------------------------------------------------------------------------------------------- helpers
+# -------------------------------------------------------------------------------------------------------------
+# helpers
 
 
 @contextmanager
@@ -343,7 +397,11 @@ def _content(file: BinaryIO) -> bytes:
 
 def _has_objects(frame: pd.DataFrame) -> bool:
     """Return whether a frame holds objects that may not be what they were after unpickling."""
-    levels = [labels.get_level_values(i) for labels in (frame.index, frame.columns) for i in range(labels.nlevels)]
+    levels = [
+        labels.get_level_values(i)
+        for labels in (frame.index, frame.columns)
+        for i in range(labels.nlevels)
+    ]
     return any(map(is_object, [*frame.dtypes, *(level.dtype for level in levels)]))
 
 
@@ -353,6 +411,4 @@ def _wrong_type(value: object) -> str:
         hint = "return series.to_frame()"
     else:
         hint = "use Prefect's own LocalResult or PrefectResult for other objects"
-    return (
-        f"a pandas DataFrame is needed, the task returned {type(value).__module__}.{type(value).__qualname__}: {hint}"
-    )
+    return f"a pandas DataFrame is needed, the task returned {type(value).__module__}.{type(value).__qualname__}: {hint}"

@@ -1,10 +1,11 @@
 """The commit protocol: how a checkpoint comes to lie at its path whole, and how a reader knows that it does.
 
-A manifest is filed under the *stamp* of the data it describes (size and time of change), in a folder named after its
-checkpoint. So the data choose their manifest: a writer files its manifest first, then puts the data in place in one
-atomic step, and that step is the commit. There is no pointer to keep in step with the data, no lock, and a writer that
-comes late can spoil nothing: whatever is in place finds the manifest that was filed for it. A stamp only finds the
-manifest; checksums prove the bytes.
+A manifest is filed under the *stamp* of the data it describes (size and time of
+change), in a folder named after its checkpoint. So the data choose their manifest: a
+writer files its manifest first, then puts the data in place in one atomic step, and
+that step is the commit. There is no pointer to keep in step with the data, no lock, and
+a writer that comes late can spoil nothing: whatever is in place finds the manifest that
+was filed for it. A stamp only finds the manifest; checksums prove the bytes.
 """
 
 from __future__ import annotations
@@ -27,11 +28,22 @@ from prefect_ds.errors import (
     ManifestError,
     NewerFormatError,
 )
-from prefect_ds.files import FOLDER_STAMP, REPLACED, Files, Kind, Staged, Status, name, open_files, parent, staging_of
-from prefect_ds.manifest import Manifest, Part
 from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.storage.files import (
+    FOLDER_STAMP,
+    REPLACED,
+    Files,
+    Kind,
+    Staged,
+    Status,
+    name,
+    open_files,
+    parent,
+    staging_of,
+)
+from prefect_ds.storage.manifest import Manifest, Part
 
-logger = logging.getLogger("prefect.prefect_ds.store")
+logger = logging.getLogger("prefect.prefect_ds.storage.store")
 
 Check = Literal["size", "checksum"]
 """What is looked at before a checkpoint counts: its size and time of change, or every byte of it."""
@@ -64,11 +76,15 @@ class CheckpointStore:
         self.files = files
 
     @classmethod
-    def open(cls, url: str, storage_options: Mapping[str, Any] | None = None) -> CheckpointStore:
+    def open(
+        cls, url: str, storage_options: Mapping[str, Any] | None = None
+    ) -> CheckpointStore:
         """Return the store of the file system that a path or URL names."""
         return cls(open_files(url, storage_options))
 
-    def look_up(self, path: str, kind: Kind = "file", *, check: Check = "size") -> Found:
+    def look_up(
+        self, path: str, kind: Kind = "file", *, check: Check = "size"
+    ) -> Found:
         """Say what lies at ``path``; reads no data unless the data were touched since they were written.
 
         Parameters
@@ -94,7 +110,10 @@ class CheckpointStore:
                     self._put_back(path, waiting)
                     continue
                 if filed:
-                    return Found("missing", reason="its data were gone, only the manifest was left")
+                    return Found(
+                        "missing",
+                        reason="its data were gone, only the manifest was left",
+                    )
                 return Found("missing", reason="there was nothing yet")
             found = self._look_at(path, status, check)
             if found is not None:
@@ -130,7 +149,8 @@ class CheckpointStore:
                     return None
                 problem = problem or "its manifest was a link to nothing"
             except ManifestError as error:
-                # What a power cut left of a manifest speaks against the data: they may be as short.
+                # What a power cut left of a manifest speaks against the data: they may
+                # be as short.
                 problem = problem or f"{error}"
         if not manifests and not problem:
             return Found("foreign", reason="it had no manifest", stamp=status.stamp)
@@ -144,27 +164,53 @@ class CheckpointStore:
             if parts is None or not _same_bytes(manifest.parts, parts, status):
                 continue
             if problem or manifest.stamp != status.stamp:
-                # Copied, touched, or its writer died just after it put the data in place: filed anew, nothing replaced.
+                # Copied, touched, or its writer died just after it put the data in
+                # place: filed anew, nothing replaced.
                 manifest = replace(manifest, stamp=status.stamp)
                 try:
                     self._refile(path, manifest)
-                except OSError as error:  # A read-only folder: then its bytes prove it each time.
+                except (
+                    OSError
+                ) as error:  # A read-only folder: then its bytes prove it each time.
                     logger.debug("%s: cannot file its manifest anew: %s", path, error)
             return Found("committed", manifest)
-        if status.stamp == FOLDER_STAMP and not problem and self._is_under_way(path, manifests):
-            return Found("missing", reason="only parts of a write that was stopped, or goes on, were there")
-        if manifests and not problem and all(manifest.adopted for manifest in manifests):
-            return Found("foreign", reason="it was put there by hand, and changed since", stamp=status.stamp)
+        if (
+            status.stamp == FOLDER_STAMP
+            and not problem
+            and self._is_under_way(path, manifests)
+        ):
+            return Found(
+                "missing",
+                reason="only parts of a write that was stopped, or goes on, were there",
+            )
+        if (
+            manifests
+            and not problem
+            and all(manifest.adopted for manifest in manifests)
+        ):
+            return Found(
+                "foreign",
+                reason="it was put there by hand, and changed since",
+                stamp=status.stamp,
+            )
         if not problem and parts is not None and status.kind == "folder":
             problem = self._difference(path, status, manifests[-1])
-        return Found("damaged", reason=problem or "its bytes were not those that were written", stamp=status.stamp)
+        return Found(
+            "damaged",
+            reason=problem or "its bytes were not those that were written",
+            stamp=status.stamp,
+        )
 
     def read_parts(self, path: str, status: Status) -> tuple[Part, ...]:
         """Return what lies at ``path`` as parts, by reading every byte of it. Rows are not counted."""
         if status.kind == "file":
             return (_part(name(path), self.files.read_bytes(path)),)
-        # Every file counts, also those that readers of parquet leave out: `_SUCCESS`, `.part-0.crc`.
-        return tuple(_part(each, self.files.read_bytes(f"{path}/{each}")) for each in self.files.sizes(path))
+        # Every file counts, also those that readers of parquet leave out: `_SUCCESS`,
+        # `.part-0.crc`.
+        return tuple(
+            _part(each, self.files.read_bytes(f"{path}/{each}"))
+            for each in self.files.sizes(path)
+        )
 
     def read_bytes(self, path: str, part: Part) -> bytes:
         """Return the bytes of a file that holds one part, after comparing them with its checksum.
@@ -188,7 +234,11 @@ class CheckpointStore:
             if (found.size_bytes, found.sha256) == (part.size_bytes, part.sha256):
                 return data
             now = self.look_up(path)
-            if now.kind != "damaged" and part.sha256 not in _checksums(now) and self.files.names(self._folder(path)):
+            if (
+                now.kind != "damaged"
+                and part.sha256 not in _checksums(now)
+                and self.files.names(self._folder(path))
+            ):
                 raise CheckpointNotFoundError(
                     f"the checkpoint at {path!r} was replaced while it was read; run the task again"
                 )
@@ -197,7 +247,9 @@ class CheckpointStore:
             seen = now  # Somebody may have mended it since it was read: what is damaged is so between two equal looks.
         what = f"{found.size_bytes} bytes with another checksum, the manifest says {part.size_bytes} bytes"
         try:
-            aside = self.set_aside(path, what, now.manifest.stamp if now.manifest else now.stamp)
+            aside = self.set_aside(
+                path, what, now.manifest.stamp if now.manifest else now.stamp
+            )
         except OSError as error:
             raise DamagedCheckpointError(
                 f"the checkpoint at {path!r} is damaged: {what}; it cannot be set aside ({error})"
@@ -220,8 +272,9 @@ class CheckpointStore:
         path
             Where the parts go.
         key
-            Names what is computed. After an error, or a kill, the folder stays, for :meth:`unfinished` to find.
-            ``None``: what cannot be named cannot be found again, and does not stay.
+            Names what is computed. After an error, or a kill, the folder stays, for
+            :meth:`unfinished` to find. ``None``: what cannot be named cannot be found
+            again, and does not stay.
         """
         folder = f"{staging_of(path)}/{key or 'parts'}-{uuid.uuid4().hex}.staged"
         try:
@@ -235,9 +288,15 @@ class CheckpointStore:
     def unfinished(self, path: str, key: str) -> list[str]:
         """Return the folders that earlier writes of the same key to the folder of ``path`` left."""
         staging = staging_of(path)
-        return [f"{staging}/{each}" for each in sorted(self.files.names(staging)) if each.startswith(f"{key}-")]
+        return [
+            f"{staging}/{each}"
+            for each in sorted(self.files.names(staging))
+            if each.startswith(f"{key}-")
+        ]
 
-    def commit(self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False) -> Manifest:
+    def commit(
+        self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False
+    ) -> Manifest:
         """Put what was staged in place, whole, and return the manifest that holds then.
 
         Parameters
@@ -249,29 +308,38 @@ class CheckpointStore:
         manifest
             Describes exactly these data.
         durable
-            Have it on the disk before this returns, so that it outlives a power cut. Without, a cut may cost the
-            work, never the truth, and never an earlier checkpoint.
+            Have it on the disk before this returns, so that it outlives a power cut.
+            Without, a cut may cost the work, never the truth, and never an earlier
+            checkpoint.
 
         Returns
         -------
         Manifest
-            Another writer's, where one with the same identity was first: its data stand, and are to be handed on.
+            Another writer's, where one with the same identity was first: its data
+            stand, and are to be handed on.
 
         Raises
         ------
         CollisionError
-            Another task of the same run wrote this path for other inputs. Neither result stays in place.
+            Another task of the same run wrote this path for other inputs. Neither
+            result stays in place.
         """
         manifest = replace(manifest, stamp=staged.stamp)
         filed = self._filed(path, manifest.stamp or manifest.attempt)
         try:
             self.files.create(filed, manifest.to_json().encode())
         except FileExistsError as error:
-            # On a disk that keeps whole seconds. With one manifest for two results, one would pass for the other.
-            raise OSError(errno.EAGAIN, "another result has the same size and time; try again", path) from error
+            # On a disk that keeps whole seconds. With one manifest for two results, one
+            # would pass for the other.
+            raise OSError(
+                errno.EAGAIN,
+                "another result has the same size and time; try again",
+                path,
+            ) from error
         if durable and staged.stamp is not None:
             self.files.sync(staged.path, filed, parent(filed))
-        # Filed first, looked second: of two writers at least one sees the other's manifest.
+        # Filed first, looked second: of two writers at least one sees the other's
+        # manifest.
         self._refuse_collision(path, manifest)
         while True:
             found = self.look_up(path, manifest.kind)
@@ -280,13 +348,19 @@ class CheckpointStore:
                 return found.manifest
             is_ours = found.manifest is not None and not found.manifest.adopted
             if found.manifest is not None and found.manifest.adopted:
-                self.set_aside(path, "it was put there by hand", found.manifest.stamp, then=_SUCCEEDED)
+                self.set_aside(
+                    path,
+                    "it was put there by hand",
+                    found.manifest.stamp,
+                    then=_SUCCEEDED,
+                )
             elif found.manifest is None and found.kind != "missing":
                 self.set_aside(path, found.reason, found.stamp, then=_SUCCEEDED)
             try:
                 if is_ours:
                     if staged.stamp is not None:
-                        # The manifest too: after a power cut nothing else could say that the new bytes are good.
+                        # The manifest too: after a power cut nothing else could say
+                        # that the new bytes are good.
                         self.files.sync(filed, parent(filed))
                     self.files.replace(staged, path)
                 else:
@@ -303,36 +377,48 @@ class CheckpointStore:
             self.files.remove(filed, "file")
         if found.manifest is not None:
             self._drop(path, found.manifest, manifest)
-        # Who saw our manifest gave up before our data were in place, and left its own for us to see.
+        # Who saw our manifest gave up before our data were in place, and left its own
+        # for us to see.
         self._refuse_collision(path, manifest)
         if durable and staged.stamp is not None:
             self.files.sync(parent(path))
         return manifest
 
-    def adopt(self, path: str, manifest: Manifest, status: Status | None = None) -> Manifest:
+    def adopt(
+        self, path: str, manifest: Manifest, status: Status | None = None
+    ) -> Manifest:
         """File a manifest for data that a person put at ``path``, so that they count as a checkpoint from now on.
 
-        ``status`` is from before the data were read: what changes meanwhile is not what the manifest describes.
+        ``status`` is from before the data were read: what changes meanwhile is not what
+        the manifest describes.
         """
         status = status or self.files.status(path)
         if status is None:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: there is nothing to adopt")
+            raise CheckpointNotFoundError(
+                f"no checkpoint at {path!r}: there is nothing to adopt"
+            )
         manifest = replace(manifest, stamp=status.stamp, adopted=True, identity=None)
         self._refile(path, manifest)
         return manifest
 
     def set_aside(
-        self, path: str, why: str, stamp: str | None = None, *, then: str = "the next run computes it again"
+        self,
+        path: str,
+        why: str,
+        stamp: str | None = None,
+        *,
+        then: str = "the next run computes it again",
     ) -> str:
         """Move what lies at ``path`` out of the way, say so in one line, and return where it went.
 
-        With ``stamp``, nothing is moved that has another one: a writer put a good copy there meanwhile. ``then`` says
-        what is done now.
+        With ``stamp``, nothing is moved that has another one: a writer put a good copy
+        there meanwhile. ``then`` says what is done now.
         """
         status = self.files.status(path) if stamp is not None else None
         if status is not None and status.stamp != stamp:
             return path
-        # Not ours, or no longer what we wrote: never deleted. The suffix keeps readers of folders away from it.
+        # Not ours, or no longer what we wrote: never deleted. The suffix keeps readers
+        # of folders away from it.
         aside = f"{parent(path)}/{SIDE_FOLDER}/set-aside/{_shortened(name(path))}.{uuid.uuid4().hex[:12]}.set-aside"
         try:
             self.files.move(path, aside)
@@ -355,19 +441,30 @@ class CheckpointStore:
         if found.manifest is None:
             raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
         status = self.files.status(path)
-        parts = {} if status is None else {part.name: part for part in self.read_parts(path, status)}
-        problems = [f"{extra}: is not in the manifest" for extra in sorted(parts.keys() - _names(found.manifest))]
+        parts = (
+            {}
+            if status is None
+            else {part.name: part for part in self.read_parts(path, status)}
+        )
+        problems = [
+            f"{extra}: is not in the manifest"
+            for extra in sorted(parts.keys() - _names(found.manifest))
+        ]
         for part in found.manifest.parts:
             there = parts.get(part.name)
             if there is None:
                 problems.append(f"{part.name}: is gone")
             elif there.size_bytes != part.size_bytes:
-                problems.append(f"{part.name}: has {there.size_bytes} bytes, was written with {part.size_bytes}")
+                problems.append(
+                    f"{part.name}: has {there.size_bytes} bytes, was written with {part.size_bytes}"
+                )
             elif there.sha256 != part.sha256:
                 problems.append(f"{part.name}: its checksum is another")
         return problems
 
-    def clean(self, folder: str, *, older_than_s: float = 86_400.0, dry_run: bool = False) -> list[str]:
+    def clean(
+        self, folder: str, *, older_than_s: float = 86_400.0, dry_run: bool = False
+    ) -> list[str]:
         """Remove what killed and replaced writes left beside the checkpoints of a folder; return the paths.
 
         Parameters
@@ -380,7 +477,9 @@ class CheckpointStore:
             Only return what would go.
         """
         side, newest = f"{folder}/{SIDE_FOLDER}", time.time() - older_than_s
-        leftovers = [f"{side}/staging/{each}" for each in self.files.names(f"{side}/staging")]
+        leftovers = [
+            f"{side}/staging/{each}" for each in self.files.names(f"{side}/staging")
+        ]
         for checkpoint in self.files.names(f"{side}/manifests"):
             status = self.files.status(f"{folder}/{checkpoint}")
             names = self.files.names(f"{side}/manifests/{checkpoint}")
@@ -392,12 +491,23 @@ class CheckpointStore:
                 if not dry_run:
                     self._put_back(f"{folder}/{checkpoint}", waiting)
             filed = [f"{side}/manifests/{checkpoint}/{each}" for each in names]
-            in_place = None if status is None else self._filed(f"{folder}/{checkpoint}", status.stamp)
-            # Where no readable manifest answers to the data, any of them may still prove the data by their bytes.
+            in_place = (
+                None
+                if status is None
+                else self._filed(f"{folder}/{checkpoint}", status.stamp)
+            )
+            # Where no readable manifest answers to the data, any of them may still
+            # prove the data by their bytes.
             if in_place is None or self._is_readable(in_place):
                 leftovers += [each for each in filed if each != in_place]
-            if in_place is not None and status is not None and status.stamp == FOLDER_STAMP:
-                leftovers += self._stray_parts(f"{folder}/{checkpoint}", in_place, newest)
+            if (
+                in_place is not None
+                and status is not None
+                and status.stamp == FOLDER_STAMP
+            ):
+                leftovers += self._stray_parts(
+                    f"{folder}/{checkpoint}", in_place, newest
+                )
         removed = [each for each in leftovers if self._is_older(each, newest)]
         if not dry_run:
             for each in removed:
@@ -406,7 +516,11 @@ class CheckpointStore:
 
     def _stray_parts(self, path: str, in_place: str, newest: float) -> list[str]:
         """Return the parts that stopped writers, or one of two at a time, left in a store's folder."""
-        parts = [each for each in self.files.sizes(path) if _PART_IN_STORE.fullmatch(name(each))]
+        parts = [
+            each
+            for each in self.files.sizes(path)
+            if _PART_IN_STORE.fullmatch(name(each))
+        ]
         # Listed first, asked second: a part that is on its way has a manifest by now.
         manifests = dict(self._manifests(path))
         if in_place not in manifests:
@@ -421,17 +535,30 @@ class CheckpointStore:
 
     def _refuse_collision(self, path: str, manifest: Manifest) -> None:
         own = self._filed(path, manifest.stamp or manifest.attempt)
-        others = {filed: other for filed, other in self._manifests(path, but=own) if _collide(manifest, other)}
+        others = {
+            filed: other
+            for filed, other in self._manifests(path, but=own)
+            if _collide(manifest, other)
+        }
         if not others:
             return
-        # None of these results may pass for another's: whichever is in place goes, and no manifest stays in force.
+        # None of these results may pass for another's: whichever is in place goes, and
+        # no manifest stays in force.
         other = next(iter(others.values()))
         status = self.files.status(path)
         in_place = None if status is None else self._filed(path, status.stamp)
         if status is not None and (in_place == own or in_place in others):
             other = others.get(in_place, other)
-            self.set_aside(path, f"written by {other.owner} and by {manifest.owner} in one run", status.stamp)
-        why = manifest.identity.difference(other.identity) if manifest.identity and other.identity else ""
+            self.set_aside(
+                path,
+                f"written by {other.owner} and by {manifest.owner} in one run",
+                status.stamp,
+            )
+        why = (
+            manifest.identity.difference(other.identity)
+            if manifest.identity and other.identity
+            else ""
+        )
         raise CollisionError(
             f"tasks {str(other.owner)!r} and {str(manifest.owner)!r} of one run both write {path!r}, for different "
             f"inputs{f' ({why})' if why else ''}: give the template a field that tells them apart"
@@ -440,8 +567,14 @@ class CheckpointStore:
     def _waiting(self, path: str, filed: list[str]) -> Staged | None:
         """Return the folder that waits in staging to be put back, as its writer died between its two renames."""
         staging = staging_of(path)
-        for each in self.files.names(staging) if filed and self.files.renames_folders else ():
-            status = self.files.status(f"{staging}/{each}") if each.endswith(REPLACED) else None
+        for each in (
+            self.files.names(staging) if filed and self.files.renames_folders else ()
+        ):
+            status = (
+                self.files.status(f"{staging}/{each}")
+                if each.endswith(REPLACED)
+                else None
+            )
             if status is not None and f"{status.stamp}.json" in filed:
                 return Staged(f"{staging}/{each}", status.stamp)
         return None
@@ -475,33 +608,54 @@ class CheckpointStore:
             for part in sorted(_names(gone) - _names(there)):
                 self.files.remove(f"{path}/{part}", "file")
 
-    def _file_placed(self, path: str, manifest: Manifest, replaced: Manifest | None) -> Manifest:
+    def _file_placed(
+        self, path: str, manifest: Manifest, replaced: Manifest | None
+    ) -> Manifest:
         """File a manifest under the stamp that a store gave its object, or that all its folders have."""
         if manifest.kind == "folder":
             manifest = replace(manifest, stamp=FOLDER_STAMP)
-            # This is the commit: parts of two generations may lie at the path, and the manifest says which count.
-            filed_folder, data = self._filed(path, FOLDER_STAMP), manifest.to_json().encode()
+            # This is the commit: parts of two generations may lie at the path, and the
+            # manifest says which count.
+            filed_folder, data = (
+                self._filed(path, FOLDER_STAMP),
+                manifest.to_json().encode(),
+            )
             try:
-                (self.files.create if replaced is None else self.files.put)(filed_folder, data)
+                (self.files.create if replaced is None else self.files.put)(
+                    filed_folder, data
+                )
             except FileExistsError:
                 there = self.look_up(path, "folder").manifest
-                if there is not None:  # Another writer was first, and what it committed holds.
+                if (
+                    there is not None
+                ):  # Another writer was first, and what it committed holds.
                     self._drop_copies(path, manifest, there)
                     raise
                 self.files.put(filed_folder, data)
             return manifest
         status = self.files.status(path)
-        # Whoever wrote since has filed a manifest before, which is still there, by attempt or by stamp.
-        filed = {self._filed(path, each) for each in (manifest.attempt, replaced.stamp if replaced else None) if each}
-        others = {f"{self._folder(path)}/{each}" for each in self.files.names(self._folder(path))} - filed
+        # Whoever wrote since has filed a manifest before, which is still there, by
+        # attempt or by stamp.
+        filed = {
+            self._filed(path, each)
+            for each in (manifest.attempt, replaced.stamp if replaced else None)
+            if each
+        }
+        others = {
+            f"{self._folder(path)}/{each}"
+            for each in self.files.names(self._folder(path))
+        } - filed
         try:
-            is_ours = status is not None and (not others or self._holds(path, status, manifest))
+            is_ours = status is not None and (
+                not others or self._holds(path, status, manifest)
+            )
         except FileNotFoundError:
             is_ours = False
         if status is None or not is_ours:
             return manifest  # Replaced already, and its successor has a manifest of its own.
         manifest = replace(manifest, stamp=status.stamp)
-        # The same bytes in the same second have the same stamp: the manifest there may be of other inputs.
+        # The same bytes in the same second have the same stamp: the manifest there may
+        # be of other inputs.
         self._refile(path, manifest)
         return manifest
 
@@ -557,7 +711,8 @@ class CheckpointStore:
                 continue  # Cleared by its writer since the listing; or torn by a kill, and so never in force.
 
 
-# What a handler names a part in an object store; nothing else in a folder is ever taken for ours.
+# What a handler names a part in an object store; nothing else in a folder is ever taken
+# for ours.
 _PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}\.parquet")
 
 
@@ -590,19 +745,34 @@ def _names(manifest: Manifest) -> set[str]:
     return {part.name for part in manifest.parts}
 
 
-def _same_bytes(parts: tuple[Part, ...], there: tuple[Part, ...], status: Status) -> bool:
-    ours, theirs = ({(part.name, part.size_bytes, part.sha256) for part in each} for each in (parts, there))
+def _same_bytes(
+    parts: tuple[Part, ...], there: tuple[Part, ...], status: Status
+) -> bool:
+    ours, theirs = (
+        {(part.name, part.size_bytes, part.sha256) for part in each}
+        for each in (parts, there)
+    )
     # In an object store the parts of a successor may lie beside them already.
     return ours <= theirs if status.stamp == FOLDER_STAMP else ours == theirs
 
 
 def _same_result(there: Manifest, ours: Manifest) -> bool:
-    return there.attempt == ours.attempt or (there.identity is not None and there.identity == ours.identity)
+    return there.attempt == ours.attempt or (
+        there.identity is not None and there.identity == ours.identity
+    )
 
 
 def _collide(ours: Manifest, other: Manifest) -> bool:
-    if not ours.owner.run_id or ours.owner.run_id != other.owner.run_id or ours.owner == other.owner:
+    if (
+        not ours.owner.run_id
+        or ours.owner.run_id != other.owner.run_id
+        or ours.owner == other.owner
+    ):
         return False
     # Inputs that have no digest cannot be shown to be equal.
-    equal = ours.identity is not None and ours.identity == other.identity and not ours.identity.unstable_inputs
+    equal = (
+        ours.identity is not None
+        and ours.identity == other.identity
+        and not ours.identity.unstable_inputs
+    )
     return not equal

@@ -1,11 +1,13 @@
 """A look at a Dask cluster before a flow runs on it: are the packages there, and do the workers share their folders.
 
-Without it Dask waits without end for workers that cannot import what they are sent, and workers that each have a disk
-of their own compute everything, of which nobody finds more than a part.
+Without it Dask waits without end for workers that cannot import what they are sent, and
+workers that each have a disk of their own compute everything, of which nobody finds
+more than a part.
 
-What is asked of the workers is a function of this module, sent by name: where prefect_ds or what it needs is missing,
-the error of the import is the answer. Workers that come later are not looked at, so an adaptive cluster without any is
-not waited for; nor are workers that do not answer: Dask knows what to do about them.
+What is asked of the workers is a function of this module, sent by name: where
+prefect_ds or what it needs is missing, the error of the import is the answer. Workers
+that come later are not looked at, so an adaptive cluster without any is not waited for;
+nor are workers that do not answer: Dask knows what to do about them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from prefect_ds.errors import PreflightError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.result_handler import ResultHandler
 
-logger = logging.getLogger("prefect.prefect_ds.preflight")
+logger = logging.getLogger("prefect.prefect_ds.engine.cluster_check")
 
 _PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
 """Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
@@ -82,7 +84,9 @@ def sees(folders: Sequence[str], name: str) -> list[str]:
     return [folder for folder in folders if os.path.lexists(_token(folder, name))]
 
 
-def take_away(folders: Sequence[str], name: str, left: Mapping[str, Sequence[str]]) -> None:
+def take_away(
+    folders: Sequence[str], name: str, left: Mapping[str, Sequence[str]]
+) -> None:
     """Remove what :func:`leave` left; a folder stays if somebody has put something into it."""
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -105,8 +109,9 @@ def _above(path: str) -> list[str]:
 def check(client: Any, flow: Flow) -> None:
     """End the run of a flow whose tasks could not work on the cluster; say in one line where, why, and what to do.
 
-    Only the client's not seeing a folder is no more than a warning: all works but looking at results from there.
-    ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the check off.
+    Only the client's not seeing a folder is no more than a warning: all works but
+    looking at results from there. ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the
+    check off.
 
     Parameters
     ----------
@@ -118,9 +123,9 @@ def check(client: Any, flow: Flow) -> None:
     Raises
     ------
     ENDRUN
-        With a Failed state whose result is the :class:`PreflightError`: the scheduler or a worker lacks a package or
-        has another version of it, a worker cannot import the flow's tasks, or the workers do not share a folder of
-        checkpoints.
+        With a Failed state whose result is the :class:`PreflightError`: the scheduler
+        or a worker lacks a package or has another version of it, a worker cannot import
+        the flow's tasks, or the workers do not share a folder of checkpoints.
     """
     if not prefect.context.config.get("prefect_ds", {}).get("preflight", True):
         return
@@ -135,7 +140,10 @@ def check(client: Any, flow: Flow) -> None:
         logger.error(error)
         raise ENDRUN(Failed(message=str(error), result=error)) from error
     except TimeoutError:
-        logger.warning("Not all was looked at before the run: a worker had no answer for %d seconds", _WORK_S)
+        logger.warning(
+            "Not all was looked at before the run: a worker had no answer for %d seconds",
+            _WORK_S,
+        )
 
 
 def _hosts(client: Any) -> dict[str, str]:
@@ -145,7 +153,12 @@ def _hosts(client: Any) -> dict[str, str]:
         # One by one, at the same time: who is asked together is waited for together.
         try:
             async with asyncio.timeout(_ANSWER_S):
-                return cast(dict[str, str], await client.run(socket.gethostname, workers=[address], on_error="ignore"))
+                return cast(
+                    dict[str, str],
+                    await client.run(
+                        socket.gethostname, workers=[address], on_error="ignore"
+                    ),
+                )
         except TimeoutError:
             return {}
 
@@ -153,20 +166,33 @@ def _hosts(client: Any) -> dict[str, str]:
         return await asyncio.gather(*[ask(address) for address in workers])
 
     workers = list(client.nthreads())
-    hosts = {address: host for answer in client.sync(ask_all) for address, host in answer.items()}
+    hosts = {
+        address: host
+        for answer in client.sync(ask_all)
+        for address, host in answer.items()
+    }
     _warn_of_silent([address for address in workers if address not in hosts])
     return hosts
 
 
 def _warn_of_silent(workers: Sequence[str]) -> None:
     if workers:
-        logger.warning("Not looked at before the run, as no answer came: %s", _named(workers, {}))
+        logger.warning(
+            "Not looked at before the run, as no answer came: %s", _named(workers, {})
+        )
 
 
-def _ask(client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str]) -> dict[str, Any]:
+def _ask(
+    client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str]
+) -> dict[str, Any]:
     """Return what each worker answers; what it raises is an answer, an ``OSError`` if it has gone."""
     answers = client.sync(
-        client.run, function, *args, workers=list(workers), on_error="return", callback_timeout=_WORK_S
+        client.run,
+        function,
+        *args,
+        workers=list(workers),
+        on_error="return",
+        callback_timeout=_WORK_S,
     )
     return cast(dict[str, Any], answers)
 
@@ -187,19 +213,29 @@ def _check_packages(client: Any, hosts: Mapping[str, str]) -> dict[str, str]:
         for problem in [] if place in silent else _problems(here, answer):
             problems.setdefault(problem, []).append(place)
     if problems:
-        raise PreflightError("; ".join(f"{_named(places, hosts)} {what}" for what, places in problems.items()))
+        raise PreflightError(
+            "; ".join(
+                f"{_named(places, hosts)} {what}" for what, places in problems.items()
+            )
+        )
     _warn_of_silent(silent)
     return {address: host for address, host in hosts.items() if address not in silent}
 
 
-def _problems(here: Mapping[str, str], answer: Mapping[str, str] | Exception) -> Iterator[str]:
+def _problems(
+    here: Mapping[str, str], answer: Mapping[str, str] | Exception
+) -> Iterator[str]:
     if isinstance(answer, Exception):
         version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
         yield f"cannot import prefect_ds ({answer}): pip install prefect_ds{version} there"
         return
     for package, n_numbers in _PACKAGES.items():
         ours, theirs = here.get(package), answer.get(package)
-        if ours and theirs and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
+        if (
+            ours
+            and theirs
+            and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]
+        ):
             yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
 
 
@@ -216,11 +252,18 @@ def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             problems.setdefault(str(answer), []).append(address)
     if problems:
-        where = "; ".join(f"{_named(places, hosts)} ({problem})" for problem, places in problems.items())
-        raise PreflightError(f"the flow's tasks cannot be imported on {where}: install what they are defined in there")
+        where = "; ".join(
+            f"{_named(places, hosts)} ({problem})"
+            for problem, places in problems.items()
+        )
+        raise PreflightError(
+            f"the flow's tasks cannot be imported on {where}: install what they are defined in there"
+        )
 
 
-def _check_folders(client: Any, folders: Sequence[str], hosts: Mapping[str, str]) -> None:
+def _check_folders(
+    client: Any, folders: Sequence[str], hosts: Mapping[str, str]
+) -> None:
     if not folders:
         return
     first = next(iter(hosts))
@@ -228,20 +271,43 @@ def _check_folders(client: Any, folders: Sequence[str], hosts: Mapping[str, str]
     left: dict[str, list[str]] = {}
     try:
         try:
-            left = client.sync(client.run, leave, folders, name, workers=[first], callback_timeout=_WORK_S)[first]
+            left = client.sync(
+                client.run,
+                leave,
+                folders,
+                name,
+                workers=[first],
+                callback_timeout=_WORK_S,
+            )[first]
             seen = _ask(client, sees, list(left), name, workers=hosts)
             seen_here = sees(list(left), name)
         finally:
-            client.sync(client.run, take_away, folders, name, left, workers=[first], callback_timeout=_ANSWER_S)
+            client.sync(
+                client.run,
+                take_away,
+                folders,
+                name,
+                left,
+                workers=[first],
+                callback_timeout=_ANSWER_S,
+            )
     except OSError as error:
-        logger.warning("Whether the workers share their folders was not found out: %r", error)
+        logger.warning(
+            "Whether the workers share their folders was not found out: %r", error
+        )
         return
 
     problems = []
     for folder in left:
-        blind = [address for address, answer in seen.items() if isinstance(answer, list) and folder not in answer]
+        blind = [
+            address
+            for address, answer in seen.items()
+            if isinstance(answer, list) and folder not in answer
+        ]
         if blind:
-            problems.append(f"{_named(blind, hosts)} cannot see what {_named([first], hosts)} writes to {folder}")
+            problems.append(
+                f"{_named(blind, hosts)} cannot see what {_named([first], hosts)} writes to {folder}"
+            )
     if problems:
         raise PreflightError(
             f"{'; '.join(problems)}: mount one folder on all workers, or keep checkpoints in a store as s3://..."
@@ -273,6 +339,8 @@ def _folders(flow: Flow) -> list[str]:
 
 def _named(places: Sequence[str], hosts: Mapping[str, str]) -> str:
     """Return addresses with the names of their hosts."""
-    named = [f"{each} (host {hosts[each]})" if each in hosts else each for each in places]
+    named = [
+        f"{each} (host {hosts[each]})" if each in hosts else each for each in places
+    ]
     more = len(named) - _MAX_NAMED
     return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

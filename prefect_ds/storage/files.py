@@ -1,7 +1,8 @@
 """The few things a checkpoint asks of a file system, on local disks and on object stores.
 
-A local disk has ``link`` and ``rename``, each atomic; an object store has an atomic PUT and nothing else. Both file
-systems answer the same questions here, so that :mod:`prefect_ds.store` states the order of a commit once.
+A local disk has ``link`` and ``rename``, each atomic; an object store has an atomic PUT
+and nothing else. Both file systems answer the same questions here, so that
+:mod:`prefect_ds.storage.store` states the order of a commit once.
 """
 
 from __future__ import annotations
@@ -138,14 +139,21 @@ class Files(Protocol):
 def _open_files(protocol: str, options: str, pid: int) -> Files:
     # A listing kept by fsspec could hide what another process wrote.
     return _object_files(
-        fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **json.loads(options))
+        fsspec.filesystem(
+            protocol,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            **json.loads(options),
+        )
     )
 
 
 def _object_files(fs: fsspec.AbstractFileSystem) -> ObjectFiles:
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     kinds = {"gs": GoogleFiles, "abfs": AzureFiles}
-    return next((kind for protocol, kind in kinds.items() if protocol in protocols), ObjectFiles)(fs)
+    return next(
+        (kind for protocol, kind in kinds.items() if protocol in protocols), ObjectFiles
+    )(fs)
 
 
 def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:
@@ -165,7 +173,9 @@ def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Fi
     try:
         return _open_files(protocol, json.dumps(options, sort_keys=True), os.getpid())
     except TypeError:  # Options that are no JSON (credential objects): no sharing between handlers then.
-        return _object_files(fsspec.filesystem(protocol, use_listings_cache=False, **options))
+        return _object_files(
+            fsspec.filesystem(protocol, use_listings_cache=False, **options)
+        )
 
 
 def parent(path: str) -> str:
@@ -198,7 +208,9 @@ class LocalFiles:
             return Status("file", 0, "broken-link") if os.path.islink(path) else None
         folder = stat.S_ISDIR(found.st_mode)
         size = 0 if folder else found.st_size
-        return Status("folder" if folder else "file", size, f"{size:x}-{found.st_mtime_ns:x}")
+        return Status(
+            "folder" if folder else "file", size, f"{size:x}-{found.st_mtime_ns:x}"
+        )
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
@@ -213,13 +225,16 @@ class LocalFiles:
             try:
                 file = open(written, "xb")  # noqa: SIM115 - closed below
                 break
-            except FileNotFoundError:  # Another writer cleared the empty folder between the two calls.
+            except (
+                FileNotFoundError
+            ):  # Another writer cleared the empty folder between the two calls.
                 if last_try:
                     raise
         try:
             with file:
                 file.write(data)
-            # Whole or not at all: what a kill or a full disk left torn here would speak against the data.
+            # Whole or not at all: what a kill or a full disk left torn here would speak
+            # against the data.
             self._place_file(written, path)
         finally:
             self.remove(written)
@@ -251,8 +266,13 @@ class LocalFiles:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the path below the folder and the bytes of each file in it, at any depth, in order."""
-        found = (os.path.join(at, each) for at, _, names in os.walk(folder) for each in names)
-        return {os.path.relpath(each, folder).replace(os.sep, "/"): os.stat(each).st_size for each in sorted(found)}
+        found = (
+            os.path.join(at, each) for at, _, names in os.walk(folder) for each in names
+        )
+        return {
+            os.path.relpath(each, folder).replace(os.sep, "/"): os.stat(each).st_size
+            for each in sorted(found)
+        }
 
     def modified(self, path: str) -> float:
         """Return when the path last changed, in seconds since the epoch."""
@@ -285,7 +305,8 @@ class LocalFiles:
 
     def stamped(self, path: str) -> Staged:
         """Give a staged file or folder a time of change that no other attempt has."""
-        # Clocks tick in milliseconds on some kernels: the digits below are random, the rest is true.
+        # Clocks tick in milliseconds on some kernels: the digits below are random, the
+        # rest is true.
         now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000
         os.utime(path, ns=(now, now))
         status = self.status(path)
@@ -302,7 +323,9 @@ class LocalFiles:
             os.rename(staged.path, path)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+                raise FileExistsError(
+                    errno.EEXIST, os.strerror(errno.EEXIST), path
+                ) from error
             raise
 
     def _place_file(self, source: str, path: str) -> None:
@@ -311,23 +334,33 @@ class LocalFiles:
         except FileExistsError:
             raise
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            if error.errno not in (
+                errno.EPERM,
+                errno.EOPNOTSUPP,
+                errno.ENOSYS,
+                errno.EMLINK,
+            ):
                 raise
-            # No links on this disk (FAT, some mounts): the rename is as atomic but does not look first.
+            # No links on this disk (FAT, some mounts): the rename is as atomic but does
+            # not look first.
             if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+                raise FileExistsError(
+                    errno.EEXIST, os.strerror(errno.EEXIST), path
+                ) from None
             os.rename(source, path)
 
     def replace(self, staged: Staged, path: str) -> None:
         """Rename over the file that is there; let a folder change places with what is there."""
-        # The good copy must not go before the new bytes are on the disk: a power cut would leave neither.
+        # The good copy must not go before the new bytes are on the disk: a power cut
+        # would leave neither.
         below = self.sizes(staged.path) if os.path.isdir(staged.path) else ()
         self.sync(*(f"{staged.path}/{each}" for each in below), staged.path)
         if not os.path.isdir(staged.path) and not os.path.isdir(path):
             os.replace(staged.path, path)
             return
         if not _exchange(staged.path, path):
-            # In between nothing lies at the path: who looks then puts the old copy back, see CheckpointStore.look_up.
+            # In between nothing lies at the path: who looks then puts the old copy
+            # back, see CheckpointStore.look_up.
             old = f"{staging_of(path)}/{uuid.uuid4().hex}{REPLACED}"
             os.rename(path, old)
             self.place(staged, path)
@@ -377,7 +410,8 @@ class ObjectFiles:
 
     def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
         self.fs = fs
-        # One GET. s3fs would ask for the size, then send several: some could answer with what was put meanwhile.
+        # One GET. s3fs would ask for the size, then send several: some could answer
+        # with what was put meanwhile.
         takes = inspect.signature(getattr(fs, "_cat_file", fs.cat_file)).parameters
         self._one_get = {"max_concurrency": 1} if "max_concurrency" in takes else {}
 
@@ -400,7 +434,11 @@ class ObjectFiles:
             return Status("folder", 0, FOLDER_STAMP, sizes)
         size = int(info["size"])
         tags = [str(info[key]) for key in _TAGS if info.get(key) is not None]
-        return Status("file", size, f"{size:x}-{hashlib.sha256(repr(tags).encode()).hexdigest()[:24]}")
+        return Status(
+            "file",
+            size,
+            f"{size:x}-{hashlib.sha256(repr(tags).encode()).hexdigest()[:24]}",
+        )
 
     def read_bytes(self, path: str) -> bytes:
         """Return an object's bytes."""
@@ -430,14 +468,19 @@ class ObjectFiles:
         """Return the names below a prefix, as it is now."""
         try:
             with _told(folder):
-                return [name(str(found).rstrip("/")) for found in self.fs.ls(folder, detail=False)]
+                return [
+                    name(str(found).rstrip("/"))
+                    for found in self.fs.ls(folder, detail=False)
+                ]
         except FileNotFoundError:
             return []
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the path below the prefix and the bytes of each object, in order."""
         with _told(folder):
-            return _sizes(self.fs._strip_protocol(folder).rstrip("/"), self._find(folder))
+            return _sizes(
+                self.fs._strip_protocol(folder).rstrip("/"), self._find(folder)
+            )
 
     def modified(self, path: str) -> float:
         """Return when the object, or the last one of a prefix, was written, in seconds since the epoch."""
@@ -484,12 +527,18 @@ class ObjectFiles:
         self._into(target, lambda: self.fs.cp_file(source, target), source)
 
     def _copy_folder(self, staged: Staged, path: str) -> None:
-        _each(lambda pair: self.link(f"{staged.path}/{pair[0]}", f"{path}/{pair[1]}"), staged.names.items())
+        _each(
+            lambda pair: self.link(f"{staged.path}/{pair[0]}", f"{path}/{pair[1]}"),
+            staged.names.items(),
+        )
 
     def move(self, source: str, target: str) -> None:
         """Copy, then delete."""
         # Neither mv nor rm: both take `[`, `*` and `?` in a name for a pattern.
-        _each(lambda below: self.link(f"{source}{below}", f"{target}{below}"), self._below(source))
+        _each(
+            lambda below: self.link(f"{source}{below}", f"{target}{below}"),
+            self._below(source),
+        )
         self.remove(source)
 
     def remove(self, path: str, kind: Kind | None = None) -> None:
@@ -498,7 +547,9 @@ class ObjectFiles:
             if kind == "file":
                 self.fs.rm_file(path)
                 return
-            _each(lambda below: self.remove(f"{path}{below}", "file"), self._below(path))
+            _each(
+                lambda below: self.remove(f"{path}{below}", "file"), self._below(path)
+            )
             if self._has_folders(path):
                 for folder in sorted(self.fs.find(path, withdirs=True), reverse=True):
                     self.fs.rmdir(folder)
@@ -521,7 +572,11 @@ class ObjectFiles:
         status = self.status(path, "folder")
         if status is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return [""] if status.kind == "file" else [f"/{each}" for each in status.sizes or ()]
+        return (
+            [""]
+            if status.kind == "file"
+            else [f"/{each}" for each in status.sizes or ()]
+        )
 
     def _has_folders(self, path: str) -> bool:
         """Whether it has folders that outlive their files, as memory and SFTP have: its paths start with a slash."""
@@ -530,9 +585,12 @@ class ObjectFiles:
     def _pipe(self, path: str, data: bytes, **mode: str) -> None:
         self._into(path, lambda: self.fs.pipe_file(path, data, **mode))
 
-    def _into(self, path: str, write: Callable[[], Any], source: str | None = None) -> None:
+    def _into(
+        self, path: str, write: Callable[[], Any], source: str | None = None
+    ) -> None:
         """Write an object; make its folder first where it has to be and is not there."""
-        # Not ahead of each write: drivers ask for the bucket then, and some make one for a typing error.
+        # Not ahead of each write: drivers ask for the bucket then, and some make one
+        # for a typing error.
         try:
             with _told(path):
                 write()
@@ -571,14 +629,22 @@ class AzureFiles(ObjectFiles):
 
         async def listed() -> dict[str, dict[str, Any]]:
             async with self.fs.service_client.get_container_client(container) as client:
-                blobs = client.list_blobs(name_starts_with=f"{root}/".lstrip("/"), include=["metadata"])
-                return {f"{container}/{each.name}": {"size": each.size} async for each in blobs if not _is_folder(each)}
+                blobs = client.list_blobs(
+                    name_starts_with=f"{root}/".lstrip("/"), include=["metadata"]
+                )
+                return {
+                    f"{container}/{each.name}": {"size": each.size}
+                    async for each in blobs
+                    if not _is_folder(each)
+                }
 
         found = fsspec.asyn.sync(self.fs.loop, listed)
         if not found:
             with contextlib.suppress(FileNotFoundError):
                 info = self._info(path)
-                return {} if info["type"] == "directory" else {f"{container}/{root}": info}
+                return (
+                    {} if info["type"] == "directory" else {f"{container}/{root}": info}
+                )
         return dict(found)
 
 
@@ -629,17 +695,34 @@ def _told(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if isinstance(error, PermissionError):
-            raise PermissionError(errno.EACCES, f"{_NO_ACCESS} ({error})", path) from error
-        if isinstance(error, TimeoutError | ConnectionError) or (type(error) is OSError and error.filename is None):
-            raise OSError(error.errno or errno.EIO, f"{type(error).__name__}: {error}", path) from error
+            raise PermissionError(
+                errno.EACCES, f"{_NO_ACCESS} ({error})", path
+            ) from error
+        if isinstance(error, TimeoutError | ConnectionError) or (
+            type(error) is OSError and error.filename is None
+        ):
+            raise OSError(
+                error.errno or errno.EIO, f"{type(error).__name__}: {error}", path
+            ) from error
         raise
     except Exception as error:
-        # Each driver has classes of its own: azure.core's, botocore's, aiohttp's, gcsfs.retry.HttpError.
-        status = str(getattr(error, "status_code", None) or getattr(error, "code", None))
-        known = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 409: errno.EBUSY, 412: errno.EEXIST}
+        # Each driver has classes of its own: azure.core's, botocore's, aiohttp's,
+        # gcsfs.retry.HttpError.
+        status = str(
+            getattr(error, "status_code", None) or getattr(error, "code", None)
+        )
+        known = {
+            401: errno.EACCES,
+            403: errno.EACCES,
+            404: errno.ENOENT,
+            409: errno.EBUSY,
+            412: errno.EEXIST,
+        }
         code = known.get(int(status), errno.EIO) if status.isdigit() else errno.EIO
         what = f"{type(error).__name__}: {error}"
-        raise OSError(code, f"{_NO_ACCESS} ({what})" if code == errno.EACCES else what, path) from error
+        raise OSError(
+            code, f"{_NO_ACCESS} ({what})" if code == errno.EACCES else what, path
+        ) from error
 
 
 _NO_ACCESS = "the store refuses: are the credentials in storage_options right, and do they allow this?"
@@ -647,7 +730,10 @@ _NO_ACCESS = "the store refuses: are the credentials in storage_options right, a
 
 def _sizes(root: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """Return the path below the root, and the size, of each object that a listing gave."""
-    return {str(path).removeprefix(root).lstrip("/"): int(info["size"]) for path, info in sorted(found.items())}
+    return {
+        str(path).removeprefix(root).lstrip("/"): int(info["size"])
+        for path, info in sorted(found.items())
+    }
 
 
 def _each(action: Callable[[Any], object], items: Iterable[Any]) -> None:
@@ -658,17 +744,30 @@ def _each(action: Callable[[Any], object], items: Iterable[Any]) -> None:
 
 
 _AT_ONCE = 16
-_TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "created", "mtime", "modified", "LastModified")
+_TAGS = (
+    "ETag",
+    "etag",
+    "generation",
+    "md5Hash",
+    "content_md5",
+    "created",
+    "mtime",
+    "modified",
+    "LastModified",
+)
 
 
 def _make_folder(folder: str) -> None:
     """Make a folder and those above it, unless they are there."""
-    # os.makedirs says FileExistsError where a disk that falters keeps it from seeing that a folder is one.
+    # os.makedirs says FileExistsError where a disk that falters keeps it from seeing
+    # that a folder is one.
     try:
         os.mkdir(folder)
     except FileExistsError:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder
+            ) from None
     except FileNotFoundError:
         above = os.path.dirname(folder)
         if above in ("", folder):
@@ -685,7 +784,9 @@ def _exchange(one: str, other: str) -> bool:
     if sys.platform == "darwin":
         failed = libc.renamex_np(os.fsencode(one), os.fsencode(other), _RENAME_SWAP)
     elif hasattr(libc, "renameat2"):
-        failed = libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+        failed = libc.renameat2(
+            _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+        )
     else:
         return False
     if not failed:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dask.dataframe._pyarrow import to_pyarrow_string
 from dask.dataframe.utils import clear_known_categories, pyarrow_strings_enabled
 
-from prefect_ds.dask.conform import fits
+from prefect_ds.dask.partition_dtypes import fits
 from prefect_ds.errors import FileTypeError
 
 MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
@@ -21,7 +21,16 @@ MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 _NULL_DASK_INDEX = "__null_dask_index__"
 _NULLABLE = {
     np.dtype(name.lower()): pd.api.types.pandas_dtype(name)
-    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+    for name in (
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+    )
 } | {np.dtype("bool"): pd.BooleanDtype()}
 
 
@@ -31,27 +40,43 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
         raise FileTypeError("there is no parquet file in it")
     schemas = {name: each.schema.to_arrow_schema() for name, each in footers.items()}
     first = next(iter(schemas.values()))
-    schema = pa.unify_schemas([each.remove_metadata() for each in schemas.values()], promote_options="permissive")
+    schema = pa.unify_schemas(
+        [each.remove_metadata() for each in schemas.values()],
+        promote_options="permissive",
+    )
     meta: pd.DataFrame = schema.with_metadata(first.metadata).empty_table().to_pandas()
     for label in meta.columns:
-        # pandas makes floats of integers where one is missing, in the partitions where that is so.
-        if meta[label].dtype in _NULLABLE and any(_may_miss(each, label) for each in footers.values()):
+        # pandas makes floats of integers where one is missing, in the partitions where
+        # that is so.
+        if meta[label].dtype in _NULLABLE and any(
+            _may_miss(each, label) for each in footers.values()
+        ):
             meta[label] = meta[label].astype(_NULLABLE[cast(Any, meta[label].dtype)])
     described = (first.pandas_metadata or {}).get("index_columns") or [None]
-    if isinstance(described[0], dict):  # A range stands in the metadata alone, and an empty table has no use for it.
+    if isinstance(
+        described[0], dict
+    ):  # A range stands in the metadata alone, and an empty table has no use for it.
         meta.index.name = described[0]["name"]
-    meta.index.names = [None if name == _NULL_DASK_INDEX else name for name in meta.index.names]
+    meta.index.names = [
+        None if name == _NULL_DASK_INDEX else name for name in meta.index.names
+    ]
     meta = clear_known_categories(meta)
     keys = [hive_keys(name) for name in schemas]
     for key in dict.fromkeys(key for each in keys for key in each):
         values = sorted({text for each in keys if (text := each.get(key)) is not None})
         if key not in meta.columns:
-            is_number = all(text == str(int(text)) if text.isdecimal() else False for text in values)
-            meta[key] = pd.Categorical([], categories=sorted(map(int, values)) if is_number else values)
+            is_number = all(
+                text == str(int(text)) if text.isdecimal() else False for text in values
+            )
+            meta[key] = pd.Categorical(
+                [], categories=sorted(map(int, values)) if is_number else values
+            )
     return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
 
 
-def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str | None]) -> pd.DataFrame:
+def fit_foreign(
+    frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str | None]
+) -> pd.DataFrame:
     """Return what a person's file holds in the form of its folder: the columns of all files, and those of its folders.
 
     Parameters
@@ -66,10 +91,16 @@ def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str 
     columns = {}
     for label, dtype in meta.dtypes.items():
         if label in frame.columns:
-            columns[label] = frame[label] if fits(frame[label].dtype, dtype) else frame[label].astype(dtype)
+            columns[label] = (
+                frame[label]
+                if fits(frame[label].dtype, dtype)
+                else frame[label].astype(dtype)
+            )
         elif label in keys:
             codes = np.full(len(frame), _category(keys[str(label)], dtype))
-            columns[label] = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), frame.index)
+            columns[label] = pd.Series(
+                pd.Categorical.from_codes(codes, dtype=dtype), frame.index
+            )
         else:
             columns[label] = pd.Series(np.nan, frame.index, dtype=object).astype(dtype)
     fitted = pd.DataFrame(columns, index=frame.index, columns=meta.columns)
@@ -80,15 +111,24 @@ def fit_foreign(frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str 
 def hive_keys(part_name: str) -> dict[str, str | None]:
     """Return what the folders of a part say, ``year=2024/part.0.parquet``: name to text, None for a missing value."""
     pairs = (each.partition("=") for each in part_name.split("/")[:-1])
-    return {unquote(key): None if text == MISSING_KEY else unquote(text) for key, equals, text in pairs if equals}
+    return {
+        unquote(key): None if text == MISSING_KEY else unquote(text)
+        for key, equals, text in pairs
+        if equals
+    }
 
 
 def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
     names = footer.schema.names
     if label not in names:
         return True
-    columns = (footer.row_group(i).column(names.index(label)) for i in range(footer.num_row_groups))
-    return any(each.statistics is None or each.statistics.null_count != 0 for each in columns)
+    columns = (
+        footer.row_group(i).column(names.index(label))
+        for i in range(footer.num_row_groups)
+    )
+    return any(
+        each.statistics is None or each.statistics.null_count != 0 for each in columns
+    )
 
 
 def _category(text: str | None, dtype: pd.CategoricalDtype) -> int:

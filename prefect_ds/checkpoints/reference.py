@@ -59,7 +59,8 @@ class CheckpointReference:
         return hash((self.path, self.content))
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        # An upstream that was computed again with the same outcome leaves what depends on it valid.
+        # An upstream that was computed again with the same outcome leaves what depends
+        # on it valid.
         return ("prefect_ds-checkpoint", self.content)
 
     def __str__(self) -> str:
@@ -79,7 +80,10 @@ class CheckpointReference:
             "path": self.path,
             "written": self.written_at,
         }
-        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in rows.items())
+        cells = "".join(
+            f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>"
+            for key, value in rows.items()
+        )
         return f"<table><caption>Checkpoint</caption>{cells}</table>"
 
 
@@ -93,13 +97,18 @@ def replace_references(value: Any, by: Callable[[CheckpointReference], Any]) -> 
     if not has_references(value):
         return value
     if type(value) is dict:
-        return {replace_references(key, by): replace_references(each, by) for key, each in value.items()}
+        return {
+            replace_references(key, by): replace_references(each, by)
+            for key, each in value.items()
+        }
     return type(value)(replace_references(each, by) for each in value)
 
 
 def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
-    seen: set[int] = set()  # A collection may hold itself, or one part of it many times.
+    seen: set[int] = (
+        set()
+    )  # A collection may hold itself, or one part of it many times.
     waiting = [value]
     while waiting:
         each = waiting.pop()

@@ -14,9 +14,16 @@ from dask.dataframe.dask_expr._expr import EQ, GE, GT, LE, LT, And, Expr, Or, Pr
 Condition = tuple[str, Any, Any]
 """``(">", column, value)`` and the like, or ``("&" | "|", condition, condition)``."""
 
-_COMPARISONS: Final[dict[type[Expr], str]] = {LT: "<", LE: "<=", GT: ">", GE: ">=", EQ: "=="}
+_COMPARISONS: Final[dict[type[Expr], str]] = {
+    LT: "<",
+    LE: "<=",
+    GT: ">",
+    GE: ">=",
+    EQ: "==",
+}
 _FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
-# Compared by pandas, which rounds a value to a column's type, or a column to the value's, before it compares.
+# Compared by pandas, which rounds a value to a column's type, or a column to the
+# value's, before it compares.
 _MAY_HOLD: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": lambda ends, value: (ends < value).iloc[0],
     "<=": lambda ends, value: (ends <= value).iloc[0],
@@ -38,11 +45,14 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
         Whether an expression is the frame, or some of its columns.
     """
     if isinstance(predicate, And | Or):
-        sides = [condition_of(side, is_frame) for side in (predicate.left, predicate.right)]
+        sides = [
+            condition_of(side, is_frame) for side in (predicate.left, predicate.right)
+        ]
         known = [side for side in sides if side is not None]
         if len(known) == 2:
             return "&" if isinstance(predicate, And) else "|", known[0], known[1]
-        # Rows for which one of two conditions must hold as well are among those for which the other does.
+        # Rows for which one of two conditions must hold as well are among those for
+        # which the other does.
         return known[0] if known and isinstance(predicate, And) else None
     if type(predicate) not in _COMPARISONS:
         return None
@@ -56,7 +66,9 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
     return sign, left.columns[0], right
 
 
-def may_hold(condition: Condition, range_of: Callable[[Any], pd.Series[Any] | None]) -> bool:
+def may_hold(
+    condition: Condition, range_of: Callable[[Any], pd.Series[Any] | None]
+) -> bool:
     """Return whether there may be a row for which a condition holds.
 
     Parameters
@@ -64,8 +76,9 @@ def may_hold(condition: Condition, range_of: Callable[[Any], pd.Series[Any] | No
     condition
         As `condition_of` gave it.
     range_of
-        Gives a series of the smallest and the largest value of a column, in its dtype, ``None`` where they are not
-        known. Missing values do not count: no comparison holds for them.
+        Gives a series of the smallest and the largest value of a column, in its dtype,
+        ``None`` where they are not known. Missing values do not count: no comparison
+        holds for them.
     """
     sign, left, right = condition
     if sign in ("&", "|"):
@@ -83,7 +96,10 @@ def may_hold(condition: Condition, range_of: Callable[[Any], pd.Series[Any] | No
 def has_order(dtype: Any) -> bool:
     """Return whether values of a dtype are compared by pandas as parquet's statistics are."""
     return (
-        (pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype))
+        (
+            pd.api.types.is_numeric_dtype(dtype)
+            and not pd.api.types.is_complex_dtype(dtype)
+        )
         or isinstance(dtype, pd.StringDtype | pd.DatetimeTZDtype)
         or pd.api.types.is_datetime64_dtype(dtype)
     )

@@ -1,6 +1,7 @@
 """Digests that say, in a later process, whether a task's inputs, options and code are still the same.
 
-A wrong miss costs time, a wrong hit is a wrong result: what has no digest that is sure to hold elsewhere gets none.
+A wrong miss costs time, a wrong hit is a wrong result: what has no digest that is sure
+to hold elsewhere gets none.
 """
 
 from __future__ import annotations
@@ -20,26 +21,29 @@ from dask.base import tokenize
 from dask.hashing import hashers
 from dask.tokenize import TokenizationError
 
-from prefect_ds.manifest import Identity
-from prefect_ds.reference import CheckpointReference
+from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.storage.manifest import Identity
 
-_logger = logging.getLogger("prefect.prefect_ds.identity")
+_logger = logging.getLogger("prefect.prefect_ds.checkpoints.identity")
 
-# Dask hashes arrays with the fastest library it finds, so a token only compares with one made by the same library.
+# Dask hashes arrays with the fastest library it finds, so a token only compares with
+# one made by the same library.
 _SCHEME = f"dask-{hashers[0].__name__.strip('_')}"
 
 
 def digest(value: object) -> str | None:
     """Return a digest of any value, ``None`` where no digest would hold in another process (connections, clients).
 
-    Checkpoints inside the value count by the digest of their content; nothing of them is read.
+    Checkpoints inside the value count by the digest of their content; nothing of them
+    is read.
     """
     if type(value) is CheckpointReference:
         return f"checkpoint:{value.content}"  # As it is: who reads the manifest can follow it upstream.
     try:
         plain = _plain(value)
         if _is_text(plain):
-            # What most arguments are: its text is as good as dask's token, and there in a hundredth of the time.
+            # What most arguments are: its text is as good as dask's token, and there in
+            # a hundredth of the time.
             return f"text:{hashlib.sha256(repr(plain).encode('utf-8', 'surrogatepass')).hexdigest()}"
         return f"{_SCHEME}:{tokenize(plain, ensure_deterministic=True)}"
     except (TokenizationError, RecursionError):
@@ -60,7 +64,10 @@ def _plain(value: Any) -> Any:
         return (kind.__name__, [_plain(each) for each in value])
     if kind in (set, frozenset):
         # Pickled in the order of hashes, which differs from process to process.
-        return (kind.__name__, sorted(tokenize(_plain(each), ensure_deterministic=True) for each in value))
+        return (
+            kind.__name__,
+            sorted(tokenize(_plain(each), ensure_deterministic=True) for each in value),
+        )
     if kind is dict:
         # In order: the order of columns may hang on it.
         return ("dict", [(_plain(key), _plain(each)) for key, each in value.items()])
@@ -71,7 +78,10 @@ def _plain(value: Any) -> Any:
         return (
             "dataclass",
             f"{kind.__module__}.{kind.__qualname__}",
-            [(each.name, _plain(getattr(value, each.name))) for each in dataclasses.fields(kind)],
+            [
+                (each.name, _plain(getattr(value, each.name)))
+                for each in dataclasses.fields(kind)
+            ],
         )
     return value
 
@@ -98,7 +108,13 @@ def identify_task(name: str, options: object, code: Callable[..., Any]) -> Ident
     code
         The function that the task runs.
     """
-    return Identity(name, {}, (), digest(options) or f"no digest {uuid.uuid4().hex}", code_digest(code))
+    return Identity(
+        name,
+        {},
+        (),
+        digest(options) or f"no digest {uuid.uuid4().hex}",
+        code_digest(code),
+    )
 
 
 def identify_run(task: Identity, inputs: Mapping[str, object]) -> Identity:
@@ -120,24 +136,32 @@ def identify_run(task: Identity, inputs: Mapping[str, object]) -> Identity:
 def code_digest(function: Callable[..., Any]) -> str:
     """Return a digest of what a function does itself: its bytecode, constants, defaults and closure.
 
-    The functions that it calls do not count, nor do comments, names of local variables or where the function stands.
-    Another Python version compiles to other bytecode and so gives another digest.
+    The functions that it calls do not count, nor do comments, names of local variables
+    or where the function stands. Another Python version compiles to other bytecode and
+    so gives another digest.
     """
     if isinstance(function, functools.partial):
         bound = [digest(each) for each in (*function.args, *function.keywords.values())]
-        return hashlib.sha256(repr((code_digest(function.func), bound, list(function.keywords))).encode()).hexdigest()
+        return hashlib.sha256(
+            repr((code_digest(function.func), bound, list(function.keywords))).encode()
+        ).hexdigest()
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
         return ""
-    surroundings = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)]
+    surroundings = [
+        getattr(function, "__defaults__", None),
+        getattr(function, "__kwdefaults__", None),
+    ]
     for cell in getattr(function, "__closure__", None) or ():
         try:
             surroundings.append(cell.cell_contents)
         except ValueError:  # Not filled yet.
             surroundings.append("<empty>")
     # One by one: a value without a digest must not hide a change of the others.
-    return hashlib.sha256(f"({_code_text(code)}, {[digest(each) for each in surroundings]})".encode()).hexdigest()
+    return hashlib.sha256(
+        f"({_code_text(code)}, {[digest(each) for each in surroundings]})".encode()
+    ).hexdigest()
 
 
 @functools.lru_cache(maxsize=256)
@@ -146,9 +170,15 @@ def _code_text(code: types.CodeType) -> str:
 
 
 def _code(code: types.CodeType) -> tuple[object, ...]:
-    constants = [_code(each) if isinstance(each, types.CodeType) else _constant(each) for each in code.co_consts]
-    # A docstring is a constant too, the first, and changes nothing unless the code loads it.
-    loaded = {each.arg for each in dis.get_instructions(code) if each.opcode in dis.hasconst}
+    constants = [
+        _code(each) if isinstance(each, types.CodeType) else _constant(each)
+        for each in code.co_consts
+    ]
+    # A docstring is a constant too, the first, and changes nothing unless the code
+    # loads it.
+    loaded = {
+        each.arg for each in dis.get_instructions(code) if each.opcode in dis.hasconst
+    }
     return (code.co_code, constants[0 if 0 in loaded else 1 :], code.co_names)
 
 

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from pandas.io.common import get_handle, infer_compression
 
 from prefect_ds.errors import FileTypeError
-from prefect_ds.frame_schema import (
+from prefect_ds.frames.table import (
     Array,
     CellRules,
     JSONObject,
@@ -89,7 +89,9 @@ class FileType:
     """``module:function`` that take the writer's ``**kwargs``."""
     more_read_kwargs: tuple[str, ...] = ()
     """``module:function`` that take the reader's ``**kwargs``."""
-    complete: Callable[[dict[str, Any], dict[str, Any], str], None] = lambda write, read, path: None
+    complete: Callable[[dict[str, Any], dict[str, Any], str], None] = (
+        lambda write, read, path: None
+    )
     """Adds to the writer's and reader's keyword arguments what a path says."""
     index_kwarg: str | None = None
     """Tells a writer that adds a column for even a default index not to."""
@@ -106,18 +108,29 @@ def without(kwargs: Kwargs, *names: str) -> dict[str, Any]:
 def parameters(target: str) -> frozenset[str]:
     """Return the names of the parameters of ``module:function``."""
     module, _, name = target.partition(":")
-    function: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    function: Any = functools.reduce(
+        getattr, name.split("."), importlib.import_module(module)
+    )
     parameters = inspect.signature(function).parameters.values()
-    return frozenset(parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD)
+    return frozenset(
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is not parameter.VAR_KEYWORD
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------- cells
+# ----------------------------------------------------------------------------------------------------------------
+# cells
 
 _LARGEST: Final = float(np.finfo("float64").max)
 
 
 def _is_number(values: Array) -> bool:
-    return isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
+    return (
+        isinstance(values.dtype, np.dtype)
+        and values.dtype.kind in "biuf"
+        and values.dtype.itemsize <= 8
+    )
 
 
 def _is_number_in(values: Array, largest: int, finite_below: float) -> bool:
@@ -137,10 +150,15 @@ def _is_csv_native(values: Array) -> bool:
 
 
 def _is_json_native(values: Array) -> bool:
-    if values.dtype.name == "float16" or not _is_number_in(values, largest=2**63 - 1, finite_below=_LARGEST):
+    if values.dtype.name == "float16" or not _is_number_in(
+        values, largest=2**63 - 1, finite_below=_LARGEST
+    ):
         return False
     # pandas' parser calls numbers below the normal ones a range error.
-    return values.dtype.kind != "f" or not ((values != 0) & (np.abs(values) < np.finfo("float64").tiny)).any()
+    return (
+        values.dtype.kind != "f"
+        or not ((values != 0) & (np.abs(values) < np.finfo("float64").tiny)).any()
+    )
 
 
 def _is_excel_native(values: Array) -> bool:
@@ -149,7 +167,9 @@ def _is_excel_native(values: Array) -> bool:
         ticks = np.asarray(values)[~pd.isna(values)]
         whole = (ticks.astype("M8[s]").astype(ticks.dtype) == ticks).all()
         return bool(
-            whole and (ticks >= np.datetime64("1900-03-01")).all() and (ticks < np.datetime64("10000-01-01", "s")).all()
+            whole
+            and (ticks >= np.datetime64("1900-03-01")).all()
+            and (ticks < np.datetime64("10000-01-01", "s")).all()
         )
     return _is_number_in(values, largest=2**53, finite_below=_LARGEST)
 
@@ -157,7 +177,9 @@ def _is_excel_native(values: Array) -> bool:
 def _is_stata_native(values: Array) -> bool:
     # The largest numbers of each width stand for kinds of missing values.
     largest = 1.7e38 if values.dtype.name == "float32" else 8.9e307
-    return values.dtype.name != "float16" and _is_number_in(values, largest=2**53, finite_below=largest)
+    return values.dtype.name != "float16" and _is_number_in(
+        values, largest=2**53, finite_below=largest
+    )
 
 
 def _is_arrow_native(values: Array) -> bool:
@@ -176,9 +198,15 @@ def _is_orc_native(values: Array) -> bool:
     if is_object(dtype):
         return _is_arrow_object(values, _is_orc_type)
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
-        # Read back in nanoseconds, of which 64 bits hold 292 years to either side of 1970.
+        # Read back in nanoseconds, of which 64 bits hold 292 years to either side of
+        # 1970.
         days = values[~pd.isna(values)].astype("M8[s]")
-        return bool(((days > pd.Timestamp.min.as_unit("s")) & (days < pd.Timestamp.max.as_unit("s"))).all())
+        return bool(
+            (
+                (days > pd.Timestamp.min.as_unit("s"))
+                & (days < pd.Timestamp.max.as_unit("s"))
+            ).all()
+        )
     if isinstance(dtype, np.dtype):
         return dtype.kind in "bi" or dtype in ("float32", "float64")
     return isinstance(dtype, pd.StringDtype)
@@ -186,10 +214,16 @@ def _is_orc_native(values: Array) -> bool:
 
 def _is_orc_type(arrow_type: pa.DataType) -> bool:
     is_instant = pa.types.is_temporal(arrow_type) and not pa.types.is_date32(arrow_type)
-    return not is_instant and not pa.types.is_null(arrow_type) and not isinstance(arrow_type, pa.BaseExtensionType)
+    return (
+        not is_instant
+        and not pa.types.is_null(arrow_type)
+        and not isinstance(arrow_type, pa.BaseExtensionType)
+    )
 
 
-def _is_arrow_object(values: Array, has_type: Callable[[pa.DataType], bool] = lambda arrow_type: True) -> bool:
+def _is_arrow_object(
+    values: Array, has_type: Callable[[pa.DataType], bool] = lambda arrow_type: True
+) -> bool:
     """Return whether Arrow gives Python objects back as they are, but for one kind of missing value among them."""
     absent = pd.isna(values)
     if len({type(value) for value in values[absent]}) > 1:
@@ -201,7 +235,10 @@ def _is_arrow_object(values: Array, has_type: Callable[[pa.DataType], bool] = la
         return False
     if not has_type(array.type):
         return False
-    return all(type(a) is type(b) and repr(a) == repr(b) for a, b in zip(values[~absent], back, strict=True))
+    return all(
+        type(a) is type(b) and repr(a) == repr(b)
+        for a, b in zip(values[~absent], back, strict=True)
+    )
 
 
 def _is_arrow_certain(dtype: Any) -> bool:
@@ -211,24 +248,42 @@ def _is_arrow_certain(dtype: Any) -> bool:
     if isinstance(dtype, np.dtype):
         return dtype.isnative and (dtype.kind in "biu" or dtype.name in _CERTAIN_DTYPES)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        return dtype.unit != "s" and isinstance(dtype.tz, zoneinfo.ZoneInfo | datetime.timezone)
+        return dtype.unit != "s" and isinstance(
+            dtype.tz, zoneinfo.ZoneInfo | datetime.timezone
+        )
     return str(dtype) in _CERTAIN_DTYPES
 
 
 _CERTAIN_DTYPES: Final = frozenset(
-    {"float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]", "str", "boolean"}
+    {
+        "float32",
+        "float64",
+        "datetime64[ms]",
+        "datetime64[us]",
+        "datetime64[ns]",
+        "str",
+        "boolean",
+    }
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 )
 
 
-# -------------------------------------------------------------------------------------------------- readers and writers
+# --------------------------------------------------------------------------------------------------
+# readers and writers
 
 
-def _write_csv(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
-    # The csv module leaves a lone carriage return unquoted, and readers take it for the end of a row.
+def _write_csv(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
+    # The csv module leaves a lone carriage return unquoted, and readers take it for the
+    # end of a row.
     texts = (column for _, column in table.items() if column.dtype == "str")
     risky = any(column.str.contains("\r", regex=False).any() for column in texts)
-    table.to_csv(file, index=False, **({"quoting": csv.QUOTE_NONNUMERIC} if risky else {}) | dict(kwargs))
+    table.to_csv(
+        file,
+        index=False,
+        **({"quoting": csv.QUOTE_NONNUMERIC} if risky else {}) | dict(kwargs),
+    )
 
 
 def _read_csv(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
@@ -238,7 +293,11 @@ def _read_csv(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
         header=0,
         names=range(len(specs)),
         index_col=False,
-        dtype={i: dtype for i, dtype in enumerate(map(_csv_dtype, specs)) if dtype is not None},
+        dtype={
+            i: dtype
+            for i, dtype in enumerate(map(_csv_dtype, specs))
+            if dtype is not None
+        },
         na_values={i: [""] for i, spec in enumerate(specs) if not is_text(spec)},
         keep_default_na=False,
         skip_blank_lines=False,
@@ -258,7 +317,13 @@ def _csv_dtype(spec: JSONObject) -> Any:
     return "category" if "cells" in spec.get("categories", ()) else "str"
 
 
-_CSV_ENGINE: Final = ("engine", "low_memory", "memory_map", "float_precision", "cache_dates")
+_CSV_ENGINE: Final = (
+    "engine",
+    "low_memory",
+    "memory_map",
+    "float_precision",
+    "cache_dates",
+)
 _CSV_SYNTAX: Final = (
     "sep",
     "encoding",
@@ -272,13 +337,26 @@ _CSV_SYNTAX: Final = (
 )
 
 
-def _write_json(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
-    options = {"orient": "records", "force_ascii": False, "lines": False, **without(kwargs, "compression")}
-    if options == {"orient": "records", "force_ascii": False, "lines": options["lines"]}:
+def _write_json(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
+    options = {
+        "orient": "records",
+        "force_ascii": False,
+        "lines": False,
+        **without(kwargs, "compression"),
+    }
+    if options == {
+        "orient": "records",
+        "force_ascii": False,
+        "lines": options["lines"],
+    }:
         content = _json_records(table, lines=options["lines"])
     else:
         content = _json_by_pandas(table, options)
-    with get_handle(file, "wb", compression=kwargs.get("compression"), is_text=False) as handles:
+    with get_handle(
+        file, "wb", compression=kwargs.get("compression"), is_text=False
+    ) as handles:
         handles.handle.write(content)
 
 
@@ -290,10 +368,15 @@ def _json_records(table: pd.DataFrame, *, lines: bool) -> bytes:
     pairs = zip(names, map(_json_cells, _arrays(table)), strict=True)
     first, *others = (part for name, cells in pairs for part in (f",{name}:", cells))
     rows = joined("{" + first[1:], *others, "}\n" if lines else "},\n")
-    # The texts of an Arrow array follow one another in memory: they are the content of the file.
+    # The texts of an Arrow array follow one another in memory: they are the content of
+    # the file.
     _, offsets, content = rows.buffers()
     size = np.frombuffer(offsets, dtype="i8")[len(rows)]
-    return bytes(content[:size]) if lines else b"[" + memoryview(content)[: size - 2] + b"]"
+    return (
+        bytes(content[:size])
+        if lines
+        else b"[" + memoryview(content)[: size - 2] + b"]"
+    )
 
 
 def _json_cells(values: Array) -> pa.Array:
@@ -304,21 +387,31 @@ def _json_cells(values: Array) -> pa.Array:
     texts = strings(values)
     is_special = pc.match_substring_regex(texts, r'[\x00-\x1f"\\]').fill_null(False)
     if pc.any(is_special).as_py():
-        escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts.filter(is_special).to_pylist()]
+        escaped = [
+            json.dumps(text, ensure_ascii=False)[1:-1]
+            for text in texts.filter(is_special).to_pylist()
+        ]
         texts = pc.replace_with_mask(texts, is_special, pa.array(escaped, texts.type))
     return joined('"', texts, '"').fill_null("null")
 
 
 def _json_by_pandas(table: pd.DataFrame, options: Kwargs) -> bytes:
-    # pandas writes 15 digits of a float. It gets them as text, between marks that take the quotes away again.
+    # pandas writes 15 digits of a float. It gets them as text, between marks that take
+    # the quotes away again.
     exact = table.copy(deep=False)
     for i, dtype in enumerate(table.dtypes):
         if dtype.kind == "f":
             column = table.iloc[:, i]
-            texts = joined(_MARK, number_texts(array_of(column)), _MARK).to_numpy(zero_copy_only=False)
-            exact.isetitem(i, pd.Series(texts, dtype=object).where(column.notna(), None).to_numpy())
+            texts = joined(_MARK, number_texts(array_of(column)), _MARK).to_numpy(
+                zero_copy_only=False
+            )
+            exact.isetitem(
+                i, pd.Series(texts, dtype=object).where(column.notna(), None).to_numpy()
+            )
     text: str = _pandas.DataFrame.to_json(exact, **options)
-    return text.replace(f'"{_ESCAPED_MARK}', "").replace(f'{_ESCAPED_MARK}"', "").encode()
+    return (
+        text.replace(f'"{_ESCAPED_MARK}', "").replace(f'{_ESCAPED_MARK}"', "").encode()
+    )
 
 
 _MARK, _ESCAPED_MARK = "\x1a\x1b", "\\u001a\\u001b"
@@ -326,8 +419,13 @@ _MARK, _ESCAPED_MARK = "\x1a\x1b", "\\u001a\\u001b"
 
 def _read_json(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     options = {"orient": "records", **kwargs, "precise_float": True}
-    if options["orient"] == "records" and not kwargs.keys() & {"encoding", "encoding_errors"}:
-        with get_handle(io.BytesIO(data), "rb", compression=kwargs.get("compression"), is_text=False) as handles:
+    if options["orient"] == "records" and not kwargs.keys() & {
+        "encoding",
+        "encoding_errors",
+    }:
+        with get_handle(
+            io.BytesIO(data), "rb", compression=kwargs.get("compression"), is_text=False
+        ) as handles:
             text = np.frombuffer(bytearray(handles.handle.read()), dtype="u1")
         ends = np.flatnonzero(text == ord("\n"))
         if options.get("lines"):
@@ -335,53 +433,82 @@ def _read_json(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
         if len(ends) == schema["n_rows"] - 1:  # as _json_records wrote it
             text[ends - 1] = text[[0, -1]] = ord(" ")
             return _read_json_lines(text, ends, schema)
-    frame = _pandas.read_json(io.BytesIO(data), dtype=False, convert_dates=False, convert_axes=False, **options)
+    frame = _pandas.read_json(
+        io.BytesIO(data),
+        dtype=False,
+        convert_dates=False,
+        convert_axes=False,
+        **options,
+    )
     return _arrays(frame)
 
 
-def _read_json_lines(text: np.ndarray, ends: np.ndarray, schema: JSONObject) -> list[Array]:
+def _read_json_lines(
+    text: np.ndarray, ends: np.ndarray, schema: JSONObject
+) -> list[Array]:
     """Return the columns of JSON objects, one a line, from the bytes and where their lines end."""
     names = json.loads(text[: ends[0] if len(ends) else None].tobytes())
     types = (
-        pa.large_string() if is_text(spec) else pa.from_numpy_dtype(native_dtype(spec)) for spec in column_specs(schema)
+        pa.large_string() if is_text(spec) else pa.from_numpy_dtype(native_dtype(spec))
+        for spec in column_specs(schema)
     )
     longest = int(np.diff(ends, prepend=0, append=len(text)).max())
     table = pyarrow.json.read_json(
         pa.BufferReader(pa.py_buffer(text)),
-        pyarrow.json.ReadOptions(block_size=max(2**20, 2 * longest)),  # a block holds at least one object
+        pyarrow.json.ReadOptions(
+            block_size=max(2**20, 2 * longest)
+        ),  # a block holds at least one object
         pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema(list(zip(names, types, strict=True))), unexpected_field_behavior="error"
+            explicit_schema=pa.schema(list(zip(names, types, strict=True))),
+            unexpected_field_behavior="error",
         ),
     )
     return list(table.columns)
 
 
-def _write_parquet(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_parquet(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     # A dictionary of numbers costs more time than it saves space.
     repeating = [
-        label for label, dtype in table.dtypes.items() if dtype == "str" or isinstance(dtype, pd.CategoricalDtype)
+        label
+        for label, dtype in table.dtypes.items()
+        if dtype == "str" or isinstance(dtype, pd.CategoricalDtype)
     ]
-    dictionary = {} if "column_encoding" in kwargs else {"use_dictionary": repeating or False}
+    dictionary = (
+        {} if "column_encoding" in kwargs else {"use_dictionary": repeating or False}
+    )
     options = {"engine": "pyarrow", "write_page_checksum": True, **dictionary, **kwargs}
-    with_index(table, schema).to_parquet(file, index=n_index_columns(schema) > 0 or None, **options)
+    with_index(table, schema).to_parquet(
+        file, index=n_index_columns(schema) > 0 or None, **options
+    )
 
 
 def _read_parquet(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    # The bytes have a checksum of their own, compared before: no need to compare those of the pages.
+    # The bytes have a checksum of their own, compared before: no need to compare those
+    # of the pages.
     columns = pq.read_table(pa.BufferReader(data), **without(kwargs, "engine")).columns
     n_columns = len(columns) - n_index_columns(schema)
     return [*columns[n_columns:], *columns[:n_columns]]
 
 
-def _write_feather(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_feather(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     table.to_feather(file, **kwargs)
 
 
 def _read_feather(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    return list(pyarrow.feather.read_table(pa.BufferReader(data), memory_map=False, **kwargs).columns)
+    return list(
+        pyarrow.feather.read_table(
+            pa.BufferReader(data), memory_map=False, **kwargs
+        ).columns
+    )
 
 
-def _write_orc(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_orc(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     _write_through_memory(table.to_orc, file, kwargs)
 
 
@@ -389,14 +516,18 @@ def _read_orc(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     return list(pyarrow.orc.read_table(pa.BufferReader(data)).columns)
 
 
-def _write_through_memory(write: Callable[..., Any], file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_through_memory(
+    write: Callable[..., Any], file: BinaryIO, kwargs: Kwargs
+) -> None:
     """Write to memory first: for writers that close their file, or end the process when its disk is full."""
     memory = io.BytesIO()
     write(memory, **kwargs)
     file.write(memory.getbuffer())
 
 
-def _write_excel(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_excel(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     table = table.copy(deep=False)
     for i, dtype in enumerate(table.dtypes):
         if dtype.kind == "f":
@@ -404,10 +535,14 @@ def _write_excel(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs
             column = table.iloc[:, i]
             negative_zero = (column == 0) & np.signbit(column)
             if negative_zero.any():
-                table.isetitem(i, column.astype(object).mask(negative_zero, "-0.0").to_numpy())
+                table.isetitem(
+                    i, column.astype(object).mask(negative_zero, "-0.0").to_numpy()
+                )
     memory = io.BytesIO()
     options = without(kwargs, "engine", "engine_kwargs")
-    with pd.ExcelWriter(memory, engine=kwargs["engine"], engine_kwargs=kwargs.get("engine_kwargs")) as writer:
+    with pd.ExcelWriter(
+        memory, engine=kwargs["engine"], engine_kwargs=kwargs.get("engine_kwargs")
+    ) as writer:
         table.to_excel(writer, index=False, **options)
         if writer.engine == "openpyxl":
             _keep_cells_as_given(writer.book)
@@ -420,34 +555,49 @@ def _keep_cells_as_given(book: Any) -> None:
         for row in sheet.iter_rows():
             for cell in row:
                 if type(cell.value) is float:
-                    cell._value = repr(cell.value)  # its setter would make it a cell of text
+                    cell._value = repr(
+                        cell.value
+                    )  # its setter would make it a cell of text
                 elif cell.data_type in ("f", "e"):
                     cell.data_type = "s"
 
 
 def _read_excel(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    frame = _pandas.read_excel(io.BytesIO(data), dtype=object, na_filter=False, keep_default_na=False, **kwargs)
+    frame = _pandas.read_excel(
+        io.BytesIO(data), dtype=object, na_filter=False, keep_default_na=False, **kwargs
+    )
     # Excel knows no end of a table, so empty rows and columns at its ends are lost.
     specs = column_specs(schema)
     frame = frame.set_axis(range(frame.shape[1]), axis=1)
-    frame = frame.reindex(index=range(schema["n_rows"]), columns=range(len(specs)), fill_value="")
+    frame = frame.reindex(
+        index=range(schema["n_rows"]), columns=range(len(specs)), fill_value=""
+    )
     for i, spec in enumerate(specs):
         if not is_text(spec):
-            frame.isetitem(i, frame.iloc[:, i].where(lambda cells: cells != "", None).to_numpy())
+            frame.isetitem(
+                i, frame.iloc[:, i].where(lambda cells: cells != "", None).to_numpy()
+            )
     return _arrays(frame)
 
 
-def _write_hdf(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_hdf(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     # The fixed layout would pickle text, the table layout drops a table without rows.
     layout = "table" if len(table) else "fixed"
-    _write_hdf_file(table, file, {"key": "data", "format": layout, "index": False, **kwargs})
+    _write_hdf_file(
+        table, file, {"key": "data", "format": layout, "index": False, **kwargs}
+    )
 
 
 def _read_hdf(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     frame = _read_hdf_file(data, kwargs)
     # PyTables reads the text "nan" as missing; there are no missing cells in a table.
     specs = column_specs(schema)
-    return [array.fillna("nan") if is_text(spec) else array for array, spec in zip(_arrays(frame), specs, strict=True)]
+    return [
+        array.fillna("nan") if is_text(spec) else array
+        for array, spec in zip(_arrays(frame), specs, strict=True)
+    ]
 
 
 def _write_hdf_file(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
@@ -473,16 +623,41 @@ _hdf_lock: Final = threading.RLock()
 class _ValuesUnpickler(pickle.Unpickler):
     """Loads what pandas pickles into HDF5 files: text, numbers, dates, lists of them, and nothing that runs code."""
 
-    _modules: Final = frozenset({"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "datetime", "decimal"})
+    _modules: Final = frozenset(
+        {
+            "numpy",
+            "numpy.core.multiarray",
+            "numpy._core.multiarray",
+            "datetime",
+            "decimal",
+        }
+    )
     _names: Final = frozenset(
-        {"ndarray", "dtype", "scalar", "_reconstruct", "date", "time", "datetime", "timedelta", "timezone", "Decimal"}
+        {
+            "ndarray",
+            "dtype",
+            "scalar",
+            "_reconstruct",
+            "date",
+            "time",
+            "datetime",
+            "timedelta",
+            "timezone",
+            "Decimal",
+        }
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        offset = getattr(pd.tseries.offsets, name, None) if module == "pandas._libs.tslibs.offsets" else None
+        offset = (
+            getattr(pd.tseries.offsets, name, None)
+            if module == "pandas._libs.tslibs.offsets"
+            else None
+        )
         if offset is not None or (module in self._modules and name in self._names):
             return offset or super().find_class(module, name)
-        raise _RefusedError(f"it holds a pickled {module}.{name}, and only file type pickle loads such")
+        raise _RefusedError(
+            f"it holds a pickled {module}.{name}, and only file type pickle loads such"
+        )
 
 
 class _RefusedError(pickle.UnpicklingError):
@@ -493,7 +668,8 @@ class _RefusedError(pickle.UnpicklingError):
 def _values_only() -> Iterator[None]:
     """Keep PyTables from running the code of a pickle while this thread reads a file.
 
-    It unpickles attributes and arrays of objects as soon as it opens a file, with no way to tell it not to.
+    It unpickles attributes and arrays of objects as soon as it opens a file, with no
+    way to tell it not to.
     """
     tables, here = importlib.import_module("tables"), threading.get_ident()
     refused: list[_RefusedError] = []
@@ -518,7 +694,9 @@ def _values_only() -> Iterator[None]:
                 raise refused[0]
 
 
-def _write_html(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_html(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     # pandas would cut text at the width of its display.
     with pd.option_context("display.max_colwidth", None):
         write_plainly("html", table, file, {"index": False, **kwargs})
@@ -538,24 +716,32 @@ def _read_html(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     return _arrays(frame)
 
 
-def _write_xml(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_xml(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     table.to_xml(file, index=False, **kwargs)
 
 
 def _read_xml(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    # pandas.read_xml strips blanks and takes "NA" for missing, with no way to tell it not to.
-    with get_handle(io.BytesIO(data), "rb", compression=kwargs.get("compression"), is_text=False) as handles:
+    # pandas.read_xml strips blanks and takes "NA" for missing, with no way to tell it
+    # not to.
+    with get_handle(
+        io.BytesIO(data), "rb", compression=kwargs.get("compression"), is_text=False
+    ) as handles:
         root = ElementTree.parse(handles.handle).getroot()
     n_columns = len(column_specs(schema))
     cells = np.fromiter((cell.text or "" for row in root for cell in row), dtype=object)
     return list(cells.reshape(-1, n_columns).T)
 
 
-def _write_stata(table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs) -> None:
+def _write_stata(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
     long = [
         label
         for label, dtype in table.dtypes.items()
-        if dtype == "str" and max(map(len, map(str.encode, table[label])), default=0) > 2045
+        if dtype == "str"
+        and max(map(len, map(str.encode, table[label])), default=0) > 2045
     ]
     options = {"version": 118, "time_stamp": _EPOCH, "convert_strl": long, **kwargs}
     table.to_stata(file, write_index=False, **options)
@@ -565,7 +751,9 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1)
 
 
 def _read_stata(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    frame = _pandas.read_stata(io.BytesIO(data), convert_dates=False, convert_categoricals=False, **kwargs)
+    frame = _pandas.read_stata(
+        io.BytesIO(data), convert_dates=False, convert_categoricals=False, **kwargs
+    )
     return _arrays(frame)
 
 
@@ -577,15 +765,22 @@ def _arrays(frame: pd.DataFrame) -> list[Array]:
     return [array_of(frame.iloc[:, i]) for i in range(frame.shape[1])]
 
 
-# -------------------------------------------------------------------------------------------- plain readers and writers
+# --------------------------------------------------------------------------------------------
+# plain readers and writers
 
 
-def write_plainly(file_type: str, frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
+def write_plainly(
+    file_type: str, frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs
+) -> None:
     """Write a frame as its method ``to_<file_type>`` does."""
     if file_type == "hdf":
         _write_hdf_file(frame, file, {"key": "data", **kwargs})
     elif file_type == "html":
-        file.write(frame.to_html(**without(kwargs, "encoding")).encode(kwargs.get("encoding") or "utf-8"))
+        file.write(
+            frame.to_html(**without(kwargs, "encoding")).encode(
+                kwargs.get("encoding") or "utf-8"
+            )
+        )
     elif file_type in ("excel", "orc"):
         _write_through_memory(getattr(frame, f"to_{file_type}"), file, kwargs)
     else:
@@ -608,16 +803,21 @@ def read_plainly(file_type: str, data: bytes, kwargs: Kwargs) -> Any:
     return answer
 
 
-# ------------------------------------------------------------------------------------------ completed keyword arguments
+# ------------------------------------------------------------------------------------------
+# completed keyword arguments
 
 
-def _complete_compression(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
+def _complete_compression(
+    write: dict[str, Any], read: dict[str, Any], path: str
+) -> None:
     """Say what pandas infers from a path, which it cannot do for an open file."""
     given = write.get("compression", "infer")
     options = dict(given) if isinstance(given, Mapping) else {"method": given}
     options["method"] = infer_compression(path, options.get("method", "infer"))
     if options["method"] == "gzip":
-        options.setdefault("mtime", 1)  # the time of writing would make the bytes of equal frames differ
+        options.setdefault(
+            "mtime", 1
+        )  # the time of writing would make the bytes of equal frames differ
     if options["method"] is None:
         write.pop("compression", None)
     else:
@@ -639,9 +839,15 @@ def _complete_csv(write: dict[str, Any], read: dict[str, Any], path: str) -> Non
 
 
 def _require(file_type: str, packages: Mapping[str, str]) -> None:
-    missing = [pip_name for module, pip_name in packages.items() if importlib.util.find_spec(module) is None]
+    missing = [
+        pip_name
+        for module, pip_name in packages.items()
+        if importlib.util.find_spec(module) is None
+    ]
     if missing:
-        raise FileTypeError(f"file type {file_type!r} needs a missing package: pip install {' '.join(missing)}")
+        raise FileTypeError(
+            f"file type {file_type!r} needs a missing package: pip install {' '.join(missing)}"
+        )
 
 
 def _complete_excel(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
@@ -661,7 +867,8 @@ def _complete_excel(write: dict[str, Any], read: dict[str, Any], path: str) -> N
 _EXCEL_ENGINES: Final = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".ods": "odf"}
 
 
-# ---------------------------------------------------------------------------------------------------------------- table
+# ----------------------------------------------------------------------------------------------------------------
+# table
 
 _PARQUET_WRITER: Final = ("pyarrow.parquet:write_table",)
 _PARQUET_READER: Final = ("pyarrow.parquet:read_table",)
@@ -684,8 +891,12 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             _write_csv,
             _read_csv,
             write_syntax=frozenset({*_CSV_SYNTAX, "errors", "chunksize", "na_rep"}),
-            read_syntax=frozenset({*_CSV_SYNTAX, *_CSV_ENGINE, "delimiter", "encoding_errors"}),
-            mirrored=frozenset({"sep", "encoding", "quotechar", "escapechar", "doublequote", "decimal"}),
+            read_syntax=frozenset(
+                {*_CSV_SYNTAX, *_CSV_ENGINE, "delimiter", "encoding_errors"}
+            ),
+            mirrored=frozenset(
+                {"sep", "encoding", "quotechar", "escapechar", "doublequote", "decimal"}
+            ),
             complete=_complete_csv,
             index_kwarg="index",
         ),
@@ -694,8 +905,19 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             CellRules(_is_json_native, missing=None),
             _write_json,
             _read_json,
-            write_syntax=frozenset({"orient", "lines", "force_ascii", "indent", "compression"}),
-            read_syntax=frozenset({"orient", "lines", "encoding", "encoding_errors", "compression", "precise_float"}),
+            write_syntax=frozenset(
+                {"orient", "lines", "force_ascii", "indent", "compression"}
+            ),
+            read_syntax=frozenset(
+                {
+                    "orient",
+                    "lines",
+                    "encoding",
+                    "encoding_errors",
+                    "compression",
+                    "precise_float",
+                }
+            ),
             mirrored=frozenset({"orient", "lines"}),
             complete=_complete_compression,
         ),
@@ -715,7 +937,9 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             CellRules(_is_arrow_native, missing=None),
             _write_feather,
             _read_feather,
-            write_syntax=frozenset({"compression", "compression_level", "chunksize", "version"}),
+            write_syntax=frozenset(
+                {"compression", "compression_level", "chunksize", "version"}
+            ),
             read_syntax=frozenset({"use_threads"}),
             more_write_kwargs=("pyarrow.feather:write_feather",),
             is_certain=_is_arrow_certain,
@@ -733,7 +957,15 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             _write_excel,
             _read_excel,
             write_syntax=frozenset(
-                {"sheet_name", "na_rep", "freeze_panes", "engine", "engine_kwargs", "merge_cells", "autofilter"}
+                {
+                    "sheet_name",
+                    "na_rep",
+                    "freeze_panes",
+                    "engine",
+                    "engine_kwargs",
+                    "merge_cells",
+                    "autofilter",
+                }
             ),
             read_syntax=frozenset({"sheet_name", "engine", "engine_kwargs"}),
             mirrored=frozenset({"sheet_name"}),
@@ -746,7 +978,16 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             _write_hdf,
             _read_hdf,
             write_syntax=frozenset(
-                {"key", "complevel", "complib", "encoding", "errors", "format", "min_itemsize", "data_columns"}
+                {
+                    "key",
+                    "complevel",
+                    "complib",
+                    "encoding",
+                    "errors",
+                    "format",
+                    "min_itemsize",
+                    "data_columns",
+                }
             ),
             read_syntax=frozenset({"key", "errors"}),
             mirrored=frozenset({"key"}),
@@ -759,7 +1000,17 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             _write_html,
             _read_html,
             write_syntax=frozenset(
-                {"col_space", "na_rep", "justify", "bold_rows", "classes", "notebook", "border", "table_id", "encoding"}
+                {
+                    "col_space",
+                    "na_rep",
+                    "justify",
+                    "bold_rows",
+                    "classes",
+                    "notebook",
+                    "border",
+                    "table_id",
+                    "encoding",
+                }
             ),
             read_syntax=frozenset({"flavor", "encoding"}),
             mirrored=frozenset({"encoding"}),
@@ -794,7 +1045,16 @@ FILE_TYPES: Final[Mapping[str, FileType]] = {
             CellRules(_is_stata_native, missing="", identifiers=True),
             _write_stata,
             _read_stata,
-            write_syntax=frozenset({"byteorder", "time_stamp", "data_label", "version", "convert_strl", "compression"}),
+            write_syntax=frozenset(
+                {
+                    "byteorder",
+                    "time_stamp",
+                    "data_label",
+                    "version",
+                    "convert_strl",
+                    "compression",
+                }
+            ),
             read_syntax=frozenset({"compression"}),
             complete=_complete_compression,
             index_kwarg="write_index",
@@ -808,8 +1068,13 @@ def file_type_named(name: str) -> FileType:
     """Return an entry of `FILE_TYPES` whose packages are installed."""
     kind = FILE_TYPES.get(name.lower()) if isinstance(name, str) else None
     if kind is None:
-        why = _NO_FILE_TYPES.get(str(name).lower(), "pandas does not both write it to a path and read it from one")
-        raise FileTypeError(f"file type {name!r} cannot be used: {why}. Use one of: {', '.join(FILE_TYPES)}")
+        why = _NO_FILE_TYPES.get(
+            str(name).lower(),
+            "pandas does not both write it to a path and read it from one",
+        )
+        raise FileTypeError(
+            f"file type {name!r} cannot be used: {why}. Use one of: {', '.join(FILE_TYPES)}"
+        )
     _require(kind.name, kind.requires)
     return kind
 
@@ -818,7 +1083,9 @@ _NO_PATH: Final = "it is no file at a path"
 _READ_ONLY: Final = "pandas only reads it"
 _WRITE_ONLY: Final = "pandas only writes it"
 _NO_FILE_TYPES: Final = {
-    **dict.fromkeys(("clipboard", "sql", "sql_query", "sql_table", "iceberg"), _NO_PATH),
+    **dict.fromkeys(
+        ("clipboard", "sql", "sql_query", "sql_table", "iceberg"), _NO_PATH
+    ),
     **dict.fromkeys(("fwf", "sas", "spss"), _READ_ONLY),
     "table": "pandas only reads it; csv with write_kwargs={'sep': '\\t'} is the same",
     "tsv": "pandas has no such type; csv with write_kwargs={'sep': '\\t'} is the same",

@@ -1,7 +1,8 @@
 """What stands between the flow runner and the user's executor for the length of a run.
 
-It hands every call on, and on the way keeps Prefect's config out of what is submitted, tells of progress, brings the
-logs of a remote cluster to the user, and lets go of results that nobody needs any more.
+It hands every call on, and on the way keeps Prefect's config out of what is submitted,
+tells of progress, brings the logs of a remote cluster to the user, and lets go of
+results that nobody needs any more.
 """
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 from prefect.executors.dask import PrefectCallback
 
-from prefect_ds import forwarding, preflight
-from prefect_ds.progress import Progress, ending
+from prefect_ds.engine import cluster_check as preflight
+from prefect_ds.engine import worker_logs as forwarding
+from prefect_ds.engine.progress import Progress, ending
+from prefect_ds.engine.submission import (
+    BY_EDGE,
+    Submissions,
+    Submitted,
+    map_submitted,
+    run_submitted,
+)
 from prefect_ds.result import purged
-from prefect_ds.submission import BY_EDGE, Submissions, Submitted, map_submitted, run_submitted
 from prefect_ds.task_runner import CONFIG
 
 
@@ -41,7 +49,8 @@ class RunExecutor(Executor):
     is_ours
         Whether :class:`prefect_ds.DSTaskRunner` runs the tasks.
     keep
-        The tasks whose results stay to the end, where others are let go; ``None``: all stay.
+        The tasks whose results stay to the end, where others are let go; ``None``: all
+        stay.
     progress
         Told of what is submitted and done; ``None``: nobody is.
     """
@@ -62,11 +71,16 @@ class RunExecutor(Executor):
         self._progress = progress
         self._topic = f"prefect_ds-{uuid.uuid4().hex}"
         self._submissions = Submissions()
-        self._order = {task: position for position, task in enumerate(flow.sorted_tasks())}
-        self._last_use = {} if keep is None else _last_uses(flow, self._order, set(keep))
+        self._order = {
+            task: position for position, task in enumerate(flow.sorted_tasks())
+        }
+        self._last_use = (
+            {} if keep is None else _last_uses(flow, self._order, set(keep))
+        )
         self._held: dict[Task, list[Submitted]] = {}
         self._uses = _Uses(self._apart)
-        # What follows is for a LocalDaskExecutor, which remembers every result until it ends.
+        # What follows is for a LocalDaskExecutor, which remembers every result until it
+        # ends.
         self._runs: dict[str, tuple[Task, bool]] = {}
         self._ahead: Counter[Task] = Counter()
         self._again: set[Task] = set()
@@ -83,8 +97,9 @@ class RunExecutor(Executor):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.executor.start())
             if isinstance(self.executor, DaskExecutor):
-                # Distributed remembers the last thousand batches that a client sent, for its developers: with all that
-                # was submitted in them, ten thousand small tasks are a hundred megabytes, held as long as the run.
+                # Distributed remembers the last thousand batches that a client sent,
+                # for its developers: with all that was submitted in them, ten thousand
+                # small tasks are a hundred megabytes, held as long as the run.
                 client: Any = self.executor.client
                 client.scheduler_comm.recent_message_log = deque(maxlen=0)
                 preflight.check(client, self.flow)
@@ -96,7 +111,13 @@ class RunExecutor(Executor):
                 self.executor.callback = _Callback(self._computed)
             yield
 
-    def submit(self, fn: Callable[..., Any], *args: Any, extra_context: Any = None, **kwargs: Any) -> Submitted:
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        *args: Any,
+        extra_context: Any = None,
+        **kwargs: Any,
+    ) -> Submitted:
         """Hand a call on to the user's executor."""
         task: Task | None = kwargs["task"] if fn is run_task else None
         # The parent of mapped children is no task run of its own: it only counts them.
@@ -106,9 +127,18 @@ class RunExecutor(Executor):
         if task is not None:
             self._release_before(task)
             if self._last_use:
-                taken = [each for each in _taken(kwargs) if each[0].upstream_task in self._last_use]
-            # A child that finished in an earlier round is submitted with its state, and only hands it on.
-            if self._progress is not None and not is_parent and not _is_over(kwargs["state"]):
+                taken = [
+                    each
+                    for each in _taken(kwargs)
+                    if each[0].upstream_task in self._last_use
+                ]
+            # A child that finished in an earlier round is submitted with its state, and
+            # only hands it on.
+            if (
+                self._progress is not None
+                and not is_parent
+                and not _is_over(kwargs["state"])
+            ):
                 self._progress.submitted(self.flow.slugs[task])
                 is_counted = True
         if task is not None and self._is_ours:
@@ -116,11 +146,20 @@ class RunExecutor(Executor):
             if isinstance(self.executor, DaskExecutor):
                 fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
                 if is_counted:
-                    fn, args = _run_and_tell, (self._topic, self.flow.slugs[task], *args)
+                    fn, args = (
+                        _run_and_tell,
+                        (self._topic, self.flow.slugs[task], *args),
+                    )
         args = map_submitted(args, _future)
         # Not the context, which may hold large parameters.
-        kwargs |= {name: map_submitted(kwargs[name], _future) for name in BY_EDGE if name in kwargs}
-        submitted = Submitted(self.executor.submit(fn, *args, extra_context=extra_context, **kwargs))
+        kwargs |= {
+            name: map_submitted(kwargs[name], _future)
+            for name in BY_EDGE
+            if name in kwargs
+        }
+        submitted = Submitted(
+            self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
+        )
         if task is not None:
             self._uses.add(submitted, taken)
             if task in self._last_use and not is_parent:
@@ -140,7 +179,8 @@ class RunExecutor(Executor):
             # The flow runner collects the tasks' final states: all is submitted.
             self._release_before(None)
             if self._ends:
-                # First what nothing follows, so that Dask lets go of the rest on the way; then what is left of that.
+                # First what nothing follows, so that Dask lets go of the rest on the
+                # way; then what is left of that.
                 self.executor.wait([each.future for each in self._ends])
         return self.executor.wait(map_submitted(futures, _future))
 
@@ -169,13 +209,21 @@ class RunExecutor(Executor):
             uses = self.flow.downstream_tasks(upstream)
             if not uses & self._again and not any(self._ahead[use] for use in uses):
                 remembered = cast(LocalDaskExecutor, self.executor).callback.cache
-                remembered.update({each: purged(remembered[each]) for each in self._released.pop(upstream)})
+                remembered.update(
+                    {
+                        each: purged(remembered[each])
+                        for each in self._released.pop(upstream)
+                    }
+                )
 
     @contextlib.contextmanager
     def _listening(self, client: Any) -> Iterator[None]:
         progress = self._progress
         if progress is not None:
-            client.subscribe_topic(self._topic, lambda event: progress.done(event[1]["task"], event[1]["outcome"]))
+            client.subscribe_topic(
+                self._topic,
+                lambda event: progress.done(event[1]["task"], event[1]["outcome"]),
+            )
         try:
             with forwarding.forwarded(client):
                 yield
@@ -194,18 +242,23 @@ class RunExecutor(Executor):
                 self._released[held] = [each.future.key for each in submitted]
                 continue
             for each in submitted:
-                each.future = self._apart(_let_go, each.future, self._uses.have_ended(held, each))
+                each.future = self._apart(
+                    _let_go, each.future, self._uses.have_ended(held, each)
+                )
 
     def _apart(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Hand a call of ours on to the user's executor, ahead of the tasks that wait: it frees memory."""
-        soon: dict[str, Any] = {"priority": 1} if isinstance(self.executor, DaskExecutor) else {}
+        soon: dict[str, Any] = (
+            {"priority": 1} if isinstance(self.executor, DaskExecutor) else {}
+        )
         return self.executor.submit(fn, *args, **soon)
 
 
 class _Uses:
     """Which runs take which results: what a run takes that has not ended, it takes again in a later round.
 
-    Prefect runs the whole flow once more after a task that is to be retried, or paused: a task behind it has waited.
+    Prefect runs the whole flow once more after a task that is to be retried, or paused:
+    a task behind it has waited.
 
     Parameters
     ----------
@@ -219,7 +272,9 @@ class _Uses:
         self._by_task: dict[Task, list[Submitted]] = {}
         self._ended: dict[tuple[Submitted, ...], Any] = {}
 
-    def add(self, run: Submitted, taken: Iterable[tuple[Edge, list[Submitted]]]) -> None:
+    def add(
+        self, run: Submitted, taken: Iterable[tuple[Edge, list[Submitted]]]
+    ) -> None:
         """Note what a run takes: by edge, the results, or none where they come resolved or in pieces."""
         for edge, results in taken:
             if not results or edge.flattened:
@@ -229,7 +284,9 @@ class _Uses:
 
     def have_ended(self, task: Task, result: Submitted) -> Any:
         """Return a future that tells whether all have ended that take this result of a task."""
-        return self._all_ended((*self._by_result.pop(result, ()), *self._by_task.get(task, ())))
+        return self._all_ended(
+            (*self._by_result.pop(result, ()), *self._by_task.get(task, ()))
+        )
 
     def _all_ended(self, runs: tuple[Submitted, ...]) -> Any:
         if runs not in self._ended:
@@ -280,12 +337,18 @@ class _Callback(PrefectCallback):
         super().__init__()  # type: ignore[no-untyped-call]
         self._computed = computed
 
-    def _posttask(self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+    def _posttask(
+        self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any
+    ) -> None:
         super()._posttask(key, value, dsk, state, worker_id)  # type: ignore[no-untyped-call]
         self._computed(key, value)
 
 
-def _last_uses(flow: Flow, order: Mapping[Task, int], keep: set[Task]) -> dict[Task, int]:
+def _last_uses(
+    flow: Flow, order: Mapping[Task, int], keep: set[Task]
+) -> dict[Task, int]:
     """Return for each task whose result may be let go the position of the last task that takes it."""
     uses = {task: flow.downstream_tasks(task) for task in flow.tasks - keep}
-    return {task: max(order[use] for use in using) for task, using in uses.items() if using}
+    return {
+        task: max(order[use] for use in using) for task, using in uses.items() if using
+    }

@@ -1,7 +1,8 @@
 """What a Dask frame computes, as a key under which a later run finds the parts that an earlier one finished.
 
-Dask's names tell two computations apart, but for a function that can be imported they hold only where it stands. So the
-key has the code of the user's functions in it too, with all that they call and the globals that they read.
+Dask's names tell two computations apart, but for a function that can be imported they
+hold only where it stands. So the key has the code of the user's functions in it too,
+with all that they call and the globals that they read.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from typing import Any
 import cloudpickle
 import dask.dataframe as dd
 
-from prefect_ds.identity import code_digest, digest
+from prefect_ds.checkpoints.identity import code_digest, digest
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(
+    {
+        sysconfig.get_path(name)
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+)
 
 
 def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
@@ -33,7 +39,8 @@ def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
     Parameters
     ----------
     frame
-        The lazy frame, optimised. Data that it has in it (``dd.from_pandas``) count by Dask's token.
+        The lazy frame, optimised. Data that it has in it (``dd.from_pandas``) count by
+        Dask's token.
     *more
         What else decides what is written; compared by ``repr``.
     """
@@ -48,7 +55,13 @@ def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
 
 @functools.cache
 def _versions() -> list[str]:
-    return [sys.version, *(importlib.metadata.version(each) for each in ("dask", "numpy", "pandas", "pyarrow"))]
+    return [
+        sys.version,
+        *(
+            importlib.metadata.version(each)
+            for each in ("dask", "numpy", "pandas", "pyarrow")
+        ),
+    ]
 
 
 class _UnstableError(Exception):
@@ -69,7 +82,11 @@ class _Code:
     def note(self, obj: Any) -> None:
         """Note a function or class; anything else passes."""
         obj = getattr(obj, "__func__", obj)
-        if not isinstance(obj, types.FunctionType | type) or id(obj) in self._seen or _is_library(obj):
+        if (
+            not isinstance(obj, types.FunctionType | type)
+            or id(obj) in self._seen
+            or _is_library(obj)
+        ):
             return
         self._seen.add(id(obj))
         self._alive.append(obj)
@@ -85,7 +102,9 @@ class _Code:
             if isinstance(value, property):
                 for each in (value.fget, value.fset):
                     self.note(each)
-            elif isinstance(value, types.FunctionType | staticmethod | classmethod | type):
+            elif isinstance(
+                value, types.FunctionType | staticmethod | classmethod | type
+            ):
                 self.note(value)
             elif not name.startswith("__"):
                 self._note_value(f"{obj.__qualname__}.{name}", value)
@@ -108,7 +127,9 @@ class _Code:
             elif not _is_library(value):
                 for attribute in names:
                     if hasattr(value, attribute):
-                        self._note_value(f"{where} {name}.{attribute}", getattr(value, attribute))
+                        self._note_value(
+                            f"{where} {name}.{attribute}", getattr(value, attribute)
+                        )
 
     def _note_value(self, where: str, value: Any) -> None:
         """Note a value that a function reads: by its code, or by its digest and the code in it."""
@@ -155,5 +176,7 @@ def _is_library(obj: Callable[..., Any] | type | types.ModuleType) -> bool:
 
 def _names(code: types.CodeType) -> set[str]:
     """Return the global names and attributes that a function's code, and the functions in it, name."""
-    inner = (_names(each) for each in code.co_consts if isinstance(each, types.CodeType))
+    inner = (
+        _names(each) for each in code.co_consts if isinstance(each, types.CodeType)
+    )
     return set(code.co_names).union(*inner)

@@ -32,9 +32,15 @@ def wanted(progress: bool | None) -> bool:
         import tqdm  # noqa: F401
     except ImportError as error:
         if progress:
-            raise ImportError('progress=True needs tqdm: pip install "prefect_ds[progress]"') from error
+            raise ImportError(
+                'progress=True needs tqdm: pip install "prefect_ds[progress]"'
+            ) from error
         return False
-    return progress is not False and sys.stderr is not None and not getattr(sys.stderr, "closed", False)
+    return (
+        progress is not False
+        and sys.stderr is not None
+        and not getattr(sys.stderr, "closed", False)
+    )
 
 
 def ending(state: State) -> str:
@@ -109,8 +115,12 @@ class Progress:
         columns = bar.format_dict["ncols"] or 0
         if columns > 0:  # Else it is no terminal, or one that does not know its width.
             room = columns - len(told)
-            is_wide = disp_len(task) > len(task)  # Chinese, say: two columns a character
-            task = _shortened(task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1))
+            is_wide = disp_len(task) > len(
+                task
+            )  # Chinese, say: two columns a character
+            task = _shortened(
+                task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1)
+            )
         bar.set_description_str(task + told, refresh=False)
 
 
@@ -154,9 +164,12 @@ class _Above:
 @contextlib.contextmanager
 def _logs_above(bars: Any) -> Iterator[None]:
     """Have every log handler that writes where the bars are write above them; all else about it stays."""
-    # Not tqdm's logging_redirect_tqdm: it puts one handler, without a level, in place of all and where there was none.
+    # Not tqdm's logging_redirect_tqdm: it puts one handler, without a level, in place
+    # of all and where there was none.
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    handlers = {
+        handler for logger in loggers for handler in getattr(logger, "handlers", ())
+    }
     replaced: dict[logging.StreamHandler[Any], _Above] = {}
     for handler in handlers:
         # Not a stream that is a property: such a handler finds it anew for each line.

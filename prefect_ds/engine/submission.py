@@ -1,7 +1,8 @@
 """How the run of a task goes to a Dask cluster: what a task's runs have in common is pickled once, the rest is small.
 
-Prefect submits each run with the task, its edges, the whole context and the states of all that is not mapped over, and
-Dask's scheduler holds each submission, unpickled, for as long as somebody wants its outcome.
+Prefect submits each run with the task, its edges, the whole context and the states of
+all that is not mapped over, and Dask's scheduler holds each submission, unpickled, for
+as long as somebody wants its outcome.
 """
 
 from __future__ import annotations
@@ -80,10 +81,14 @@ class Submissions:
         Parameters
         ----------
         call
-            The arguments by name; a state that is not there yet is a :class:`Submitted`.
+            The arguments by name; a state that is not there yet is a
+            :class:`Submitted`.
         """
         edges = dict(enumerate(call["upstream_states"]))
-        by_edge = {name: {at: call[name][edges[at]] for at in edges if edges[at] in call[name]} for name in BY_EDGE}
+        by_edge = {
+            name: {at: call[name][edges[at]] for at in edges if edges[at] in call[name]}
+            for name in BY_EDGE
+        }
         parts: dict[tuple[str, Any], Any] = {}
         for name, argument in {**call, **by_edge, "edges": edges}.items():
             parts |= (
@@ -91,13 +96,22 @@ class Submissions:
                 if type(argument) is dict
                 else {(name, None): argument}
             )
-        own = {part: each for part, each in parts.items() if part in _OWN or part[0] == "upstream_mapped_states"}
+        own = {
+            part: each
+            for part, each in parts.items()
+            if part in _OWN or part[0] == "upstream_mapped_states"
+        }
         for at, state in by_edge["upstream_states"].items():
             if edges[at].mapped or isinstance(state, Submitted):
                 own["upstream_states", at] = state
         shared = {part: each for part, each in parts.items() if part not in own}
-        if shared.keys() != self._shared.keys() or any(self._shared[part] is not shared[part] for part in shared):
-            self._shared, self._blob = shared, Blob(cloudpickle.dumps(shared), uuid.uuid4().hex)
+        if shared.keys() != self._shared.keys() or any(
+            self._shared[part] is not shared[part] for part in shared
+        ):
+            self._shared, self._blob = (
+                shared,
+                Blob(cloudpickle.dumps(shared), uuid.uuid4().hex),
+            )
         futures: list[Any] = []
 
         def placeholder(submitted: Submitted) -> Submitted:
@@ -110,17 +124,27 @@ class Submissions:
 def run_submitted(shared: Blob, own: bytes, states: list[State]) -> State:
     """Call Prefect's ``run_task`` with what :meth:`Submissions.split` made of its arguments.
 
-    Each run unpickles a copy of its own of what it shares: what it changes there changes no other.
+    Each run unpickles a copy of its own of what it shares: what it changes there
+    changes no other.
     """
-    parts = pickle.loads(shared.data) | map_submitted(pickle.loads(own), lambda submitted: states[submitted.future])
-    call: dict[str, Any] = {"context": {}, "edges": {}, **{name: {} for name in BY_EDGE}}
+    parts = pickle.loads(shared.data) | map_submitted(
+        pickle.loads(own), lambda submitted: states[submitted.future]
+    )
+    call: dict[str, Any] = {
+        "context": {},
+        "edges": {},
+        **{name: {} for name in BY_EDGE},
+    }
     for (name, key), value in parts.items():
         if key is None:
             call[name] = value
         else:
             call[name][key] = value
     edges = call.pop("edges")
-    by_edge = {name: {edge: call[name][at] for at, edge in edges.items() if at in call[name]} for name in BY_EDGE}
+    by_edge = {
+        name: {edge: call[name][at] for at, edge in edges.items() if at in call[name]}
+        for name in BY_EDGE
+    }
     state: State = run_task(**{**call, **by_edge})
     return state
 

@@ -1,6 +1,7 @@
 """The manifest: what a checkpoint is made of, where it came from, and what it is a result of.
 
-``docs/format.md`` describes the JSON. It is an input like any other: :meth:`Manifest.from_json` takes nothing on trust.
+``docs/format.md`` describes the JSON. It is an input like any other:
+:meth:`Manifest.from_json` takes nothing on trust.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Identity(NamedTuple):
         earlier
             The identity in the checkpoint's manifest.
         match
-            ``"path"`` compares nothing, ``"inputs"`` all but the code, ``"code"`` everything.
+            ``"path"`` compares nothing, ``"inputs"`` all but the code, ``"code"``
+            everything.
         """
         if match == "path" or self == earlier:
             return ""
@@ -70,11 +72,16 @@ class Identity(NamedTuple):
             return f"it was written by task {earlier.task!r}"
         differences = []
         changed = sorted(
-            name for name in self.inputs.keys() & earlier.inputs.keys() if self.inputs[name] != earlier.inputs[name]
+            name
+            for name in self.inputs.keys() & earlier.inputs.keys()
+            if self.inputs[name] != earlier.inputs[name]
         )
         if changed:
             differences.append(f"{_inputs(changed)} changed")
-        known, known_earlier = (set(identity.inputs) | set(identity.unstable_inputs) for identity in (self, earlier))
+        known, known_earlier = (
+            set(identity.inputs) | set(identity.unstable_inputs)
+            for identity in (self, earlier)
+        )
         if known - known_earlier:
             differences.append(f"{_inputs(sorted(known - known_earlier))} came new")
         if known_earlier - known:
@@ -125,7 +132,7 @@ class Manifest:
     written_at: str
     """ISO 8601 in UTC."""
     schema: JSONObject | None = None
-    """What the file type does not hold of the frame (:mod:`prefect_ds.frame_schema`); ``None``: nothing is missing."""
+    """What the file type does not hold of the frame (:mod:`prefect_ds.frames.table`); ``None``: nothing is missing."""
     template: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     owner: Owner = field(default_factory=Owner)
@@ -156,10 +163,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the manifest as JSON text with its own checksum."""
-        # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten thousand parts.
+        # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten
+        # thousand parts.
         body: JSONObject = {"format_version": FORMAT_VERSION, "content": self.content}
         body.update({name: getattr(self, name) for name in _FIELDS})
-        body["owner"], body["parts"] = self.owner._asdict(), [part._asdict() for part in self.parts]
+        body["owner"], body["parts"] = (
+            self.owner._asdict(),
+            [part._asdict() for part in self.parts],
+        )
         body["identity"] = self.identity and self.identity._asdict()
         text = _dumps(body)
         return f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","manifest":{text}}}'
@@ -180,11 +191,21 @@ class Manifest:
             body = document["manifest"]
             version = body.pop("format_version")
             expected = document["sha256"]
-            is_whole = expected == _written_checksum(text) or expected == _checksum({"format_version": version, **body})
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            is_whole = expected == _written_checksum(text) or expected == _checksum(
+                {"format_version": version, **body}
+            )
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise ManifestError(f"not a manifest: {error!r}") from error
         if not is_whole:
-            raise ManifestError("the manifest is torn or was altered: its checksum does not match")
+            raise ManifestError(
+                "the manifest is torn or was altered: its checksum does not match"
+            )
         if type(version) is int and version > FORMAT_VERSION:
             raise NewerFormatError(
                 f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
@@ -193,8 +214,16 @@ class Manifest:
             raise ManifestError(f"not a manifest: there never was a format {version!r}")
         try:
             return cls._from_body(body)
-        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise ManifestError(f"the manifest does not have the form of format {version}: {error!r}") from error
+        except (
+            TypeError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            raise ManifestError(
+                f"the manifest does not have the form of format {version}: {error!r}"
+            ) from error
 
     @classmethod
     def _from_body(cls, body: JSONObject) -> Manifest:
@@ -202,7 +231,9 @@ class Manifest:
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
-        if (content := body.get("content")) is not None:  # Not filed by earlier versions.
+        if (
+            content := body.get("content")
+        ) is not None:  # Not filed by earlier versions.
             if not _is_sha256(content):
                 raise ValueError(f"content is {content!r}")
             values["content"] = content
@@ -210,7 +241,11 @@ class Manifest:
         for seconds in (values["compute_s"], values["write_s"]):
             if seconds is not None and not 0 <= seconds < _MOST:
                 raise ValueError(f"{str(seconds)[:50]} seconds")
-        _texts("fields and versions", *values["fields"].values(), *values["versions"].values())
+        _texts(
+            "fields and versions",
+            *values["fields"].values(),
+            *values["versions"].values(),
+        )
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
         owner = values["owner"] = Owner(**values["owner"])
         _texts("owner", owner.flow, owner.run_id, owner.task)
@@ -223,7 +258,9 @@ class Manifest:
         if values["kind"] == "file" and len(values["parts"]) != 1:
             raise ValueError(f"a file of {len(values['parts'])} parts")
         manifest = object.__new__(cls)
-        vars(manifest).update(values)  # Its own constructor sets them one by one, and there is one for each hit.
+        vars(manifest).update(
+            values
+        )  # Its own constructor sets them one by one, and there is one for each hit.
         return manifest
 
 
@@ -242,9 +279,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def _identity(body: JSONObject) -> Identity:
     inputs, unstable = body["inputs"], body["unstable_inputs"]
     if type(inputs) is not dict or type(unstable) is not list:
-        raise TypeError(f"inputs are a {type(inputs).__name__} and a {type(unstable).__name__}")
+        raise TypeError(
+            f"inputs are a {type(inputs).__name__} and a {type(unstable).__name__}"
+        )
     identity = Identity(**{**body, "unstable_inputs": tuple(unstable)})
-    _texts("identity", identity.task, identity.options, identity.code, *inputs.values(), *unstable)
+    _texts(
+        "identity",
+        identity.task,
+        identity.options,
+        identity.code,
+        *inputs.values(),
+        *unstable,
+    )
     return identity
 
 
@@ -266,9 +312,13 @@ def _count(what: str, value: object) -> None:
 _is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
-def content_digest(file_type: str, parts: Iterable[Part], schema: JSONObject | None) -> str:
+def content_digest(
+    file_type: str, parts: Iterable[Part], schema: JSONObject | None
+) -> str:
     """Return the digest of what a reader gets, see :attr:`Manifest.content`."""
-    return hashlib.sha256(_dumps([file_type, [part.sha256 for part in parts], schema]).encode()).hexdigest()
+    return hashlib.sha256(
+        _dumps([file_type, [part.sha256 for part in parts], schema]).encode()
+    ).hexdigest()
 
 
 _LEADING_OUT = {"", ".", ".."}
@@ -276,7 +326,11 @@ _LEADING_OUT = {"", ".", ".."}
 
 def _checked(part: Part) -> Part:
     """Return the part if a reader that trusts it stays inside the checkpoint's folder."""
-    if not _LEADING_OUT.isdisjoint(part.name.split("/")) or "\\" in part.name or "\0" in part.name:
+    if (
+        not _LEADING_OUT.isdisjoint(part.name.split("/"))
+        or "\\" in part.name
+        or "\0" in part.name
+    ):
         raise ValueError(f"part name {part.name!r}")
     _count("size_bytes of a part", part.size_bytes)
     _count("n_rows of a part", part.n_rows)
@@ -288,7 +342,9 @@ def _checked(part: Part) -> Part:
 def _written_checksum(text: str | bytes) -> str:
     """Return the checksum of the body as :meth:`Manifest.to_json` wrote it: no need to write it again to compare."""
     head = len(f'{{"sha256":"{"":64}","manifest":')
-    return hashlib.sha256((text.encode() if isinstance(text, str) else text)[head:-1]).hexdigest()
+    return hashlib.sha256(
+        (text.encode() if isinstance(text, str) else text)[head:-1]
+    ).hexdigest()
 
 
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

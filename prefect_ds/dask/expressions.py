@@ -35,9 +35,15 @@ from dask.dataframe.dask_expr._reductions import Len
 from dask.dataframe.dask_expr.io import BlockwiseIO
 from dask.typing import Key
 
-from prefect_ds.dask.conditions import condition_of
-from prefect_ds.dask.parts import PartReader, PartWriter, StagedPart, frame_from_json, frame_to_json
-from prefect_ds.manifest import JSONObject, Part
+from prefect_ds.dask.parts import (
+    PartReader,
+    PartWriter,
+    StagedPart,
+    frame_from_json,
+    frame_to_json,
+)
+from prefect_ds.dask.row_group_filters import condition_of
+from prefect_ds.storage.manifest import JSONObject, Part
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -55,8 +61,12 @@ class FrameSource:
         return self.reader.meta
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        # Names too: Dask keeps one expression per token, and in an object store equal data have parts of other names.
-        return (*self.reader.__dask_tokenize__(), [[part.name for part in parts] for parts in self.partitions])
+        # Names too: Dask keeps one expression per token, and in an object store equal
+        # data have parts of other names.
+        return (
+            *self.reader.__dask_tokenize__(),
+            [[part.name for part in parts] for parts in self.partitions],
+        )
 
     def __repr__(self) -> str:
         return f"<Checkpoint: {self.reader.path}>"
@@ -65,11 +75,18 @@ class FrameSource:
 class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     """Dask's expression of a frame over a checkpoint: columns reach the files, lengths come from the manifest.
 
-    So do filters: ``condition`` is one, and rows that do not meet it may be left out, in whole groups.
+    So do filters: ``condition`` is one, and rows that do not meet it may be left out,
+    in whole groups.
     """
 
-    _parameters = ["source", "columns", "condition", "_partitions", "_series"]  # noqa: RUF012 - as Dask declares it
-    _defaults = {"columns": None, "condition": None, "_partitions": None, "_series": False}  # noqa: RUF012
+    # As Dask declares them.
+    _parameters = ["source", "columns", "condition", "_partitions", "_series"]  # noqa: RUF012
+    _defaults = {  # noqa: RUF012
+        "columns": None,
+        "condition": None,
+        "_partitions": None,
+        "_series": False,
+    }
     _absorb_projections = True
 
     @property
@@ -90,10 +107,18 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     def _filtered_task(self, name: Key, index: int) -> Task:
         wanted = None
         if self.operand("columns") is not None:
-            wanted = tuple(int(each) for each in self.source.meta.columns.get_indexer(self.columns))
+            wanted = tuple(
+                int(each) for each in self.source.meta.columns.get_indexer(self.columns)
+            )
         parts = self.source.partitions[index]
-        task = Task(name, self.source.reader, parts, wanted, self.condition, _data_producer=True)
-        return Task(name, operator.getitem, task, self.columns[0]) if self._series else task
+        task = Task(
+            name, self.source.reader, parts, wanted, self.condition, _data_producer=True
+        )
+        return (
+            Task(name, operator.getitem, task, self.columns[0])
+            if self._series
+            else task
+        )
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
         if isinstance(parent, Filter):
@@ -103,10 +128,14 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         if isinstance(parent, Len) and self.condition is None:
             return Literal(sum(self._lengths))
         if isinstance(parent, Index):
-            columns = cast(list[Any], determine_column_projection(self, parent, dependents))
+            columns = cast(
+                list[Any], determine_column_projection(self, parent, dependents)
+            )
             fewer = [column for column in self.columns if column in columns]
             less = self.substitute_parameters({"columns": fewer, "_series": False})
-            return None if isinstance(parent, CheckpointIndex) else CheckpointIndex(less)
+            return (
+                None if isinstance(parent, CheckpointIndex) else CheckpointIndex(less)
+            )
         if isinstance(parent, Projection):
             return super()._simplify_up(parent, dependents)
         return None
@@ -120,32 +149,48 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
 
         Its predicate is computed of the same rows.
         """
-        if parent.frame._name != self._name or not is_filter_pushdown_available(self, parent, dependents):
+        if parent.frame._name != self._name or not is_filter_pushdown_available(
+            self, parent, dependents
+        ):
             return None
         predicate = parent.predicate
-        read = {each._name: each for each in [self, *predicate.find_operations(ReadCheckpoint)]}
+        read = {
+            each._name: each
+            for each in [self, *predicate.find_operations(ReadCheckpoint)]
+        }
         same = ("source", "condition", "_partitions")
         if not _is_by_row(predicate) or not all(
-            each.operand(name) == self.operand(name) for each in read.values() for name in same
+            each.operand(name) == self.operand(name)
+            for each in read.values()
+            for name in same
         ):
             return None
         condition = condition_of(predicate, lambda each: each._name in read)
         if condition is None or condition == self.condition:
             return None
         for each in read.values():
-            predicate = predicate.substitute(each, each.substitute_parameters({"condition": condition}))
+            predicate = predicate.substitute(
+                each, each.substitute_parameters({"condition": condition})
+            )
         return Filter(self.substitute_parameters({"condition": condition}), predicate)
 
     @property
     def _lengths(self) -> tuple[int, ...]:
-        return tuple(sum(part.n_rows for part in self.source.partitions[index]) for index in self._partitions)
+        return tuple(
+            sum(part.n_rows for part in self.source.partitions[index])
+            for index in self._partitions
+        )
 
 
 class CheckpointIndex(Index):
     """The index of a frame over a checkpoint, whose length comes from the manifest too: Dask asks an index for it."""
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
-        if isinstance(parent, Len) and isinstance(self.frame, ReadCheckpoint) and self.frame.condition is None:
+        if (
+            isinstance(parent, Len)
+            and isinstance(self.frame, ReadCheckpoint)
+            and self.frame.condition is None
+        ):
             return Literal(sum(self.frame._lengths))
         return super()._simplify_up(parent, dependents)
 
@@ -154,7 +199,17 @@ def _is_by_row(predicate: Any) -> bool:
     """Return whether each value of a predicate depends on one row of a checkpoint alone."""
     if not isinstance(predicate, Expr) or isinstance(predicate, ReadCheckpoint):
         return True
-    by_row = (Between, Binop, Isin, IsNa, Literal, NotNull, Projection, Unaryop, _DelayedExpr)
+    by_row = (
+        Between,
+        Binop,
+        Isin,
+        IsNa,
+        Literal,
+        NotNull,
+        Projection,
+        Unaryop,
+        _DelayedExpr,
+    )
     return isinstance(predicate, by_row) and all(map(_is_by_row, predicate.operands))
 
 
@@ -171,7 +226,12 @@ class WriteParts(Blockwise):
         return (None,) * (int(self.frame.npartitions) + 1)
 
     def _task(self, name: Key, index: int) -> Task:
-        return Task(name, self.writer, TaskRef((self.frame._name, index)), self.partitions[index])
+        return Task(
+            name,
+            self.writer,
+            TaskRef((self.frame._name, index)),
+            self.partitions[index],
+        )
 
 
 def open_frame(source: FrameSource) -> dd.DataFrame:
@@ -180,19 +240,36 @@ def open_frame(source: FrameSource) -> dd.DataFrame:
 
 
 def write_parts(
-    frame: dd.DataFrame, writer: PartWriter, partitions: Sequence[int], scheduler: str | None
+    frame: dd.DataFrame,
+    writer: PartWriter,
+    partitions: Sequence[int],
+    scheduler: str | None,
 ) -> list[StagedPart]:
     """Write some partitions of a frame, on the cluster that computes; return what was staged."""
-    some = frame if len(partitions) == frame.npartitions else frame.partitions[list(partitions)]
+    some = (
+        frame
+        if len(partitions) == frame.npartitions
+        else frame.partitions[list(partitions)]
+    )
     written = new_collection(WriteParts(some.expr, writer, tuple(partitions)))
     return list(written.compute(scheduler=scheduler))
 
 
 def divisions_to_json(divisions: Sequence[Any]) -> JSONObject | None:
     """Return known divisions as JSON, ``None`` for unknown ones."""
-    return None if divisions[0] is None else frame_to_json(pd.DataFrame({"divisions": pd.Index(list(divisions))}))
+    return (
+        None
+        if divisions[0] is None
+        else frame_to_json(pd.DataFrame({"divisions": pd.Index(list(divisions))}))
+    )
 
 
-def divisions_from_json(document: JSONObject | None, n_partitions: int) -> tuple[Any, ...]:
+def divisions_from_json(
+    document: JSONObject | None, n_partitions: int
+) -> tuple[Any, ...]:
     """Return the divisions that `divisions_to_json` made the JSON of."""
-    return (None,) * (n_partitions + 1) if document is None else tuple(frame_from_json(document)["divisions"])
+    return (
+        (None,) * (n_partitions + 1)
+        if document is None
+        else tuple(frame_from_json(document)["divisions"])
+    )

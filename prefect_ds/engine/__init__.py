@@ -1,0 +1,1 @@
+"""How a flow run is carried out under Prefect 1."""

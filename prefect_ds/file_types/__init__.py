@@ -1,0 +1,1 @@
+"""How a frame becomes a file of some type, and comes back."""

@@ -1,0 +1,1 @@
+"""Where checkpoints lie: the manifest, the commit, and the file systems below."""
