@@ -194,7 +194,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a part that was mended since it was read is called damaged",
-        "dask/parts.py",
+        "dask/part_reader.py",
         (("                if now == seen:\n", "                if True:\n"),),
         (
             "dask/test_result_handler.py::TestDamage::test_a_reader_of_damage_that_was_mended_meanwhile_gets_the_new_copy",
@@ -246,7 +246,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a part is read without the checksum of its footer",
-        "dask/parts.py",
+        "dask/part_reader.py",
         (
             (
                 "            if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):\n",
@@ -257,7 +257,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a part of a stopped write counts without its checksum",
-        "dask/parts.py",
+        "dask/part_reader.py",
         (
             (
                 "    return staged if sha256 == staged.part.sha256 else None\n",
@@ -268,7 +268,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each run of a part writes a file of the same name",
-        "dask/parts.py",
+        "dask/part_writer.py",
         (("        attempt = uuid.uuid4().hex\n", '        attempt = "one"\n'),),
         (
             f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it",

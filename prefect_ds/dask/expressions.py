@@ -1,4 +1,4 @@
-"""Dask's side of a checkpoint: the expression that reads one, the one that writes a frame, and divisions as JSON."""
+"""Dask's side of a checkpoint: the expression that reads one, and the one that writes a frame."""
 
 from __future__ import annotations
 
@@ -35,15 +35,11 @@ from dask.dataframe.dask_expr._reductions import Len
 from dask.dataframe.dask_expr.io import BlockwiseIO
 from dask.typing import Key
 
-from prefect_ds.dask.parts import (
-    PartReader,
-    PartWriter,
-    StagedPart,
-    frame_from_json,
-    frame_to_json,
-)
+from prefect_ds.dask.part_reader import PartReader
+from prefect_ds.dask.part_writer import PartWriter
+from prefect_ds.dask.parts import StagedPart
 from prefect_ds.dask.row_group_filters import condition_of
-from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.manifest import Part
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -253,23 +249,3 @@ def write_parts(
     )
     written = new_collection(WriteParts(some.expr, writer, tuple(partitions)))
     return list(written.compute(scheduler=scheduler))
-
-
-def divisions_to_json(divisions: Sequence[Any]) -> JSONObject | None:
-    """Return known divisions as JSON, ``None`` for unknown ones."""
-    return (
-        None
-        if divisions[0] is None
-        else frame_to_json(pd.DataFrame({"divisions": pd.Index(list(divisions))}))
-    )
-
-
-def divisions_from_json(
-    document: JSONObject | None, n_partitions: int
-) -> tuple[Any, ...]:
-    """Return the divisions that `divisions_to_json` made the JSON of."""
-    return (
-        (None,) * (n_partitions + 1)
-        if document is None
-        else tuple(frame_from_json(document)["divisions"])
-    )

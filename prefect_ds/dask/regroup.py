@@ -11,7 +11,8 @@ import dask
 import pandas as pd
 from dask.delayed import delayed
 
-from prefect_ds.dask.parts import Layout, PartWriter, StagedPart
+from prefect_ds.dask.part_writer import PartWriter
+from prefect_ds.dask.parts import Layout, StagedPart
 
 
 def agree(staged: list[StagedPart], writer: PartWriter) -> list[StagedPart]:

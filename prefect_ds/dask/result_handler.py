@@ -21,17 +21,16 @@ from dask.utils import natural_sort_key, parse_bytes
 
 from prefect_ds.dask.expressions import (
     FrameSource,
-    divisions_from_json,
-    divisions_to_json,
     open_frame,
     write_parts,
 )
 from prefect_ds.dask.foreign_parquet import foreign_meta
+from prefect_ds.dask.part_reader import PartReader, check_part
+from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import (
-    PartReader,
-    PartWriter,
     StagedPart,
-    check_part,
+    divisions_from_json,
+    divisions_to_json,
     footer_of,
     frame_from_json,
     frame_to_json,
