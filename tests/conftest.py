@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,13 +19,14 @@ from prefect.utilities.configuration import set_temporary_config
 
 ROOT = str(Path(__file__).parent.parent)
 if ROOT not in sys.path:
-    # Last, so that an installed prefect_ds is the one tested: `tests.flows` has to be
+    # Last, so that an installed prefect_ds is the one tested: `tests.support.flows` has to be
     # importable, also on workers.
     sys.path.append(ROOT)
 
 from prefect_ds import DSTaskRunner  # noqa: E402 - after the path to it
 from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
-from tests.flows import Notes  # noqa: E402
+from tests.support.flows import Notes  # noqa: E402
+from tests.support.processes import end, own_cluster, start  # noqa: E402
 
 
 @pytest.fixture
@@ -68,19 +68,6 @@ def log_lines() -> Iterator[list[str]]:
     logger.removeHandler(handler)
 
 
-def _start(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    python_path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), ROOT])
-    with open(log, "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *command],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": python_path},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a worker's nanny has a child: both end together
-        )
-
-
 @pytest.fixture(scope="session")
 def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A scheduler and two workers, started from the command line in a folder of their own."""
@@ -120,7 +107,7 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for number, command in enumerate(commands):
-            processes.append(_start(command, folder, folder / f"{number}.log"))
+            processes.append(start(command, folder, folder / f"{number}.log"))
         with Client(
             scheduler_file=str(scheduler_file), timeout=120, set_as_default=False
         ) as client:
@@ -129,31 +116,7 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
     finally:
         for process in reversed(processes):
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(20)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def own_cluster() -> DaskExecutor:
-    """The executor that brings its own cluster of two worker processes."""
-    return DaskExecutor(
-        cluster_kwargs={
-            "n_workers": 2,
-            "threads_per_worker": 1,
-            "processes": True,
-            "dashboard_address": ":0",
-        },
-        watch_worker_status=False,
-    )
+            end(process)
 
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {

@@ -1,0 +1,604 @@
+import io
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from prefect_ds.errors import (
+    DamagedCheckpointError,
+    FileTypeError,
+    ResultTypeError,
+    RoundTripError,
+)
+from prefect_ds.file_types import frame_format as formats
+from prefect_ds.file_types.frame_format import FILE_TYPES, frame_format
+from prefect_ds.frames.table import difference
+from tests.support.frame_strategies import NAMED_FRAMES, frames
+from tests.support.scale import SCALE
+
+PATHS = {
+    **{name: f"x.{name}" for name in FILE_TYPES},
+    "excel": "x.xlsx",
+    "ods": "x.ods",
+}
+
+# Beside these, every file type keeps every named frame.
+REFUSED_BY_ALL_BUT_PICKLE = {
+    "numpy arrays",
+    "own objects",
+    "labels own objects",
+    "DatetimeIndex, own freq",
+    "zone of pytz without a name",
+}
+REFUSED = {
+    "csv": {"str nul"} if pd.__version__.startswith("3.0.") else set(),  # its parser ends a text there
+    "json": set(),
+    "parquet": set(),
+    "feather": set(),
+    "orc": set(),
+    "excel": {"str control characters", "str nul"},
+    "ods": {"str control characters", "str nul", "str carriage returns", "str like NA"},
+    "hdf": {"str nul"},
+    "html": {
+        "str newlines and tabs", "str carriage returns", "str blanks", "str nul",
+        # a row of nothing but empty text
+        "str empty and missing", "category like NA", "category of empty text",
+        "bytes", "object of str", "one empty cell",
+    },
+    "xml": {"str control characters", "str nul"},
+    "stata": {"str nul"},
+}  # fmt: skip
+
+DATES = pd.DataFrame(
+    {
+        "day": pd.to_datetime(["2024-01-01", "2024-01-02"]),
+        "x": [0.123, 7.0],
+        "s": ["007", None],
+    }
+)
+
+
+def format_of(name, **kwargs):
+    return frame_format("excel" if name == "ods" else name, PATHS[name], **kwargs)
+
+
+def encode(frame, frame_format):
+    file = io.BytesIO()
+    return frame_format.encode(frame, file), file.getvalue()
+
+
+def through_file(frame, frame_format):
+    """Return the frame that a later process reads."""
+    encoded, data = encode(frame, frame_format)
+    schema = encoded.schema and json.loads(json.dumps(encoded.schema, allow_nan=False))
+    return pickle.loads(pickle.dumps(frame_format)).decode(data, schema)
+
+
+def outcome(make_frame, name):
+    """Return "kept", "refused", or how the frame that a later process reads differs."""
+    frame = make_frame()
+    try:
+        back = through_file(frame, format_of(name))
+    except RoundTripError as error:
+        return "refused" if "does not keep" in str(error) else str(error)
+    pd.testing.assert_frame_equal(
+        make_frame(), back, check_exact=True, obj=f"the frame from {name}"
+    )
+    return difference(frame, back) or "kept"
+
+
+class TestNamedFrames:
+    # All file types in one test: a test of its own for each of a thousand pairs costs
+    # as much as what it does.
+    @pytest.mark.parametrize("frame_name", NAMED_FRAMES)
+    def test_comes_back_or_is_refused_as_the_table_says(self, frame_name):
+        outcomes = {name: outcome(NAMED_FRAMES[frame_name], name) for name in REFUSED}
+        assert outcomes == {
+            name: "refused"
+            if frame_name in REFUSED_BY_ALL_BUT_PICKLE | refused
+            else "kept"
+            for name, refused in REFUSED.items()
+        }
+
+    @pytest.mark.parametrize("frame_name", NAMED_FRAMES)
+    def test_comes_back_from_a_pickle(self, frame_name):
+        frame = NAMED_FRAMES[frame_name]()
+        encoded, data = encode(frame, format_of("pickle"))
+        assert encoded.schema is None
+        if "own objects" not in frame_name:  # each is equal only to itself
+            assert encoded.frame is frame
+            pd.testing.assert_frame_equal(
+                frame, format_of("pickle").decode(data, None), check_exact=True
+            )
+
+
+def check_property(name, frame):
+    copy = frame.copy(deep=True)
+    frame_format = format_of(name)
+    try:
+        encoded, data = encode(frame, frame_format)
+    except RoundTripError:
+        return
+    assert difference(copy, frame) is None, "the frame was changed"
+    back = frame_format.decode(data, encoded.schema)
+    pd.testing.assert_frame_equal(encoded.frame, back, check_exact=True)
+    assert encoded.frame is frame
+
+
+PROPERTY = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@settings(PROPERTY, max_examples=6)
+@given(frame=frames())
+def test_any_frame_comes_back_or_is_refused(name, frame):
+    check_property(name, frame)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PATHS)
+@settings(PROPERTY, max_examples=100 * SCALE)
+@given(frame=frames(max_rows=8, max_columns=6))
+def test_any_frame_comes_back_or_is_refused_in_the_long_run(name, frame):
+    check_property(name, frame)
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_a_large_frame_comes_back(name):
+    """More rows than a reader takes at once, and a row longer than most."""
+    rows = 60_000
+    frame = pd.DataFrame(
+        {
+            "i": np.arange(rows) - 2**62,
+            "x": np.where(np.arange(rows) % 7, np.arange(rows) / 3, np.nan),
+            "s": pd.Series(
+                ["007", "", None, 'a "b",\n', "x" * 3_000_000] + ["7"] * (rows - 5),
+                dtype="str",
+            ),
+            "day": pd.Series(np.arange(rows).astype("M8[D]").astype("M8[us]")).where(
+                np.arange(rows) > 9
+            ),
+            "instant": pd.date_range(
+                "2024-01-01", periods=rows, freq="h", tz="Europe/Paris", unit="ns"
+            ),
+            "few": pd.Categorical.from_codes(np.arange(rows) % 4 - 1, ["1", "", "é"]),
+            "many": pd.Categorical([f"{i % 15_000:05}" for i in range(rows)]),
+        }
+    )
+    assert outcome(lambda: frame, name) == "kept"
+
+
+class TestWhatIsWritten:
+    frame = pd.DataFrame({"id": [1, 2], "x": [0.1 + 0.2, np.nan], "s": ["a,b", None]})
+
+    def test_csv_is_what_a_person_would_write(self):
+        assert (
+            encode(self.frame, format_of("csv"))[1]
+            == b'id,x,s\n1,0.30000000000000004,"a,b"\n2,,\n'
+        )
+
+    def test_json_is_a_list_of_records_with_exact_numbers(self):
+        data = encode(self.frame, format_of("json"))[1]
+        assert data.split(b"\n")[0] == b'[{"id":1,"x":0.30000000000000004,"s":"a,b"},'
+        assert json.loads(data) == self.frame.astype(object).where(
+            self.frame.notna(), None
+        ).to_dict("records")
+
+    @pytest.mark.parametrize(
+        "name",
+        ["csv", "json", "parquet", "feather", "orc", "xml", "stata", "excel", "ods"],
+    )
+    def test_plain_pandas_reads_the_same_numbers(self, name):
+        data = encode(self.frame[["id", "x"]], format_of(name))[1]
+        read = getattr(pd, f"read_{'excel' if name == 'ods' else name}")
+        options = {"precise_float": True} if name == "json" else {}
+        pd.testing.assert_frame_equal(
+            read(io.BytesIO(data), **options),
+            self.frame[["id", "x"]],
+            check_dtype=False,
+        )
+
+    def test_plain_pandas_finds_the_index_of_a_parquet_file(self):
+        frame = self.frame.set_index(
+            pd.DatetimeIndex(["2024-01-01", "2024-01-02"], name="day")
+        )
+        data = encode(frame, format_of("parquet"))[1]
+        pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(data)), frame)
+
+    def test_text_that_looks_like_a_formula_stays_text_in_excel(self):
+        from openpyxl import load_workbook
+
+        data = encode(pd.DataFrame({"x": ["=1+1"]}), format_of("excel"))[1]
+        assert load_workbook(io.BytesIO(data)).active["A2"].data_type == "s"
+
+    @pytest.mark.parametrize("name", sorted(PATHS.keys() - {"excel", "ods"}))
+    def test_equal_frames_give_equal_bytes(self, name):
+        assert (
+            encode(self.frame, format_of(name))[1]
+            == encode(self.frame.copy(), format_of(name))[1]
+        )
+
+    @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst", ".zip"])
+    @pytest.mark.parametrize("name", ["csv", "json", "xml", "stata", "pickle"])
+    def test_the_path_says_how_it_is_compressed(self, name, ending, tmp_path):
+        frame_format_ = frame_format(name, f"{{day}}.{name}{ending}")
+        path = tmp_path / f"x.{name}{ending}"
+        with path.open("w+b") as file:
+            schema = frame_format_.encode(self.frame, file).schema
+        pd.testing.assert_frame_equal(
+            frame_format_.decode(path.read_bytes(), schema), self.frame
+        )
+        assert len(getattr(pd, f"read_{name}")(path)) == 2
+
+    def test_a_certain_parquet_write_is_not_read_back(self, monkeypatch):
+        monkeypatch.setattr(formats, "_content", None)
+        encode(self.frame, format_of("parquet"))
+        with pytest.raises(TypeError):
+            encode(self.frame.assign(x=[[1], [2]]), format_of("parquet"))
+
+
+class TestKeywordArguments:
+    @pytest.mark.parametrize(
+        ("name", "write", "read"),
+        [
+            ("csv", {"sep": ";", "decimal": ","}, {}),
+            ("csv", {"sep": "\t", "encoding": "utf-16"}, {}),
+            ("csv", {"quotechar": "'", "lineterminator": "\r\n"}, {}),
+            ("csv", {"quoting": 1}, {"engine": "python"}),
+            ("csv", {"quoting": 3, "escapechar": "\\"}, {}),
+            ("csv", {"compression": "gzip"}, {}),
+            ("csv", {"na_rep": "NULL", "index": False}, {}),
+            ("csv", {"sep": "|"}, {"delimiter": "|"}),
+            ("csv", {"index": True}, {}),
+            ("json", {"orient": "split"}, {}),
+            ("json", {"orient": "columns", "indent": 2}, {}),
+            ("json", {"orient": "index"}, {}),
+            ("json", {"orient": "values", "force_ascii": True}, {}),
+            ("json", {"orient": "records", "lines": True}, {}),
+            (
+                "parquet",
+                {"compression": "zstd", "row_group_size": 1, "use_dictionary": True},
+                {},
+            ),
+            ("parquet", {"engine": "pyarrow", "index": True}, {"engine": "pyarrow"}),
+            ("feather", {"compression": "uncompressed"}, {"use_threads": False}),
+            ("orc", {"engine_kwargs": {"compression": "zstd"}}, {}),
+            ("excel", {"sheet_name": "data", "freeze_panes": (1, 0)}, {}),
+            ("hdf", {"key": "mine", "complevel": 5}, {}),
+            ("html", {"classes": "wide", "border": 0}, {}),
+            ("xml", {"root_name": "days", "row_name": "day", "parser": "etree"}, {}),
+            ("stata", {"version": 119}, {}),
+        ],
+    )
+    def test_about_syntax_keep_everything(self, name, write, read):
+        frame_format = format_of(name, write_kwargs=write, read_kwargs=read)
+        encoded, data = encode(DATES, frame_format)
+        assert (encoded.frame is DATES, encoded.note) == (True, "")
+        pd.testing.assert_frame_equal(frame_format.decode(data, encoded.schema), DATES)
+
+    def test_show_in_the_file(self):
+        assert (
+            encode(DATES, format_of("csv", write_kwargs={"sep": ";", "decimal": ","}))[
+                1
+            ].split()[1]
+            == b"2024-01-01;0,123;007"
+        )
+        assert (
+            encode(DATES, format_of("csv", write_kwargs={"na_rep": "NULL"}))[1].split()[
+                2
+            ]
+            == b"2024-01-02,7.0,NULL"
+        )
+        assert (
+            encode(DATES, format_of("csv", write_kwargs={"index": True}))[1].split()[0]
+            == b"index,day,x,s"
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "write", "read", "note"),
+        [
+            (
+                "csv",
+                {},
+                {"usecols": ["x"]},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
+            (
+                "csv",
+                {},
+                {"dtype": {"x": str}},
+                "column 'day': datetime64[us] comes back as str",
+            ),
+            (
+                "csv",
+                {},
+                {"index_col": 0},
+                "column 'day': datetime64[us] comes back as str",
+            ),
+            (
+                "csv",
+                {"float_format": "%.1f"},
+                {"parse_dates": ["day"], "dtype": {"s": str}},
+                "column 'x': other values",
+            ),
+            (
+                "csv",
+                {"columns": ["x"]},
+                {},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
+            ("csv", {"header": False}, {"header": None}, "the column labels:"),
+            (
+                "csv",
+                {"date_format": "%d.%m.%Y"},
+                {},
+                "column 'day': datetime64[us] comes back as str",
+            ),
+            ("json", {"orient": "table"}, {}, ""),
+            (
+                "json",
+                {"double_precision": 1},
+                {"dtype": {"s": str}, "convert_dates": ["day"]},
+                "",
+            ),
+            (
+                "parquet",
+                {},
+                {"columns": ["s"]},
+                "2 rows and 3 columns come back as 2 and 1",
+            ),
+            (
+                "parquet",
+                {"coerce_timestamps": "ms"},
+                {},
+                "column 'day': datetime64[us] comes back as datetime64[ms]",
+            ),
+            ("excel", {"startrow": 2}, {"skiprows": 2, "dtype": {"s": str}}, ""),
+            (
+                "html",
+                {},
+                {"converters": {"s": str}},
+                "column 'day': datetime64[us] comes back as str",
+            ),
+        ],
+    )
+    def test_about_content_make_the_plain_readers_answer_the_result(
+        self, name, write, read, note
+    ):
+        frame_format = format_of(name, write_kwargs=write, read_kwargs=read)
+        encoded, data = encode(DATES, frame_format)
+        assert encoded.schema is None
+        assert note in encoded.note
+        pd.testing.assert_frame_equal(frame_format.decode(data, None), encoded.frame)
+
+    def test_that_change_nothing_leave_the_frame(self):
+        encoded, _ = encode(
+            DATES,
+            format_of("csv", read_kwargs={"parse_dates": ["day"], "dtype": {"s": str}}),
+        )
+        assert (encoded.frame is DATES, encoded.schema, encoded.note) == (
+            True,
+            None,
+            "",
+        )
+
+    def test_that_leave_out_an_index_are_obeyed(self):
+        frame = DATES[["x"]].set_axis(["a", "b"])
+        encoded, data = encode(frame, format_of("csv", write_kwargs={"index": False}))
+        assert data == b"x\n0.123\n7.0\n"
+        assert encoded.note.startswith("the index:")
+        pd.testing.assert_frame_equal(encoded.frame, DATES[["x"]])
+
+    @pytest.mark.parametrize(
+        ("name", "write", "read", "message"),
+        [
+            ("csv", {"sepp": ";"}, {}, "'sepp', which pandas.DataFrame.to_csv does not take; did you mean 'sep'"),
+            ("csv", {"path_or_buf": "x"}, {}, "write_kwargs may not have 'path_or_buf'"),
+            ("csv", {}, {"chunksize": 5}, "read_kwargs may not have 'chunksize'"),
+            ("parquet", {"partition_cols": ["x"]}, {}, "write_kwargs may not have 'partition_cols'"),
+            ("parquet", {"row_groupsize": 5}, {}, "did you mean 'row_group_size'"),
+            ("json", {}, {"typ": "series"}, "read_kwargs may not have 'typ'"),
+            ("hdf", {"mode": "a"}, {}, "write_kwargs may not have 'mode'"),
+        ],
+    )  # fmt: skip
+    def test_that_pandas_does_not_take_are_refused_at_once(
+        self, name, write, read, message
+    ):
+        with pytest.raises(TypeError, match=message):
+            format_of(name, write_kwargs=write, read_kwargs=read)
+
+    @pytest.mark.parametrize(
+        ("name", "write", "read"),
+        [
+            ("csv", {"sep": "long"}, {}),
+            ("csv", {"sep": ";"}, {"sep": "|", "quoting": 3}),
+            ("csv", {"encoding": "no-such"}, {}),
+            ("parquet", {"compression": "no-such"}, {}),
+            ("json", {"orient": "no-such"}, {}),
+            ("json", {"lines": True, "orient": "split"}, {}),
+        ],
+    )
+    def test_with_impossible_values_are_refused_at_once(self, name, write, read):
+        with pytest.raises(
+            ValueError, match=f"file type '{name}' does not work with write_kwargs="
+        ):
+            format_of(name, write_kwargs=write, read_kwargs=read)
+
+    def test_that_name_no_column_of_the_frame_are_named(self):
+        with pytest.raises(
+            RoundTripError, match=r"write_kwargs={'columns': \['y'\]}.*KeyError"
+        ):
+            encode(DATES, format_of("csv", write_kwargs={"columns": ["y"]}))
+
+
+class TestFileTypes:
+    def test_are_those_that_pandas_writes_to_and_reads_from_a_path(self):
+        no_path = {"clipboard", "sql", "iceberg"}
+        pairs = {
+            name[3:]
+            for name in dir(pd.DataFrame)
+            if name.startswith("to_") and hasattr(pd, f"read_{name[3:]}")
+        }
+        assert set(FILE_TYPES) == pairs - no_path
+
+    def test_are_named_in_any_case(self):
+        assert frame_format("Parquet", "x").file_type == "parquet"
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("sql", "no file at a path"), ("clipboard", "no file at a path"), ("iceberg", "no file at a path"),
+            ("gbq", "since version 3"), ("fwf", "only reads"), ("sas", "only reads"), ("spss", "only reads"),
+            ("latex", "only writes"), ("markdown", "only writes"), ("xls", "cannot write it"),
+            ("xlsx", "called 'excel'"), ("tsv", "'sep'"), ("nonsense", "does not both write"),
+            ("", "does not both write"),
+        ],
+    )  # fmt: skip
+    def test_that_cannot_work_are_refused_with_a_reason_and_the_ones_that_work(
+        self, name, why
+    ):
+        with pytest.raises(
+            FileTypeError, match=f"{why}.* Use one of: csv, json, parquet, .*, pickle"
+        ):
+            frame_format(name, "x")
+
+    @pytest.mark.parametrize("path", ["x.xls", "x.csv", "x"])
+    def test_excel_needs_an_ending_that_pandas_can_write(self, path):
+        with pytest.raises(FileTypeError, match=r"use one of: \.xlsx, \.xlsm, \.ods"):
+            frame_format("excel", path)
+
+    @pytest.mark.parametrize(
+        ("name", "path", "package"),
+        [
+            ("excel", "x.xlsx", "openpyxl"),
+            ("excel", "x.ods", "odfpy"),
+            ("hdf", "x.h5", "tables"),
+            ("xml", "x.xml", "lxml"),
+        ],
+    )
+    def test_a_missing_package_is_named(self, name, path, package, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+        with pytest.raises(
+            FileTypeError,
+            match=f"'{name}' needs a missing package: pip install {package}",
+        ):
+            frame_format(name, path)
+
+    def test_win_over_the_ending_of_the_path(self):
+        assert encode(DATES, frame_format("csv", "x.parquet"))[1].startswith(
+            b"day,x,s\n"
+        )
+
+
+class TestErrors:
+    def test_name_the_column_the_file_type_and_those_that_keep_it(self):
+        frame = pd.DataFrame({"a": ["x"], "b": ["\x01"]})
+        with pytest.raises(
+            RoundTripError,
+            match=r"type 'excel' does not keep column 'b' \(dtype str\) .*keep it: parquet, feather, json, csv, pickle",
+        ):
+            encode(frame, format_of("excel"))
+
+    def test_name_the_index_or_the_labels(self):
+        with pytest.raises(RoundTripError, match="does not keep the index"):
+            encode(pd.DataFrame({"a": [1]}, index=["\x00"]), format_of("stata"))
+        with pytest.raises(RoundTripError, match="does not keep the column labels"):
+            encode(pd.DataFrame([[1]], columns=[object()]), format_of("csv"))
+
+    @pytest.mark.parametrize(
+        ("value", "hint"),
+        [
+            (pd.Series([1]), r"pandas.*Series: return series.to_frame\(\)"),
+            ([1], "builtins.list: use Prefect's own LocalResult or PrefectResult"),
+            (None, "NoneType: use Prefect's own"),
+        ],
+    )
+    def test_say_what_to_return_instead(self, value, hint):
+        with pytest.raises(ResultTypeError, match=hint):
+            encode(value, format_of("csv"))
+
+    def test_refuse_a_subclass_that_would_come_back_as_a_plain_frame(self):
+        class Table(pd.DataFrame):
+            pass
+
+        with pytest.raises(RoundTripError, match="a Table comes back as a DataFrame"):
+            encode(Table({"x": [1]}), format_of("parquet"))
+
+    def test_of_the_file_itself_stay_what_they_are(self):
+        class Full(io.BytesIO):
+            def write(self, data):
+                raise OSError(28, "No space left on device")
+
+        for name in (
+            "csv",
+            "json",
+            "parquet",
+            "feather",
+            "orc",
+            "excel",
+            "hdf",
+            "html",
+            "xml",
+            "pickle",
+        ):
+            with pytest.raises(OSError, match="No space left"):
+                format_of(name).encode(DATES, Full())
+
+
+class TestDecode:
+    @pytest.mark.parametrize("name", sorted(PATHS.keys() - {"pickle"}))
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: b"",
+            lambda data: b"\x00junk",
+            lambda data: data[: len(data) // 2],
+        ],
+    )
+    def test_of_other_bytes_says_that_they_do_not_fit(self, name, damage):
+        encoded, data = encode(DATES, format_of(name))
+        with pytest.raises(
+            DamagedCheckpointError,
+            match=f"no {'excel' if name == 'ods' else name} file that fits",
+        ):
+            format_of(name).decode(damage(data), encoded.schema)
+
+    @pytest.mark.parametrize("name", sorted(PATHS))
+    def test_without_a_schema_reads_what_a_person_put_there(self, name, tmp_path):
+        path = tmp_path / PATHS[name]
+        frame = pd.DataFrame({"x": [1, 2]})
+        kind = "excel" if name == "ods" else name
+        options = (
+            {"key": "k"}
+            if name == "hdf"
+            else {"write_index": False}
+            if name == "stata"
+            else {}
+        )
+        options |= (
+            {"index": False} if name in ("csv", "excel", "ods", "html", "xml") else {}
+        )
+        getattr(frame, f"to_{kind}")(
+            str(path), **options
+        )  # pandas takes a Path for xlsx, whatever its ending
+        pd.testing.assert_frame_equal(
+            format_of(name).decode(path.read_bytes(), None),
+            frame,
+            check_dtype=name != "stata",
+        )
+
+    def test_of_a_file_that_holds_no_frame_says_so(self):
+        with pytest.raises(
+            ValueError, match="gives a Series, where a DataFrame is needed"
+        ):
+            format_of("pickle").decode(pickle.dumps(pd.Series([1])), None)
+        with pytest.raises(ValueError, match="holds 2 tables; choose one by 'match'"):
+            format_of("html").decode(DATES.to_html().encode() * 2, None)
