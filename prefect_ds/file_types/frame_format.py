@@ -26,17 +26,10 @@ from prefect_ds.file_types.registry import (
     without,
     write_plainly,
 )
-from prefect_ds.frames.table import (
-    CellRules,
-    JSONObject,
-    UnkeepableError,
-    column_specs,
-    difference,
-    from_table,
-    is_default_index,
-    is_object,
-    to_table,
-)
+from prefect_ds.frames.base import CellRules, JSONObject, UnkeepableError, is_object
+from prefect_ds.frames.compare import difference
+from prefect_ds.frames.index import is_default_index
+from prefect_ds.frames.table import column_specs, from_table, to_table
 
 __all__ = ["FILE_TYPES", "Encoded", "FrameFormat", "frame_format"]
 

@@ -32,21 +32,10 @@ import pyarrow.parquet as pq
 from pandas.io.common import get_handle, infer_compression
 
 from prefect_ds.errors import FileTypeError
-from prefect_ds.frames.table import (
-    Array,
-    CellRules,
-    JSONObject,
-    array_of,
-    column_specs,
-    is_object,
-    is_text,
-    joined,
-    n_index_columns,
-    native_dtype,
-    number_texts,
-    strings,
-    with_index,
-)
+from prefect_ds.frames.base import Array, CellRules, JSONObject, array_of, is_object
+from prefect_ds.frames.cells import is_text, native_dtype
+from prefect_ds.frames.codecs import joined, number_texts, strings
+from prefect_ds.frames.table import column_specs, n_index_columns, with_index
 
 __all__ = [
     "FILE_TYPES",

@@ -1,0 +1,133 @@
+"""The exact comparison of two frames, which proves that a file gives a frame back."""
+
+import numpy as np
+import pandas as pd
+
+from prefect_ds.frames.base import Array, array_of, is_object
+from prefect_ds.frames.dtypes import is_pytz
+from prefect_ds.frames.index import known_levels
+
+_OTHER_VALUES = "other values come back"
+
+
+def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
+    """Return in a few words how two frames differ; ``None`` where they are the same.
+
+    Stricter than `pandas.testing.assert_frame_equal`: exact floats, the sign of zero,
+    attrs, and the types and reprs of objects count as well.
+
+    Examples
+    --------
+    >>> difference(pd.DataFrame({"x": [0.0]}), pd.DataFrame({"x": [-0.0]}))
+    "column 'x': a zero loses its sign"
+    """
+    if type(left) is not type(right):
+        return f"a {type(left).__name__} comes back as a {type(right).__name__}"
+    if left.shape != right.shape:
+        return (
+            f"{left.shape[0]} rows and {left.shape[1]} columns come back as "
+            f"{right.shape[0]} and {right.shape[1]}"
+        )
+    if left.attrs != right.attrs:
+        return "its attrs change"
+    if left.flags != right.flags:
+        return "its flags change"
+    change = _index_difference(left.columns, right.columns)
+    if change is not None:
+        return f"the column labels: {change}"
+    change = _index_difference(left.index, right.index)
+    if change is not None:
+        return f"the index: {change}"
+    for i, label in enumerate(left.columns):
+        ours, theirs = array_of(left.iloc[:, i]), array_of(right.iloc[:, i])
+        change = _array_difference(ours, theirs)
+        if change is not None:
+            return f"column {label!r}: {change}"
+    return None
+
+
+def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
+    if list(map(repr, left.names)) != list(map(repr, right.names)):
+        return f"the names {list(left.names)} come back as {list(right.names)}"
+    if left.nlevels != right.nlevels:
+        return f"{left.nlevels} levels come back as {right.nlevels}"
+    if getattr(left, "freq", None) != getattr(right, "freq", None):
+        return "the freq is lost"
+    for level in range(left.nlevels):
+        change = _array_difference(
+            array_of(left.get_level_values(level)),
+            array_of(right.get_level_values(level)),
+        )
+        if change is not None:
+            return change
+    if isinstance(left, pd.MultiIndex) and isinstance(right, pd.MultiIndex):
+        for ours, theirs in zip(known_levels(left), known_levels(right), strict=True):
+            if len(ours) != len(theirs) or _index_difference(ours, theirs) is not None:
+                return "its levels change"
+    try:
+        pd.testing.assert_index_equal(left, right, exact="equiv")
+    except (AssertionError, ValueError, TypeError):
+        return "its levels change"
+    return None
+
+
+def _array_difference(left: Array, right: Array) -> str | None:
+    dtype = left.dtype
+    if dtype != right.dtype:
+        return f"{dtype} comes back as {right.dtype}"
+    if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype) != is_pytz(right.dtype):
+        return "its time zone comes back as one of another library"
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _categorical_difference(left, right)
+    if isinstance(dtype, np.dtype) and not is_object(dtype):
+        return _number_difference(np.asarray(left), np.asarray(right))
+    if isinstance(dtype, pd.StringDtype):
+        return None if left.equals(right) else _OTHER_VALUES
+    try:
+        pd.testing.assert_series_equal(
+            pd.Series(left, dtype=dtype, copy=False),
+            pd.Series(right, dtype=dtype, copy=False),
+            check_exact=True,
+        )
+    except (AssertionError, ValueError, TypeError):
+        # The last two: cells without a plain ``==``.
+        return _OTHER_VALUES
+    if is_object(dtype):
+        return _object_difference(left, right)
+    return None
+
+
+def _categorical_difference(left: Array, right: Array) -> str | None:
+    change = _array_difference(array_of(left.categories), array_of(right.categories))
+    if change is not None or left.dtype.ordered != right.dtype.ordered:
+        return "other categories come back"
+    if not np.array_equal(left.codes, right.codes):
+        return _OTHER_VALUES
+    return None
+
+
+def _object_difference(left: Array, right: Array) -> str | None:
+    # repr tells 1 from True, -0.0 from 0.0, a list from a tuple, at any depth.
+    same = (
+        type(ours) is type(theirs) and repr(ours) == repr(theirs)
+        for ours, theirs in zip(left, right, strict=True)
+    )
+    return None if all(same) else "other objects come back"
+
+
+def _number_difference(left: np.ndarray, right: np.ndarray) -> str | None:
+    """Compare two arrays of one dtype of numbers or times."""
+    kind = left.dtype.kind
+    if kind in "mM":
+        left, right = left.view("i8"), right.view("i8")
+    if kind not in "fc":
+        return None if np.array_equal(left, right) else _OTHER_VALUES
+    if kind == "c":
+        left = np.stack([left.real, left.imag])
+        right = np.stack([right.real, right.imag])
+    if not np.array_equal(left, right, equal_nan=True):
+        return _OTHER_VALUES
+    is_number = ~np.isnan(left)
+    if not np.array_equal(np.signbit(left) & is_number, np.signbit(right) & is_number):
+        return "a zero loses its sign"
+    return None

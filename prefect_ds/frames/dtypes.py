@@ -1,0 +1,85 @@
+"""A dtype as JSON, and back."""
+
+import base64
+import importlib
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from prefect_ds.frames.base import UnkeepableError
+
+MASKED_DTYPES: Final[tuple[type[Any], ...]] = (
+    pd.Int8Dtype,
+    pd.Int16Dtype,
+    pd.Int32Dtype,
+    pd.Int64Dtype,
+    pd.UInt8Dtype,
+    pd.UInt16Dtype,
+    pd.UInt32Dtype,
+    pd.UInt64Dtype,
+    pd.Float32Dtype,
+    pd.Float64Dtype,
+    pd.BooleanDtype,
+)
+"""The dtypes of pandas that keep numbers and a mask of the missing ones."""
+
+
+def dtype_to_json(dtype: Any) -> Any:
+    """Return a dtype as JSON: its name where the name gives it back.
+
+    Examples
+    --------
+    >>> dtype_to_json(np.dtype("int64"))
+    'int64'
+    >>> dtype_to_json(pd.StringDtype(na_value=np.nan))
+    {'string': 'pyarrow', 'na': 'nan'}
+
+    Raises
+    ------
+    UnkeepableError
+        No name gives the dtype back.
+    """
+    if isinstance(dtype, pd.StringDtype):
+        missing = "NA" if dtype.na_value is pd.NA else "nan"
+        return {"string": dtype.storage, "na": missing}
+    if isinstance(dtype, pd.ArrowDtype):
+        schema = pa.schema([("", dtype.pyarrow_dtype)])
+        return {
+            "arrow": str(dtype.pyarrow_dtype),
+            "ipc": base64.b64encode(schema.serialize()).decode(),
+        }
+    if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype):
+        return {"pytz": str(dtype.tz), "unit": dtype.unit}
+    name = str(dtype)
+    try:
+        same = pd.api.types.pandas_dtype(name) == dtype
+    except (TypeError, ValueError, KeyError):
+        same = False
+    if not same:
+        raise UnkeepableError(f"no name gives the dtype {name} back")
+    return name
+
+
+def dtype_from_json(spec: Any) -> Any:
+    """Return the dtype that `dtype_to_json` turned into this."""
+    if isinstance(spec, str):
+        return pd.api.types.pandas_dtype(spec)
+    if "string" in spec:
+        missing = pd.NA if spec["na"] == "NA" else np.nan
+        return pd.StringDtype(spec["string"], na_value=missing)
+    if "pytz" in spec:
+        zone = importlib.import_module("pytz").timezone(spec["pytz"])
+        return pd.DatetimeTZDtype(spec["unit"], zone)
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec["ipc"])))
+    return pd.ArrowDtype(schema.field(0).type)
+
+
+def is_pytz(dtype: pd.DatetimeTZDtype) -> bool:
+    """Return whether a time zone is one of pytz.
+
+    pandas takes it to be equal to the zone of that name in ``zoneinfo``.
+    """
+    library = type(dtype.tz).__module__.partition(".")[0]
+    return library == "pytz" and getattr(dtype.tz, "zone", None) is not None
