@@ -15,7 +15,7 @@ from prefect_ds.errors import (
 )
 from prefect_ds.file_types import frame_format as formats
 from prefect_ds.file_types.frame_format import FILE_TYPES, frame_format
-from prefect_ds.frames.table import difference
+from prefect_ds.frames.compare import difference
 from tests.support.frame_strategies import NAMED_FRAMES, frames
 from tests.support.scale import SCALE
 

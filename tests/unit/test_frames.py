@@ -1,4 +1,7 @@
+import doctest
+import importlib
 import json
+import pkgutil
 
 import numpy as np
 import pandas as pd
@@ -6,13 +9,10 @@ import pytest
 import pytz
 from hypothesis import HealthCheck, given, settings
 
-from prefect_ds.frames.table import (
-    CellRules,
-    UnkeepableError,
-    difference,
-    from_table,
-    to_table,
-)
+from prefect_ds import frames as room
+from prefect_ds.frames.base import CellRules, UnkeepableError
+from prefect_ds.frames.compare import difference
+from prefect_ds.frames.table import from_table, to_table
 from tests.support.frame_strategies import NAMED_FRAMES, frames
 from tests.support.scale import SCALE
 
@@ -254,3 +254,13 @@ def test_a_difference_is_seen_where_pandas_would_not_see_it(left, right, expecte
 def test_a_difference_of_indexes_is_seen(index, other, expected):
     frame = pd.DataFrame({"x": [1, 2]})
     assert difference(frame.set_axis(index), frame.set_axis(other)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "name", [module.name for module in pkgutil.iter_modules(room.__path__)]
+)
+def test_the_examples_in_the_docstrings_run(name):
+    module = importlib.import_module(f"{room.__name__}.{name}")
+    results = doctest.testmod(module)
+    assert results.failed == 0
+    assert results.attempted > 0 or name == "base"
