@@ -1,5 +1,5 @@
-"""Benchmarks, for asv and for ``python -m benchmarks``: one file asks one question, and the rival is a parameter.
+"""Benchmarks, for asv and for ``python -m benchmarks``.
 
-Sizes stand last and smallest first among a benchmark's parameters; the tests run each
-benchmark once, at the smallest.
+Each module in ``suites`` asks one question, and the rival is a parameter of it. Sizes are
+the last parameters, smallest first: the tests run each benchmark once, at the smallest.
 """

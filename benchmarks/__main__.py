@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import full_run, page, questions
-from benchmarks.measure import Machine
+from benchmarks.report import full_run, page, questions
+from benchmarks.support.measure import Machine
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import dask
 import pytest
 
-import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import common, full_run, measure, page, publish, rivals
+from benchmarks import suites
+from benchmarks.report import full_run, page, publish
+from benchmarks.support import common, measure, rivals
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore"
@@ -51,10 +52,10 @@ def _clusters() -> Iterator[None]:
 
 def found() -> Iterator[object]:
     """Yield each method of each benchmark, with its parameters in every combination of the smallest sizes."""
-    for module in pkgutil.iter_modules(benchmarks.__path__):
+    for module in pkgutil.iter_modules(suites.__path__):
         if module.name.startswith("__"):
             continue
-        members = vars(import_module(f"benchmarks.{module.name}")).values()
+        members = vars(import_module(f"benchmarks.suites.{module.name}")).values()
         for benchmark in [
             each
             for each in members

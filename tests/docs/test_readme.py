@@ -1,4 +1,4 @@
-"""The README's examples run as they stand, in an empty folder, and say what it says they say."""
+"""The examples of README and docs run as they are, and print what the pages show."""
 
 from __future__ import annotations
 
@@ -17,36 +17,43 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def test_its_examples_run_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    document = Sybil([PythonCodeBlockParser()]).parse(ROOT / "README.md")
+def outputs_of(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run a page's examples one after the other; return what each printed."""
+    document = Sybil([PythonCodeBlockParser()]).parse(ROOT / page)
     document.namespace["__name__"] = "__main__"
     outputs = []
     for example in document.examples():
         example.evaluate()
         outputs.append(capsys.readouterr().out)
-    assert outputs[0].split() == [
-        "station",
-        "rain_mm",
-        "0",
-        "1",
-        "1.5",
-        "1",
-        "2",
-        "1.5",
-        "2",
-        "3",
-        "1.5",
-    ]
-    assert outputs[1].startswith("Loaded from the checkpoint: 3 rows, 3 columns, ")
-    assert outputs[2].split()[:3] == ["name", "x", "y"]
-    assert outputs[3].startswith("3 download-1[2] ")
+    return outputs
+
+
+def tables_in(text: str) -> list[list[str]]:
+    """Return the rows of the tables of a run in a text, without the seconds."""
+    rows = re.findall(r"^(?:download|total) .*$", text, re.M)
+    return [row.split()[:7] for row in rows]
+
+
+def test_the_readme_shows_what_its_examples_print(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    log_lines: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first_run, large = outputs_of("README.md", capsys)
+    shown = README[README.index("```text") :]
+    first_table = tables_in("\n".join(log_lines))
+    log_lines.clear()
+    monkeypatch.chdir(tmp_path)
+    second_run, _ = outputs_of("README.md", capsys)
+
+    assert first_run == second_run
+    assert first_run in shown
+    assert tables_in(shown) == first_table + tables_in("\n".join(log_lines))
+    assert large.split() == ["2678400"]
     assert sorted(os.listdir("data")) == [
         ".prefect_ds",
-        "by_name_0",
-        "by_name_1",
         "download_1.csv",
         "download_2.csv",
         "download_3.csv",
@@ -56,13 +63,41 @@ def test_its_examples_run_one_after_the_other(
     ]
 
 
-def test_its_table_of_file_types_is_complete() -> None:
-    assert [name for name in FILE_TYPES if f"| `{name}` |" not in README] == []
+def test_the_examples_of_the_guide_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs = outputs_of("docs/guide.md", capsys)
+    assert outputs[1] == "3 download-1[2] []\n"
+
+
+def test_the_examples_about_dask_frames_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [output] = outputs_of("docs/dask-frames.md", capsys)
+    assert output.split()[:3] == ["name", "x", "y"]
+    assert sorted(os.listdir("data")) == [
+        ".prefect_ds",
+        "by_name_0",
+        "by_name_1",
+        "events_2023",
+        "events_2024",
+    ]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 800
+
+
+def test_the_table_of_file_types_is_complete() -> None:
+    page = (ROOT / "docs/file-types.md").read_text()
+    assert [name for name in FILE_TYPES if f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("name", prefect_ds.__all__)
-def test_every_public_name_is_in_it(name: str) -> None:
-    assert name in README
+def test_every_public_name_is_documented(name: str) -> None:
+    assert name in README + (ROOT / "docs/guide.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if "prefect" not in sys.modules:
     # measured.
     os.environ.setdefault("PREFECT__LOGGING__LEVEL", "ERROR")
 
-ROOT = str(Path(__file__).parent.parent)
+ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:
     # asv finds this package by a hook of its own, which the processes of a cluster do
     # not have.

@@ -11,7 +11,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow.dataset
 
-from benchmarks import common
+from benchmarks.support import common
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.result_handler import ResultHandler
 

@@ -9,8 +9,8 @@ import cloudpickle
 from prefect.executors import Executor
 from prefect.utilities.configuration import set_temporary_config
 
-from benchmarks import common
-from benchmarks.rivals import RIVALS, MappedWork
+from benchmarks.support import common
+from benchmarks.support.rivals import RIVALS, MappedWork
 
 SITUATIONS = ["fresh", "resume", "tenth missing"]
 

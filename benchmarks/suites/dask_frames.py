@@ -14,7 +14,7 @@ from distributed import LocalCluster
 from prefect import Flow
 from prefect.executors import DaskExecutor, LocalExecutor
 
-from benchmarks import common
+from benchmarks.support import common
 from prefect_ds import DSTaskRunner, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.publish``: asv's pages, made to open from the disk and without a network.
+"""``python -m benchmarks.report.publish``: asv's pages, made to open from the disk and without a network.
 
 ``asv publish`` makes pages that load their scripts from four hosts, and their figures
 by requests that browsers refuse for files. Here the scripts come from npm packages,
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import common
+from benchmarks.support import common
 
 PACKAGES = [
     "jquery@3.3.1",

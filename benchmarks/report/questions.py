@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import (
+from benchmarks.suites import (
     bare_writes,
     client_memory,
     dask_frames,
@@ -15,7 +15,7 @@ from benchmarks import (
     limit,
     mapped_flows,
 )
-from benchmarks.measure import (
+from benchmarks.support.measure import (
     Case,
     Machine,
     Spread,
@@ -24,7 +24,7 @@ from benchmarks.measure import (
     ratio,
     verdict,
 )
-from benchmarks.rivals import RIVALS
+from benchmarks.support.rivals import RIVALS
 
 Level = Literal["quick", "normal", "full"]
 """``quick`` shows that everything runs; ``normal`` takes below three minutes; ``full`` has the sizes of the docs."""

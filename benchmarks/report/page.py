@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks import common
-from benchmarks.file_types import break_even
+from benchmarks.suites.file_types import break_even
+from benchmarks.support import common
 
 Figures = dict[str, Any]
 

@@ -13,7 +13,7 @@ import pandas as pd
 from prefect import Flow, task
 from prefect.executors import LocalExecutor
 
-from benchmarks import common
+from benchmarks.support import common
 from prefect_ds import DSTaskRunner
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import FileTypeError

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import common
+from benchmarks.support import common
 from prefect_ds import pandas_result_handler
 from prefect_ds.file_types import frame_format as formats
 from prefect_ds.pandas_result_handler import PandasResultHandler

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks import bare_writes, file_types, mapped_flows, questions, scaling
-from benchmarks.measure import Case, Machine, Spread, interleaved
-from benchmarks.questions import Level
-from benchmarks.rivals import RIVALS
+from benchmarks.report import questions
+from benchmarks.report.questions import Level
+from benchmarks.suites import bare_writes, file_types, mapped_flows, scaling
+from benchmarks.support.measure import Case, Machine, Spread, interleaved
+from benchmarks.support.rivals import RIVALS
 
 Rows = list[dict[str, Any]]
 """One section's figures."""
 
 
 def ratios(level: Level, machine: Machine) -> Rows:
-    """Return the answers to :func:`benchmarks.questions.questions`."""
+    """Return the answers to :func:`benchmarks.report.questions.questions`."""
     budget_s = {"quick": 0.0, "normal": 40.0, "full": 240.0}[level]
     found = []
     for each in questions.answers(level, machine, budget_s=budget_s):

@@ -13,8 +13,8 @@ import dask.dataframe as dd
 import pandas as pd
 from distributed import Client
 
-from benchmarks import common
-from benchmarks.mapped_flows import finished
+from benchmarks.suites.mapped_flows import finished
+from benchmarks.support import common
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.storage.manifest import Owner
 

@@ -107,7 +107,7 @@ class Machine:
             f"{self.width:.0%} longer in a quarter of {len(self.pulses)} runs."
         )
         return text + (
-            " TOO NOISY: something else ran on this machine, run it again."
+            " The machine was busy: read the ratios, not the seconds."
             if self.is_noisy
             else ""
         )

@@ -7,9 +7,9 @@ import json
 import subprocess
 import sys
 
-from benchmarks import common
-from benchmarks.mapped_flows import check
-from benchmarks.rivals import MappedWork
+from benchmarks.suites.mapped_flows import check
+from benchmarks.support import common
+from benchmarks.support.rivals import MappedWork
 
 RIVALS = ["prefect_ds", "tasks of None", "prefect target=parquet"]
 BYTES_A_ROW = 56
@@ -56,7 +56,7 @@ def in_a_process_of_its_own(
     rival: str, folder: str, n_frames: int, frame_mb: int
 ) -> dict[str, int]:
     """Run the flow once with a new process as the client; return its peak."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.client_memory"]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.suites.client_memory"]
     command += [rival, folder, str(n_frames), str(frame_mb)]
     output = subprocess.run(
         command, cwd=common.ROOT, check=True, stdout=subprocess.PIPE, text=True

@@ -16,7 +16,7 @@ from prefect.engine.serializers import PandasSerializer
 from prefect.executors import Executor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
-from benchmarks import common
+from benchmarks.support import common
 from prefect_ds import DSTaskRunner
 
 RIVALS = [

@@ -1,0 +1,1 @@
+"""The questions, the full run, and the page that shows its answers."""

@@ -1,0 +1,1 @@
+"""The benchmarks themselves, for asv: one module for each question."""

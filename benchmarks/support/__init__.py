@@ -1,0 +1,1 @@
+"""What the suites share: frames, rivals, clusters, and the way to measure."""
