@@ -12,8 +12,9 @@ import pandas as pd
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.storage.describe import describe_file, describe_staged
+from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import Identity, Manifest, Match, Owner
-from prefect_ds.storage.store import Check, describe_file, describe_staged
 
 
 class PandasResultHandler(ResultHandler):

@@ -6,7 +6,6 @@ import abc
 import contextlib
 import copy
 import datetime
-import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -16,10 +15,10 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
@@ -33,7 +32,8 @@ from prefect_ds.errors import (
     TemplateError,
 )
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.storage.files import Staged, StorageOptions, open_files
+from prefect_ds.storage.filesystem import Staged
+from prefect_ds.storage.lookup import Check, Found
 from prefect_ds.storage.manifest import (
     Identity,
     JSONObject,
@@ -42,46 +42,18 @@ from prefect_ds.storage.manifest import (
     Owner,
     Part,
 )
-from prefect_ds.storage.store import Check, CheckpointStore, Found
+from prefect_ds.storage.opening import StorageOptions, open_files
+from prefect_ds.storage.retries import may_pass, with_retries
+from prefect_ds.storage.store import CheckpointStore
 
 logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
 Durability = Literal["process", "power"]
 """What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
 
-_RETRY_DELAYS_S = (0.1, 0.5, 2.0)
-# Trying again does not help against these; against what else a disk or a network says,
-# it may.
-_LASTING = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.ENAMETOOLONG, errno.ENOTDIR),
-}
-
-_ADVICE = {
-    **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT), "free some space there, then run again"
-    ),
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM),
-        "let this user read and write in that folder, then run again",
-    ),
-    errno.EFBIG: "raise the limit of a file's size (ulimit -f), then run again",
-    errno.EROFS: "mount it for writing, or give the handler another folder, then run again",
-    **dict.fromkeys(
-        (errno.EMFILE, errno.ENFILE),
-        "raise the limit of open files (ulimit -n), then run again",
-    ),
-    **dict.fromkeys(
-        (errno.EIO, errno.ESTALE), "look at the disk or its mount, then run again"
-    ),
-}
-
 # Prefect asks `exists` with a template and its values, then `read` with what
 # `str.format` makes of them, on one thread.
 _found = threading.local()
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +199,7 @@ class ResultHandler(Result, abc.ABC):
 
     def look_up(self, path: str) -> Found:
         """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        return _insist("read", path, self._look_up, path)
+        return with_retries("read", path, self._look_up, path)
 
     def _look_up(self, path: str) -> Found:
         found = self.store.look_up(path, self.kind, check=self.check)
@@ -242,7 +214,7 @@ class ResultHandler(Result, abc.ABC):
             if (
                 has_number
                 or isinstance(error, MemoryError)
-                or (isinstance(error, OSError) and _may_pass(error))
+                or (isinstance(error, OSError) and may_pass(error))
             ):
                 raise  # The machine's word, not a parser's: nothing is known of the file.
             reason = (
@@ -261,7 +233,7 @@ class ResultHandler(Result, abc.ABC):
 
     def set_aside(self, path: str, found: Found, *, then: str) -> None:
         """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
-        _insist(
+        with_retries(
             "replace",
             path,
             self.store.set_aside,
@@ -302,7 +274,7 @@ class ResultHandler(Result, abc.ABC):
         CollisionError
             Another task of the run wrote this path for other inputs.
         """
-        return _insist(
+        return with_retries(
             "write",
             path,
             self._keep_once,
@@ -416,7 +388,7 @@ class ResultHandler(Result, abc.ABC):
                 f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
                 f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
             )
-        value = _insist("read", path, self._load, path, manifest)
+        value = with_retries("read", path, self._load, path, manifest)
         self._remember(self._content(manifest), value)
         return value
 
@@ -587,42 +559,6 @@ def _absolute(base_folder: str, path: str) -> str:
     return os.path.normpath(
         os.path.join(base_folder, os.path.expanduser(bare))
     ).replace(os.sep, "/")
-
-
-def _insist(
-    doing: str, path: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Return what the action returns, trying again where the file system falters: Prefect's retries come too late.
-
-    They would compute the task again; and an error in a state handler is not retried by
-    Prefect at all. What the system says at last names the checkpoint and what helps: a
-    failed state shows ``repr(error)``, no path.
-    """
-    delays_s = iter(_RETRY_DELAYS_S)
-    while True:
-        try:
-            return action(*args, **kwargs)
-        except OSError as error:
-            delay_s = next(delays_s, None) if _may_pass(error) else None
-            if delay_s is not None:
-                time.sleep(delay_s)
-            elif error.errno is None:
-                raise
-            else:
-                advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
-                raise OSError(
-                    error.errno,
-                    f"cannot {doing} the checkpoint {path!r}: {error}{advice}",
-                ) from error
-
-
-def _may_pass(error: OSError) -> bool:
-    """Return whether what a file system said may be otherwise a moment later."""
-    if isinstance(error, (FileNotFoundError, FileExistsError)):
-        return False
-    # Libraries raise lost connections without a number.
-    is_lost = isinstance(error, (ConnectionError, TimeoutError))
-    return is_lost or (error.errno is not None and error.errno not in _LASTING)
 
 
 @functools.cache

@@ -14,8 +14,8 @@ from benchmarks.support import common
 from prefect_ds import pandas_result_handler
 from prefect_ds.file_types import frame_format as formats
 from prefect_ds.pandas_result_handler import PandasResultHandler
-from prefect_ds.storage import manifest, store
-from prefect_ds.storage.files import LocalFiles
+from prefect_ds.storage import commit, manifest
+from prefect_ds.storage.local_files import LocalFiles
 
 SAME_OPTIONS: dict[str, Any] = {
     "use_dictionary": ["name", "kind"],
@@ -31,7 +31,7 @@ PLACES: dict[str, list[tuple[Any, str]]] = {
         (manifest.Manifest, "to_json"),
         (manifest.Manifest, "from_json"),
         (LocalFiles, "create"),
-        (store.CheckpointStore, "_refuse_collision"),
+        (commit, "_refuse_collision"),
     ],
     "rename": [
         (LocalFiles, "stamped"),

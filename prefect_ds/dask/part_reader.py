@@ -24,9 +24,10 @@ from prefect_ds.frames.table import (
     index_to_json,
     is_text,
 )
-from prefect_ds.storage.files import open_files
+from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import JSONObject, Part
-from prefect_ds.storage.store import CheckpointStore, Found
+from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.store import CheckpointStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from prefect_ds.dask.parts import (
 from prefect_ds.errors import RoundTripError
 from prefect_ds.file_types.frame_format import FILE_TYPES
 from prefect_ds.frames.table import CellRules, UnkeepableError, to_table, with_index
-from prefect_ds.storage.files import open_files
 from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.opening import open_files
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from prefect_ds.dask.regroup import agree, regroup
 from prefect_ds.dask.resume_key import computation_key
 from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import (
     Identity,
     JSONObject,
@@ -48,7 +49,6 @@ from prefect_ds.storage.manifest import (
     Part,
     content_digest,
 )
-from prefect_ds.storage.store import Check
 
 _PANDAS_PARTITION_BYTES = 128 * 2**20
 _ADVICE = {

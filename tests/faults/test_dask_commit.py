@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ds.storage import files as files_module
-from prefect_ds.storage.files import Files, LocalFiles, open_files
+from prefect_ds.storage import local_files
+from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Manifest, Part
+from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import FaultyFiles, Killed
 
@@ -28,7 +30,7 @@ def manifest_of(path: str, data: dict[str, bytes], value: str) -> Manifest:
     )
 
 
-def write(files: Files, path: str, value: str, n_parts: int = 3) -> Manifest:
+def write(files: FileSystem, path: str, value: str, n_parts: int = 3) -> Manifest:
     """Commit a folder of parts, as a handler does it."""
     store = CheckpointStore(files)
     unique = "" if files.renames_folders else f"-{uuid.uuid4().hex[:8]}"
@@ -48,7 +50,7 @@ def write(files: Files, path: str, value: str, n_parts: int = 3) -> Manifest:
         )
 
 
-def value_at(files: Files, path: str) -> str | None:
+def value_at(files: FileSystem, path: str) -> str | None:
     """Return the value of the whole checkpoint at the path, ``None`` where there is none; never part of one."""
     store = CheckpointStore(files)
     found = store.look_up(path)
@@ -65,13 +67,13 @@ def value_at(files: Files, path: str) -> str | None:
 
 
 @pytest.fixture(params=["exchange", "two renames", "object store"])
-def real(request, tmp_path, monkeypatch) -> Iterator[tuple[Files, str]]:
+def real(request, tmp_path, monkeypatch) -> Iterator[tuple[FileSystem, str]]:
     """File systems of three kinds, and a folder on each."""
     if request.param == "object store":
         yield open_files("memory://x"), f"memory://{uuid.uuid4().hex}"
         return
     if request.param == "two renames":
-        monkeypatch.setattr(files_module, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(local_files, "_exchange", lambda one, other: False)
     yield LocalFiles(), str(tmp_path)
 
 
@@ -130,7 +132,7 @@ def test_a_kill_at_every_step(real, scene, when):
 @pytest.mark.parametrize("fatal_rename", [1, 2])
 def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch, fatal_rename):
     """Where a disk cannot exchange, nothing lies at the path for a moment: what looks then puts the old copy back."""
-    monkeypatch.setattr(files_module, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(local_files, "_exchange", lambda one, other: False)
     files, path = LocalFiles(), f"{tmp_path}/a"
     write(files, path, "old")
     rename, calls = os.rename, itertools.count(1)
@@ -151,7 +153,7 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path, monkeypatch, fatal_r
 
 
 def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(files_module, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(local_files, "_exchange", lambda one, other: False)
     files, path = LocalFiles(), f"{tmp_path}/a"
     write(files, path, "old")
     os.rename(path, f"{tmp_path}/.prefect_ds/staging/0.replaced")

@@ -23,7 +23,7 @@ from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CollisionError, TemplateError
 from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.result import raw_value
-from prefect_ds.storage.files import LocalFiles
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Owner
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import PRIMITIVES, WatchedFiles

@@ -91,7 +91,7 @@ def test_a_write_that_fails_once_is_tried_again_without_computing_again(
             raise failures.pop()
         return link(*args, **kwargs)
 
-    monkeypatch.setattr("prefect_ds.storage.files.os.link", falters)
+    monkeypatch.setattr("prefect_ds.storage.local_files.os.link", falters)
     state = run_here(flow)
 
     assert state.is_successful()
@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_fails_the_task_and_says_so(
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("prefect_ds.storage.files.os.link", full)
+    monkeypatch.setattr("prefect_ds.storage.local_files.os.link", full)
     state = run_here(flow)
 
     assert "No space left on device" in state_of(state, flow, "costly").message

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import (
@@ -28,8 +28,10 @@ from prefect_ds.errors import (
     CollisionError,
     DamagedCheckpointError,
 )
-from prefect_ds.storage.files import _open_files, open_files
+from prefect_ds.storage import retries
+from prefect_ds.storage.layout import manifest_file, manifest_folder
 from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.opening import _open_shared, open_files
 from tests.support.processes import own_cluster
 from tests.support.scale import SCALE
 from tests.support.servers import KEY, SECRET, SERVERS, Dropped
@@ -238,9 +240,7 @@ def test_what_a_person_put_there_counts_as_it_is(store, kind):
 def test_a_torn_manifest_speaks_against_the_data(store, kind):
     handler = handler_of(store, kind)
     keep(handler, "1")
-    filed = handler.store._filed(
-        handler.location, handler.manifest(handler.location).stamp
-    )
+    filed = manifest_file(handler.location, handler.manifest(handler.location).stamp)
     store.fs.pipe_file(filed, store.fs.cat_file(filed)[:-20])
     assert handler.look_up(handler.location).kind == "damaged"
     keep(handler_of(store, kind), "2", "next run")
@@ -276,7 +276,7 @@ def test_odd_names_stay_what_they_are(store, kind):
         aside = handler.store.set_aside(handler.location, "a test asks for it")
         assert there(store, kind, name) is None, name
         handler.store.files.remove(aside)
-        handler.store.files.remove(handler.store._folder(handler.location))
+        handler.store.files.remove(manifest_folder(handler.location))
         assert names_below(store) == before, (
             f"{name}: siblings stay, and nothing of it is left"
         )
@@ -318,7 +318,7 @@ def test_a_look_is_never_answered_from_an_old_listing(store, kind):
     for inputs in "012":
         assert ours.look_up(path, handler_of(store, kind).kind).manifest is None
         ours.files.names(f"{store.root}/data")
-        _open_files.cache_clear()  # Another process has a file system of its own.
+        _open_shared.cache_clear()  # Another process has a file system of its own.
         keep(handler_of(store, kind), inputs, inputs)
         assert ours.look_up(
             path, handler_of(store, kind).kind
@@ -628,7 +628,7 @@ def test_a_hit_takes_two_requests_elsewhere(start, name, kind):
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(result_handler, "_RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
 
 
 def failing(number, fault):

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from distributed import get_worker
 
 from prefect_ds import PandasResultHandler
-from prefect_ds.storage.files import LocalFiles, Staged
+from prefect_ds.storage.filesystem import Staged
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.store import CheckpointStore
 from tests.support import dask_flows
 from tests.support.flows import Notes

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from prefect_ds.storage.files import Files
+from prefect_ds.storage.filesystem import FileSystem
 
 PRIMITIVES = (
     "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
@@ -21,7 +21,7 @@ class Killed(BaseException):
 class WatchedFiles:
     """Passes each call to a primitive on, and lets ``before`` and ``after`` see it."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileSystem) -> None:
         self._files = files
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -78,7 +78,7 @@ class FaultyFiles(WatchedFiles):
 
     def __init__(
         self,
-        files: Files,
+        files: FileSystem,
         fatal_call: int,
         fault: BaseException,
         *,
@@ -160,7 +160,7 @@ class Turns:
         self._may_go: dict[int, threading.Semaphore] = {}
         self._stopped = threading.Semaphore(0)
 
-    def files(self, number: int, files: Files) -> Files:
+    def files(self, number: int, files: FileSystem) -> FileSystem:
         """Return the file system as the action with this number sees it: each call waits for its turn."""
         stepped = WatchedFiles(files)
         stepped.before = lambda name, args: self._wait(number)  # type: ignore[method-assign]

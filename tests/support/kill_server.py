@@ -28,9 +28,10 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.result_handler import _versions
+from prefect_ds.storage import retries
 from tests.support import kill_harness
 
 FILE_TYPES = {
@@ -452,7 +453,7 @@ def in_fork(action: Callable[[], None]) -> tuple[int, str]:
 
 def serve() -> None:
     """Do one job a line of the standard input; answer each with a line of JSON."""
-    result_handler._RETRY_DELAYS_S = (0.0, 0.0, 0.0)
+    retries.RETRY_DELAYS_S = (0.0, 0.0, 0.0)
     _versions()
     importlib.import_module("prefect_ds.dask")
     print(json.dumps("ready"), flush=True)

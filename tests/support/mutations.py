@@ -24,10 +24,10 @@ CLUSTERS = "faults/test_real_clusters.py::"
 MUTATIONS = (
     Mutation(
         "new data are not synced before they replace good ones",
-        "storage/files.py",
+        "storage/local_files.py",
         (
             (
-                '        self.sync(*(f"{staged.path}/{each}" for each in below), staged.path)\n',
+                '        self.sync(*(f"{staged.path}/{name}" for name in below), staged.path)\n',
                 "",
             ),
         ),
@@ -35,24 +35,24 @@ MUTATIONS = (
     ),
     Mutation(
         "the manifest is not synced before its data replace good ones",
-        "storage/store.py",
+        "storage/commit.py",
         (
             (
-                "self.files.sync(filed, parent(filed))\n                    self.files.replace",
-                "self.files.replace",
+                "                committer.sync_manifest()\n",
+                "",
             ),
         ),
         (f"{LOCAL}test_manifest_and_data_reach_the_disk_before_a_good_copy_goes",),
     ),
     Mutation(
         "a durable commit does not sync the folder",
-        "storage/store.py",
-        (("            self.files.sync(parent(path))\n", "            pass\n"),),
+        "storage/commit.py",
+        (("        committer.sync_folder()\n", "        pass\n"),),
         (f"{LOCAL}test_a_durable_commit_syncs_all_that_it_needs",),
     ),
     Mutation(
         "a first write takes its place without looking whether somebody was first",
-        "storage/files.py",
+        "storage/local_files.py",
         (
             (
                 "            os.link(source, path)\n        except FileExistsError:",
@@ -63,16 +63,16 @@ MUTATIONS = (
     ),
     Mutation(
         "data are placed before their manifest is filed",
-        "storage/store.py",
+        "storage/commit.py",
         (
             (
-                "        try:\n            self.files.create(filed, manifest.to_json().encode())\n",
-                "        try:\n            pass\n",
+                "    try:\n        files.create(own, manifest.to_json().encode())\n",
+                "    try:\n        pass\n",
             ),
             (
-                "                if staged.stamp is None:\n                    manifest = self._file_placed",
-                "                self._refile(path, manifest)\n"
-                "                if staged.stamp is None:\n                    manifest = self._file_placed",
+                "            manifest = committer.confirm(",
+                "            filed.refile(manifest)\n"
+                "            manifest = committer.confirm(",
             ),
         ),
         (
@@ -81,11 +81,11 @@ MUTATIONS = (
     ),
     Mutation(
         "data without a manifest under their stamp pass for what any manifest says",
-        "storage/store.py",
+        "storage/lookup.py",
         (
             (
-                "if parts is None or not _same_bytes(manifest.parts, parts, status):",
-                "if parts is None:",
+                "        if not same_bytes(manifest.parts, evidence.parts, status):\n",
+                "        if False:\n",
             ),
         ),
         (f"{LOCAL}test_damage_is_seen_and_mended_by_the_next_commit",),
@@ -95,7 +95,7 @@ MUTATIONS = (
         "storage/store.py",
         (
             (
-                "if (found.size_bytes, found.sha256) == (part.size_bytes, part.sha256):",
+                "if (read.size_bytes, read.sha256) == (part.size_bytes, part.sha256):",
                 "if True:",
             ),
         ),
@@ -114,13 +114,13 @@ MUTATIONS = (
     ),
     Mutation(
         "two tasks of one run may write one path",
-        "storage/store.py",
-        (("        if not others:\n            return\n", "        return\n"),),
+        "storage/commit.py",
+        (("    if not others:\n        return\n", "    return\n"),),
         (f"{LOCAL}test_two_tasks_of_one_run_collide_and_neither_stays",),
     ),
     Mutation(
         "of three results of one run on one path, the one in place may stay",
-        "storage/store.py",
+        "storage/commit.py",
         (
             (
                 "(in_place == own or in_place in others)",
@@ -133,11 +133,11 @@ MUTATIONS = (
     ),
     Mutation(
         "young leftovers are cleared too",
-        "storage/store.py",
+        "storage/housekeeping.py",
         (
             (
-                "            return self.files.modified(path) < newest\n",
-                "            return True\n",
+                "        return files.modified(path) < newest\n",
+                "        return True\n",
             ),
         ),
         (
@@ -146,7 +146,7 @@ MUTATIONS = (
     ),
     Mutation(
         "two attempts have one time of change",
-        "storage/files.py",
+        "storage/local_files.py",
         (
             (
                 "now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000",
@@ -157,18 +157,18 @@ MUTATIONS = (
     ),
     Mutation(
         "what a person put there is replaced",
-        "storage/store.py",
+        "storage/commit.py",
         (
             (
-                "                self.set_aside(path, found.reason, found.stamp, then=_SUCCEEDED)\n            try:",
-                "                self.files.remove(path)\n            try:",
+                "        set_aside(files, path, found.reason, found.stamp, then=_SUCCEEDED)\n",
+                "        files.remove(path)\n",
             ),
         ),
         (f"{LOCAL}test_foreign_data_are_set_aside_before_a_commit",),
     ),
     Mutation(
         "what came in the place of something damaged is set aside for it",
-        "storage/store.py",
+        "storage/housekeeping.py",
         (
             (
                 "        if status is not None and status.stamp != stamp:\n",
@@ -202,7 +202,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a manifest is written under its name",
-        "storage/files.py",
+        "storage/local_files.py",
         (
             (
                 '        written = f"{path}.{uuid.uuid4().hex}"\n        for last_try',
@@ -219,14 +219,14 @@ MUTATIONS = (
     ),
     Mutation(
         "errors that pass are not tried again",
-        "result_handler.py",
-        (("next(delays_s, None) if _may_pass(error) else None", "None"),),
+        "storage/retries.py",
+        (("next(delays_s, None) if may_pass(error) else None", "None"),),
         ("unit/test_store.py::test_what_may_pass_is_tried_again",),
     ),
     Mutation(
         "an error does not name the checkpoint",
-        "result_handler.py",
-        (("elif error.errno is None:", "elif True:"),),
+        "storage/retries.py",
+        (("            if error.errno is None:\n", "            if True:\n"),),
         (
             "faults/test_disk_faults.py::test_a_limit_of_a_files_size_fails_the_task_and_costs_no_checkpoint",
         ),
@@ -236,7 +236,7 @@ MUTATIONS = (
         "result_handler.py",
         (
             (
-                "                or (isinstance(error, OSError) and _may_pass(error))\n",
+                "                or (isinstance(error, OSError) and may_pass(error))\n",
                 "",
             ),
         ),
@@ -276,11 +276,11 @@ MUTATIONS = (
     ),
     Mutation(
         "a late writer replaces the same result",
-        "storage/store.py",
+        "storage/commit.py",
         (
             (
-                "            if found.manifest is not None and _same_result(found.manifest, manifest):\n",
-                "            if False:\n",
+                "        if found.manifest is not None and _same_result(found.manifest, manifest):\n",
+                "        if False:\n",
             ),
         ),
         (

@@ -8,8 +8,10 @@ import uuid
 
 import pytest
 
-from prefect_ds.storage import files as files_module
-from prefect_ds.storage.files import LocalFiles, ObjectFiles, open_files
+from prefect_ds.storage import local_files
+from prefect_ds.storage.local_files import LocalFiles
+from prefect_ds.storage.object_files import ObjectFiles
+from prefect_ds.storage.opening import open_files
 from tests.support.faulty_files import WatchedFiles
 
 
@@ -231,7 +233,7 @@ class TestLocalFiles(FilesContract):
             os, "fdopen", lambda *args, **kwargs: FullDisk(fdopen(*args, **kwargs))
         )
         monkeypatch.setattr(
-            files_module,
+            local_files,
             "open",
             lambda *args, **kwargs: FullDisk(builtin_open(*args, **kwargs)),
             raising=False,

@@ -15,13 +15,14 @@ from prefect.engine.result import Result
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, result_handler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     FileTypeError,
     ResultTypeError,
     TemplateError,
 )
+from prefect_ds.storage import retries
 from tests.support.flows import (
     Counting,
     data_files,
@@ -404,7 +405,7 @@ def test_a_connection_that_is_lost_says_nothing_of_a_persons_file(
             raise error
         return describe(path)
 
-    monkeypatch.setattr(result_handler, "_RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(handler, "_describe_foreign", falters)
     path = handler.render({})
     if n_lost <= 3:

@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 
 import prefect_ds
-from prefect_ds import result_handler
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.errors import (
     CheckpointNotFoundError,
@@ -29,9 +28,14 @@ from prefect_ds.errors import (
     NewerFormatError,
 )
 from prefect_ds.pandas_result_handler import PandasResultHandler
-from prefect_ds.storage.files import LocalFiles, Staged, open_files
+from prefect_ds.storage import retries
+from prefect_ds.storage.describe import describe_file
+from prefect_ds.storage.filesystem import Staged
+from prefect_ds.storage.layout import manifest_file, manifest_folder
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Manifest, Owner
-from prefect_ds.storage.store import CheckpointStore, describe_file
+from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import FaultyFiles, Killed, Turns, WatchedFiles
 from tests.support.scale import SCALE
 
@@ -48,7 +52,7 @@ def no_cache():
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(result_handler, "_RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
 
 
 def identity(inputs="1"):
@@ -85,12 +89,12 @@ def read(store, path):
 
 
 def manifests_of(store, path):
-    return sorted(store.files.names(store._folder(path)))
+    return sorted(store.files.names(manifest_folder(path)))
 
 
 def in_force(store, path):
     """Give the file of the manifest that the data in place choose."""
-    return store._filed(path, store.files.status(path).stamp)
+    return manifest_file(path, store.files.status(path).stamp)
 
 
 def set_aside(store, path):
@@ -303,7 +307,7 @@ class StoreContract:
         """The third has filed its manifest, and its data are still to come."""
         write(store, path, OLD, inputs="1", run="r", map_index=1)
         third = described(path, OTHER, inputs="3", run="r", map_index=3)
-        store.files.create(store._filed(path, listed), third.to_json().encode())
+        store.files.create(manifest_file(path, listed), third.to_json().encode())
         with pytest.raises(
             CollisionError, match=r"'task\[1\]' and 'task\[2\]' of one run"
         ):
@@ -398,7 +402,7 @@ class StoreContract:
         put(f"{path}.b", OTHER)
         status = store.files.status(f"{path}.b")
         store.files.create(
-            store._filed(f"{path}.b", status.stamp),
+            manifest_file(f"{path}.b", status.stamp),
             store.files.read_bytes(in_force(store, path)),
         )
         found = store.look_up(f"{path}.b")
@@ -573,7 +577,7 @@ class StoreContract:
             if isinstance(outcome, BaseException):
                 raise outcome
         assert store.files.status(path) is not None
-        assert store.files.names(store._folder(path)), (
+        assert store.files.names(manifest_folder(path)), (
             "finished data without a manifest"
         )
         committed = store.files.read_bytes(in_force(store, path))
@@ -735,7 +739,7 @@ class StoreContract:
 # much.
 KILLED_IN_A_FILE = """
 import resource, signal, sys
-from prefect_ds.storage.files import LocalFiles
+from prefect_ds.storage.local_files import LocalFiles
 
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -936,14 +940,14 @@ class TestLocalStore(StoreContract):
         self, store, path, put
     ):
         put(path, OLD)
-        filed = store._filed(path, "killed")
+        filed = manifest_file(path, "killed")
         child = [sys.executable, "-W", "ignore", "-c", KILLED_IN_A_FILE, filed]
         killed = subprocess.run(
             child, input=described(path, NEW).to_json().encode(), check=False
         )
         assert killed.returncode == -signal.SIGXFSZ
         assert [
-            os.path.getsize(f"{store._folder(path)}/{each}")
+            os.path.getsize(f"{manifest_folder(path)}/{each}")
             for each in manifests_of(store, path)
         ] == [100]
         found = store.look_up(path)
@@ -954,8 +958,8 @@ class TestLocalStore(StoreContract):
     def test_a_file_in_place_of_the_manifests_is_an_error_and_nothing_is_placed(
         self, store, path
     ):
-        os.makedirs(os.path.dirname(store._folder(path)))
-        with open(store._folder(path), "w"):
+        os.makedirs(os.path.dirname(manifest_folder(path)))
+        with open(manifest_folder(path), "w"):
             pass
         with pytest.raises(OSError, match=r"File exists|Not a directory"):
             write(store, path, NEW)

@@ -1,0 +1,157 @@
+"""Setting data aside, checking checkpoints in full, and clearing leftovers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.storage.describe import read_parts
+from prefect_ds.storage.filed_manifests import FiledManifests
+from prefect_ds.storage.filesystem import FileSystem, Status
+from prefect_ds.storage.layout import name, set_aside_path
+from prefect_ds.storage.lookup import find_displaced, look_up, put_back
+
+logger = logging.getLogger("prefect.prefect_ds.storage.housekeeping")
+
+# The names that a handler gives to parts in an object store; no other file in a folder
+# is ever taken for ours.
+_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}\.parquet")
+
+
+def set_aside(
+    files: FileSystem,
+    path: str,
+    why: str,
+    stamp: str | None = None,
+    *,
+    then: str = "the next run computes it again",
+) -> str:
+    """Move the data at ``path`` out of the way and return their new path.
+
+    See :meth:`CheckpointStore.set_aside`.
+    """
+    if stamp is not None:
+        status = files.status(path)
+        if status is not None and status.stamp != stamp:
+            return path
+    # Not ours, or no longer as we wrote it: never deleted.
+    aside = set_aside_path(path)
+    try:
+        files.move(path, aside)
+    except FileNotFoundError:
+        return aside  # Another reader saw the damage too, and was first.
+    logger.warning("%s: %s; set aside as %s; %s", path, why, aside, then)
+    return aside
+
+
+def verify(files: FileSystem, path: str) -> list[str]:
+    """Read every byte of a checkpoint and return its faults in words.
+
+    See :meth:`CheckpointStore.verify`.
+    """
+    found = look_up(files, path, "file", "size")
+    if found.kind == "damaged":
+        return [found.reason]
+    if found.manifest is None:
+        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+    status = files.status(path)
+    present = {}
+    if status is not None:
+        present = {part.name: part for part in read_parts(files, path, status)}
+    described = {part.name for part in found.manifest.parts}
+    problems = [
+        f"{extra}: is not in the manifest"
+        for extra in sorted(present.keys() - described)
+    ]
+    for part in found.manifest.parts:
+        there = present.get(part.name)
+        if there is None:
+            problems.append(f"{part.name}: is gone")
+        elif there.size_bytes != part.size_bytes:
+            problems.append(
+                f"{part.name}: has {there.size_bytes} bytes, "
+                f"was written with {part.size_bytes}"
+            )
+        elif there.sha256 != part.sha256:
+            problems.append(f"{part.name}: its checksum is another")
+    return problems
+
+
+def clean(
+    files: FileSystem, folder: str, *, older_than_s: float, dry_run: bool
+) -> list[str]:
+    """Remove what killed and replaced writes left in a folder; return the paths.
+
+    See :meth:`CheckpointStore.clean`.
+    """
+    side = f"{folder}/{SIDE_FOLDER}"
+    newest = time.time() - older_than_s
+    leftovers = [
+        f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")
+    ]
+    for checkpoint in files.names(f"{side}/manifests"):
+        path = f"{folder}/{checkpoint}"
+        status = files.status(path)
+        filed = FiledManifests(files, path)
+        names = filed.names()
+        displaced = None if status else find_displaced(files, path, names)
+        if displaced is not None and displaced.path in leftovers:
+            # A copy that a crash left in staging goes back to its place.
+            leftovers.remove(displaced.path)
+            status = files.status(displaced.path)
+            if not dry_run:
+                put_back(files, path, displaced)
+        leftovers += _unneeded_manifests(filed, names, status)
+        if status is not None and status.is_shared_folder:
+            leftovers += _stray_parts(filed, status, newest)
+    old = [leftover for leftover in leftovers if _is_older(files, leftover, newest)]
+    if not dry_run:
+        for leftover in old:
+            files.remove(leftover)
+    return old
+
+
+def _unneeded_manifests(
+    filed: FiledManifests, names: list[str], status: Status | None
+) -> list[str]:
+    """Return the manifests of a path that no longer prove anything."""
+    manifests = [f"{filed.folder}/{name}" for name in names]
+    if status is None:
+        return manifests
+    in_force = filed.file_of(status.stamp)
+    # Where no readable manifest has the stamp of the data, any of them may still prove
+    # the data by their bytes.
+    if not filed.is_readable(in_force):
+        return []
+    return [manifest for manifest in manifests if manifest != in_force]
+
+
+def _stray_parts(filed: FiledManifests, status: Status, newest: float) -> list[str]:
+    """Return parts in a store's folder that no manifest in force, or young, names."""
+    path = filed.path
+    parts = [
+        part_name
+        for part_name in filed.files.sizes(path)
+        if _PART_IN_STORE.fullmatch(name(part_name))
+    ]
+    # Manifests are listed after the parts: a part on its way has a manifest by now.
+    manifests = dict(filed.readable())
+    in_force = filed.file_of(status.stamp)
+    if in_force not in manifests:
+        return []
+    named = set()
+    for file, manifest in manifests.items():
+        if file == in_force or not _is_older(filed.files, file, newest):
+            named |= {part.name for part in manifest.parts}
+    return [f"{path}/{part_name}" for part_name in parts if part_name not in named]
+
+
+def _is_older(files: FileSystem, path: str, newest: float) -> bool:
+    """Whether a leftover is old enough that no writer can still be at work on it."""
+    try:
+        return files.modified(path) < newest
+    except FileNotFoundError:
+        return False  # Its writer was faster.

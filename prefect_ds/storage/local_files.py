@@ -1,0 +1,273 @@
+"""A local or mounted disk: ``link`` and ``rename`` are its atomic steps."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from prefect_ds.storage.filesystem import Kind, Staged, Status
+from prefect_ds.storage.layout import REPLACED, staging_folder
+
+
+class LocalFiles:
+    """A local or mounted disk."""
+
+    renames_folders = True
+
+    def status(self, path: str, kind: Kind = "file") -> Status | None:
+        """Return the status of the path, ``None`` where nothing is."""
+        try:
+            entry = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            # A link to nothing is in the way of a new file all the same.
+            if os.path.islink(path):
+                return Status("file", 0, "broken-link")
+            return None
+        if stat.S_ISDIR(entry.st_mode):
+            return Status("folder", 0, f"0-{entry.st_mtime_ns:x}")
+        size = entry.st_size
+        return Status("file", size, f"{size:x}-{entry.st_mtime_ns:x}")
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a file's bytes."""
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small new file, or raise ``FileExistsError``."""
+        written = f"{path}.{uuid.uuid4().hex}"
+        for last_try in (False, False, True):
+            _make_folder(os.path.dirname(path))
+            try:
+                file = open(written, "xb")  # noqa: SIM115 - closed below
+                break
+            except FileNotFoundError:
+                # Another writer cleared the empty folder between the two calls.
+                if last_try:
+                    raise
+        try:
+            with file:
+                file.write(data)
+            # Whole or not at all: a kill or a full disk must not leave a torn manifest,
+            # which would speak against the data.
+            self._place_file(written, path)
+        finally:
+            self.remove(written)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file in one step, over one that may be there."""
+        _make_folder(os.path.dirname(path))
+        written = f"{path}.{uuid.uuid4().hex}"
+        with open(written, "xb") as file:
+            file.write(data)
+        os.replace(written, path)
+
+    def open(self, path: str) -> BinaryIO:
+        """Return a file open for reading."""
+        return open(path, "rb")
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[str]:
+        """Give the path itself."""
+        _make_folder(os.path.dirname(path))
+        yield path
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder as it is now; none where there is no folder."""
+        try:
+            return os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the sizes of all files below a folder, by their path in it, sorted."""
+        paths = [
+            os.path.join(parent, name)
+            for parent, _, names in os.walk(folder)
+            for name in names
+        ]
+        sizes = {}
+        for path in sorted(paths):
+            below = os.path.relpath(path, folder).replace(os.sep, "/")
+            sizes[below] = os.stat(path).st_size
+        return sizes
+
+    def modified(self, path: str) -> float:
+        """Return when the path last changed, in seconds since the epoch."""
+        return os.stat(path).st_mtime
+
+    @contextlib.contextmanager
+    def staging(self, path: str) -> Iterator[BinaryIO]:
+        """Give a file beside the goal, so that one rename puts it there."""
+        folder = staging_folder(path)
+        _make_folder(folder)
+        staged = f"{folder}/{uuid.uuid4().hex}.staged"
+        file = open(staged, "w+b")  # noqa: SIM115 - closed by finish, or below
+        try:
+            yield file
+        finally:
+            file.close()
+            self.remove(staged)
+
+    def finish(self, file: BinaryIO) -> Staged:
+        """Close a staged file and give it a time of change of its own."""
+        file.close()
+        return self.stamped(file.name)
+
+    def finish_folder(self, folder: str, names: Mapping[str, str]) -> Staged:
+        """Link the files into a folder of their own, with their names in place."""
+        placed = f"{folder}/placed"
+        for staged_name, final_name in names.items():
+            target = f"{placed}/{final_name}"
+            _make_folder(os.path.dirname(target))
+            self._place_file(f"{folder}/{staged_name}", target)
+        return self.stamped(placed)
+
+    def stamped(self, path: str) -> Staged:
+        """Give a staged file or folder a time of change that no other attempt has."""
+        # Clocks tick in milliseconds on some kernels: the digits below are random, the
+        # rest is true.
+        now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000
+        os.utime(path, ns=(now, now))
+        status = self.status(path)
+        assert status is not None
+        return Staged(path, status.stamp)
+
+    def place(self, staged: Staged, path: str) -> None:
+        """Link a file, rename a folder: both fail where something is already."""
+        _make_folder(os.path.dirname(path))
+        if not os.path.isdir(staged.path):
+            self._place_file(staged.path, path)
+            return
+        try:
+            os.rename(staged.path, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise _exists(path) from error
+            raise
+
+    def _place_file(self, source: str, path: str) -> None:
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # No links on this disk (FAT, some mounts): the rename is as atomic but does
+            # not look first.
+            if os.path.lexists(path):
+                raise _exists(path) from None
+            os.rename(source, path)
+
+    def replace(self, staged: Staged, path: str) -> None:
+        """Rename over the file that is there; exchange a folder with what is there."""
+        is_folder = os.path.isdir(staged.path)
+        # The good copy must not go before the new bytes are on the disk: a power cut
+        # would leave neither.
+        below = self.sizes(staged.path) if is_folder else ()
+        self.sync(*(f"{staged.path}/{name}" for name in below), staged.path)
+        if not is_folder and not os.path.isdir(path):
+            os.replace(staged.path, path)
+            return
+        if not _exchange(staged.path, path):
+            # In between nothing lies at the path: a reader that looks then puts the old
+            # copy back, see prefect_ds.storage.lookup.
+            old = f"{staging_folder(path)}/{uuid.uuid4().hex}{REPLACED}"
+            os.rename(path, old)
+            self.place(staged, path)
+            self.remove(old)
+        self.remove(staged.path)
+
+    def link(self, source: str, target: str) -> None:
+        """Link; copy where the disk has no links."""
+        _make_folder(os.path.dirname(target))
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(source, target)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename."""
+        _make_folder(os.path.dirname(target))
+        os.rename(source, target)
+
+    def remove(self, path: str, kind: Kind | None = None) -> None:
+        """Remove a file or folder; nothing there is fine."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError):
+            if not os.path.isdir(path):
+                raise
+            shutil.rmtree(path)
+
+    def sync(self, *paths: str) -> None:
+        """Fsync files and folders, but not the files in the folders."""
+        for path in paths:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def _exists(path: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder and those above it, unless they are there."""
+    # os.makedirs says FileExistsError where a disk that falters keeps it from seeing
+    # that a folder is one.
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder
+            ) from None
+    except FileNotFoundError:
+        above = os.path.dirname(folder)
+        if above in ("", folder):
+            raise
+        _make_folder(above)
+        _make_folder(folder)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Exchange two paths in one step; return whether system and disk can do that."""
+    if sys.platform not in ("linux", "darwin"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    source, target = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(source, target, _RENAME_SWAP)
+    elif hasattr(libc, "renameat2"):
+        failed = libc.renameat2(_AT_FDCWD, source, _AT_FDCWD, target, _RENAME_EXCHANGE)
+    else:
+        return False
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), one, None, other)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2

@@ -1,0 +1,92 @@
+"""Trying again where a file system falters, and advice where that does not help."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+RETRY_DELAYS_S = (0.1, 0.5, 2.0)
+"""Seconds of waiting before each further try."""
+
+# Another try does not help against these; against other errors of a disk or a network
+# it may.
+_LASTING = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+}
+
+_FREE_SPACE = "free some space there, then run again"
+_ALLOW = "let this user read and write in that folder, then run again"
+_OPEN_FILES = "raise the limit of open files (ulimit -n), then run again"
+_LOOK = "look at the disk or its mount, then run again"
+
+_ADVICE = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), then run again",
+    errno.EROFS: (
+        "mount it for writing, or give the handler another folder, then run again"
+    ),
+    errno.EMFILE: _OPEN_FILES,
+    errno.ENFILE: _OPEN_FILES,
+    errno.EIO: _LOOK,
+    errno.ESTALE: _LOOK,
+}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def with_retries(
+    doing: str, path: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return what the action returns; try again where the file system falters.
+
+    Prefect's own retries come too late: they would compute the task again, and Prefect
+    never retries an error in a state handler. The last error names the checkpoint and a
+    remedy: a failed state shows ``repr(error)``, which has no path.
+
+    Parameters
+    ----------
+    doing
+        ``"read"``, ``"write"`` or ``"replace"``; for the error.
+    path
+        Of the checkpoint; for the error.
+    action, args, kwargs
+        A function and its arguments.
+    """
+    delays_s = iter(RETRY_DELAYS_S)
+    while True:
+        try:
+            return action(*args, **kwargs)
+        except OSError as error:
+            delay_s = next(delays_s, None) if may_pass(error) else None
+            if delay_s is not None:
+                time.sleep(delay_s)
+                continue
+            if error.errno is None:
+                raise
+            text = f"cannot {doing} the checkpoint {path!r}: {error}"
+            if error.errno in _ADVICE:
+                text = f"{text}; {_ADVICE[error.errno]}"
+            raise OSError(error.errno, text) from error
+
+
+def may_pass(error: OSError) -> bool:
+    """Whether another try a moment later may go well."""
+    if isinstance(error, (FileNotFoundError, FileExistsError)):
+        return False
+    # Libraries raise lost connections without a number.
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return error.errno is not None and error.errno not in _LASTING
