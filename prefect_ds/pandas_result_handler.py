@@ -14,7 +14,7 @@ from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.lookup import Check
-from prefect_ds.storage.manifest import Identity, Manifest, Match, Owner
+from prefect_ds.storage.manifest import Manifest, Match, Origin
 
 
 class PandasResultHandler(ResultHandler):
@@ -91,9 +91,7 @@ class PandasResultHandler(ResultHandler):
         return frame_format(self.file_type, path, self.read_kwargs, self.write_kwargs)
 
     @contextlib.contextmanager
-    def _stage(
-        self, value: Any, path: str, owner: Owner, identity: Identity | None
-    ) -> Iterator[Draft]:
+    def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         store = self.store
         with store.staging(path) as file:
             encoded = self._format(path).encode(value, file)

@@ -35,10 +35,10 @@ from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
 from prefect_ds.storage.lookup import Check, Found
 from prefect_ds.storage.manifest import (
-    Identity,
     JSONObject,
     Manifest,
     Match,
+    Origin,
     Owner,
     Part,
 )
@@ -221,7 +221,7 @@ class ResultHandler(Result, abc.ABC):
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
             )
             return Found("damaged", reason=reason, stamp=found.stamp)
-        described = self._manifest(path, draft, Owner(), None, {}, None, None)
+        described = self._manifest(path, draft, Origin())
         try:
             manifest = self.store.adopt(path, described, status)
         except CheckpointNotFoundError:
@@ -243,16 +243,7 @@ class ResultHandler(Result, abc.ABC):
             then=then,
         )
 
-    def keep(
-        self,
-        value: Any,
-        path: str,
-        *,
-        owner: Owner | None = None,
-        identity: Identity | None = None,
-        fields: Mapping[str, str] | None = None,
-        compute_s: float | None = None,
-    ) -> Kept:
+    def keep(self, value: Any, path: str, *, origin: Origin | None = None) -> Kept:
         """Commit a task's result at ``path``, trying again where the file system falters.
 
         Parameters
@@ -261,9 +252,8 @@ class ResultHandler(Result, abc.ABC):
             What the task returned.
         path
             The rendered path.
-        owner, identity, fields, compute_s
-            For the manifest: who writes, what it is a result of, the template's fields,
-            and seconds of computing.
+        origin
+            Who writes it, and what it is a result of; ``None``: not known.
 
         Raises
         ------
@@ -275,39 +265,19 @@ class ResultHandler(Result, abc.ABC):
             Another task of the run wrote this path for other inputs.
         """
         return with_retries(
-            "write",
-            path,
-            self._keep_once,
-            value,
-            path,
-            owner or Owner(),
-            identity,
-            dict(fields or {}),
-            compute_s,
+            "write", path, self._keep_once, value, path, origin or Origin()
         )
 
-    def _keep_once(
-        self,
-        value: Any,
-        path: str,
-        owner: Owner,
-        identity: Identity | None,
-        fields: Mapping[str, str],
-        compute_s: float | None,
-    ) -> Kept:
+    def _keep_once(self, value: Any, path: str, origin: Origin) -> Kept:
         started = time.perf_counter()
-        with self._stage(value, path, owner, identity) as draft:
+        with self._stage(value, path, origin) as draft:
             write_s = time.perf_counter() - started
-            ours = self._manifest(
-                path, draft, owner, identity, fields, compute_s, write_s
-            )
+            ours = self._manifest(path, draft, origin, write_s=write_s)
             assert draft.staged is not None
             manifest = self.store.commit(
                 path, draft.staged, ours, durable=self.durability == "power"
             )
-        reference = self.refer(
-            path, manifest, owner=owner, identity=identity, is_loaded=False
-        )
+        reference = self.refer(path, manifest, origin=origin, is_loaded=False)
         if manifest.attempt != ours.attempt:
             # A task that is not deterministic may have given two results: the one that
             # is kept is the one handed on.
@@ -317,7 +287,7 @@ class ResultHandler(Result, abc.ABC):
                 CheckpointNotFoundError,
                 DamagedCheckpointError,
             ):  # Gone by now: ours takes its place.
-                return self._keep_once(value, path, owner, identity, fields, compute_s)
+                return self._keep_once(value, path, origin)
             return Kept(
                 reference,
                 there,
@@ -327,15 +297,10 @@ class ResultHandler(Result, abc.ABC):
         return Kept(reference, draft.value, draft.note)
 
     def refer(
-        self,
-        path: str,
-        manifest: Manifest,
-        *,
-        owner: Owner,
-        identity: Identity | None,
-        is_loaded: bool,
+        self, path: str, manifest: Manifest, *, origin: Origin, is_loaded: bool
     ) -> CheckpointReference:
         """Return the reference to a committed checkpoint."""
+        owner, identity = origin.owner, origin.identity
         # Inputs without a digest cannot be shown to be equal to another's.
         asked = (
             identity and tuple(identity),
@@ -438,9 +403,7 @@ class ResultHandler(Result, abc.ABC):
                 f"no checkpoint at {path!r}: there is nothing to adopt"
             )
         draft = self._describe_foreign(path)
-        return self.store.adopt(
-            path, self._manifest(path, draft, Owner(), None, {}, None, None)
-        )
+        return self.store.adopt(path, self._manifest(path, draft, Origin()))
 
     # What follows is how Prefect 1.x calls a Result.
 
@@ -481,7 +444,8 @@ class ResultHandler(Result, abc.ABC):
             task=str(kwargs.get("task_slug") or kwargs.get("task_name") or ""),
             map_index=kwargs.get("map_index"),
         )
-        written.value = self.keep(value_, written.location, owner=owner).value
+        origin = Origin(owner=owner)
+        written.value = self.keep(value_, written.location, origin=origin).value
         return written
 
     @abc.abstractmethod
@@ -490,7 +454,7 @@ class ResultHandler(Result, abc.ABC):
 
     @abc.abstractmethod
     def _stage(
-        self, value: Any, path: str, owner: Owner, identity: Identity | None
+        self, value: Any, path: str, origin: Origin
     ) -> contextlib.AbstractContextManager[Draft]:
         """Write the value beside its goal, prove it, and describe it; gone at the end unless it was committed."""
 
@@ -517,11 +481,9 @@ class ResultHandler(Result, abc.ABC):
         self,
         path: str,
         draft: Draft,
-        owner: Owner,
-        identity: Identity | None,
-        fields: Mapping[str, str],
-        compute_s: float | None,
-        write_s: float | None,
+        origin: Origin,
+        *,
+        write_s: float | None = None,
     ) -> Manifest:
         return Manifest(
             path=path,
@@ -535,10 +497,10 @@ class ResultHandler(Result, abc.ABC):
             ),
             schema=draft.schema,
             template=self.location or "",
-            fields=fields,
-            owner=owner,
-            identity=identity,
-            compute_s=compute_s,
+            fields=origin.fields,
+            owner=origin.owner,
+            identity=origin.identity,
+            compute_s=origin.compute_s,
             write_s=write_s,
             versions=_versions(),
         )

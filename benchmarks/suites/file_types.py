@@ -18,7 +18,7 @@ from prefect_ds import DSTaskRunner
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import FileTypeError
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.manifest import Owner
+from prefect_ds.storage.manifest import Origin
 
 FILE_TYPES = [
     "parquet",
@@ -95,8 +95,7 @@ class Checkpoint(common.Folder):
         self.reference = self.written.refer(
             self.written_path,
             self.written.manifest(self.written_path),
-            owner=Owner(),
-            identity=None,
+            origin=Origin(),
             is_loaded=True,
         )
 
@@ -118,8 +117,7 @@ class Checkpoint(common.Folder):
         self.written.refer(
             self.written_path,
             found.manifest,
-            owner=Owner(),
-            identity=None,
+            origin=Origin(),
             is_loaded=True,
         )
 

@@ -16,7 +16,7 @@ from distributed import Client
 from benchmarks.suites.mapped_flows import finished
 from benchmarks.support import common
 from prefect_ds.dask import DaskDataFrameResultHandler
-from prefect_ds.storage.manifest import Owner
+from prefect_ds.storage.manifest import Origin
 
 
 def up_to(largest: int, first: int = 10) -> list[int]:
@@ -61,9 +61,7 @@ class Checkpoints(common.Folder):
         path = self.keeps.render({"n": self.n_there // 2})
         found = self.keeps.look_up(path)
         assert found.manifest is not None
-        self.keeps.refer(
-            path, found.manifest, owner=Owner(), identity=None, is_loaded=True
-        )
+        self.keeps.refer(path, found.manifest, origin=Origin(), is_loaded=True)
 
     def time_commit(self, n_checkpoints: int) -> None:
         """Time one commit."""

@@ -41,11 +41,10 @@ from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import (
-    Identity,
     JSONObject,
     Manifest,
     Match,
-    Owner,
+    Origin,
     Part,
     content_digest,
 )
@@ -171,15 +170,13 @@ class DaskDataFrameResultHandler(ResultHandler):
         return isinstance(value, dd.DataFrame | pd.DataFrame)
 
     @contextlib.contextmanager
-    def _stage(
-        self, value: Any, path: str, owner: Owner, identity: Identity | None
-    ) -> Iterator[Draft]:
+    def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         frame = self._frame(value)
         # A pandas frame is in this process already: it does not go through the
         # scheduler to be written elsewhere.
         scheduler = "threads" if isinstance(value, pd.DataFrame) else None
         meta = frame._meta.iloc[:0]
-        key = computation_key(frame, identity, self.options)
+        key = computation_key(frame, origin.identity, self.options)
         store = self.store
         with store.staging_folder(path, key) as folder:
             unique = "" if store.files.renames_folders else f"-{uuid.uuid4().hex[:8]}"

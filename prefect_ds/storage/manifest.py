@@ -117,6 +117,18 @@ class Owner(NamedTuple):
         return f"{self.task}{index}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a checkpoint comes from, in the words of its manifest."""
+
+    owner: Owner = field(default_factory=Owner)
+    identity: Identity | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The text of each field of the path template."""
+    compute_s: float | None = None
+    """Seconds of computing; ``None``: not known."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A checkpoint's parts, schema and origin. Written before the data is put in place, never changed after."""

@@ -24,7 +24,7 @@ from prefect_ds.errors import CollisionError, TemplateError
 from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.result import raw_value
 from prefect_ds.storage.local_files import LocalFiles
-from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import PRIMITIVES, WatchedFiles
 from tests.support.manifests import sealed
@@ -177,7 +177,9 @@ def test_values_that_differ_only_in_case_collide_where_a_disk_does_not_tell_them
             Owner("flow", "run", "make", index),
         )
         return handler.keep(
-            pd.DataFrame({"value": [value]}), path, owner=owner, identity=identity
+            pd.DataFrame({"value": [value]}),
+            path,
+            origin=Origin(owner=owner, identity=identity),
         )
 
     keep(0, "straße A")

@@ -30,7 +30,7 @@ from prefect_ds.errors import (
 )
 from prefect_ds.storage import retries
 from prefect_ds.storage.layout import manifest_file, manifest_folder
-from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.opening import _open_shared, open_files
 from tests.support.processes import own_cluster
 from tests.support.scale import SCALE
@@ -104,7 +104,9 @@ def keep(handler, inputs, run="run", by="task", *, frame=None):
         value = dd.from_pandas(value, npartitions=3)
     identity = Identity("task", {"x": inputs})
     return handler.keep(
-        value, handler.location, owner=Owner("flow", run, by), identity=identity
+        value,
+        handler.location,
+        origin=Origin(owner=Owner("flow", run, by), identity=identity),
     )
 
 
@@ -594,8 +596,9 @@ def test_a_hit_takes_two_requests_and_a_commit_few(s3, kind):
         handler.keep(
             value,
             handler.location,
-            owner=Owner("f", inputs, "t"),
-            identity=Identity("t", {"x": inputs}),
+            origin=Origin(
+                owner=Owner("f", inputs, "t"), identity=Identity("t", {"x": inputs})
+            ),
         )
 
     actions = {

@@ -19,7 +19,7 @@ from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError
-from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore
 
 PARTS = "parts"
@@ -144,7 +144,9 @@ def keep(folder: str, kind: str, version: object, run_id: str, map_index: int) -
     )
     return whole(
         handler.keep(
-            frame(version), handler.render({"key": "a"}), owner=owner, identity=identity
+            frame(version),
+            handler.render({"key": "a"}),
+            origin=Origin(owner=owner, identity=identity),
         ).value
     )[1]
 

@@ -236,7 +236,7 @@ def test_a_checkpoint_counts_by_its_content_alone():
 def test_one_file_read_otherwise_is_another_input(tmp_path):
     """The options of the reader decide what a downstream task gets, so its checkpoint is another."""
     from prefect_ds import PandasResultHandler
-    from prefect_ds.storage.manifest import Owner
+    from prefect_ds.storage.manifest import Origin
 
     path = f"{tmp_path}/a.csv"
     pd.DataFrame({"x": [1], "y": [2]}).to_csv(path, index=False)
@@ -245,11 +245,7 @@ def test_one_file_read_otherwise_is_another_input(tmp_path):
         handler = PandasResultHandler(path, "csv", read_kwargs={"usecols": columns})
         manifest = handler.look_up(path).manifest
         digests.add(
-            digest(
-                handler.refer(
-                    path, manifest, owner=Owner(), identity=None, is_loaded=True
-                )
-            )
+            digest(handler.refer(path, manifest, origin=Origin(), is_loaded=True))
         )
     assert len(digests) == 2
 

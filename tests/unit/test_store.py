@@ -33,7 +33,7 @@ from prefect_ds.storage.describe import describe_file
 from prefect_ds.storage.filesystem import Staged
 from prefect_ds.storage.layout import manifest_file, manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
-from prefect_ds.storage.manifest import Identity, Manifest, Owner
+from prefect_ds.storage.manifest import Identity, Manifest, Origin, Owner
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import FaultyFiles, Killed, Turns, WatchedFiles
@@ -1045,7 +1045,9 @@ FAULTS = {
 
 def keep(handler, path, inputs, run):
     return handler.keep(
-        FRAMES[inputs], path, owner=Owner("f", run, "t"), identity=identity(inputs)
+        FRAMES[inputs],
+        path,
+        origin=Origin(owner=Owner("f", run, "t"), identity=identity(inputs)),
     )
 
 
@@ -1268,8 +1270,7 @@ def test_two_handlers_that_read_one_file_otherwise_do_not_share_what_is_cached(
         handler.refer(
             path,
             handler.look_up(path).manifest,
-            owner=Owner(),
-            identity=None,
+            origin=Origin(),
             is_loaded=True,
         )
         for handler in (some, every)
@@ -1290,7 +1291,7 @@ def test_a_kept_frame_that_is_changed_in_place_later_does_not_change_the_checkpo
     cache.resize(10_000_000)
     handler = PandasResultHandler(f"{tmp_path}/a.csv", "csv")
     frame = FRAMES["0"].copy()
-    kept = handler.keep(frame, f"{tmp_path}/a.csv", identity=identity())
+    kept = handler.keep(frame, f"{tmp_path}/a.csv", origin=Origin(identity=identity()))
     frame["x"].array[0] = 99
     assert kept.reference.load().equals(FRAMES["0"])
 
@@ -1298,9 +1299,15 @@ def test_a_kept_frame_that_is_changed_in_place_later_does_not_change_the_checkpo
 def test_a_writer_that_was_second_hands_on_the_first_ones_frame(tmp_path):
     path = f"{tmp_path}/a.csv"
     handler = PandasResultHandler(path, "csv")
-    handler.keep(FRAMES["0"], path, owner=Owner("f", "r1", "t"), identity=identity())
+    handler.keep(
+        FRAMES["0"],
+        path,
+        origin=Origin(owner=Owner("f", "r1", "t"), identity=identity()),
+    )
     second = handler.keep(
-        FRAMES["1"], path, owner=Owner("f", "r2", "t"), identity=identity()
+        FRAMES["1"],
+        path,
+        origin=Origin(owner=Owner("f", "r2", "t"), identity=identity()),
     )
     assert second.value.equals(FRAMES["0"])
     assert "another run was first" in second.note
@@ -1322,7 +1329,7 @@ CHILD = """
 import builtins, os, sys, traceback
 import pandas as pd
 from prefect_ds.pandas_result_handler import PandasResultHandler
-from prefect_ds.storage.manifest import Identity, Owner
+from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.result_handler import _versions
 
 _versions()  # Looks at many files, once.
@@ -1331,7 +1338,7 @@ frames = {inputs: pd.DataFrame({"x": [number, 2], "s": ["a", inputs]}) for numbe
 
 def keep(path, inputs, run):
     handler = PandasResultHandler(path, file_type)
-    handler.keep(frames[inputs], path, owner=Owner("f", run, "t"), identity=Identity("task", {"x": inputs}))
+    handler.keep(frames[inputs], path, origin=Origin(owner=Owner("f", run, "t"), identity=Identity("task", {"x": inputs})))
 
 def die_at(fatal_call, action):
     n_calls = 0

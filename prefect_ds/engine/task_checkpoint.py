@@ -1,0 +1,292 @@
+"""The checkpoint of one run of a task: where it lies, whether it counts, how it is kept.
+
+Used where the task runs. :meth:`TaskCheckpoint.of_run` takes the path and the identity
+of the run before the task's code runs, and both stay as they are: the code may change
+its arguments as it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import prefect
+from prefect.core import Edge, Task
+from prefect.engine.result import Result
+from prefect.engine.signals import PrefectStateSignal
+from prefect.engine.state import State, Success
+
+from prefect_ds.checkpoints.identity import identify_run, identify_task
+from prefect_ds.checkpoints.reference import CheckpointReference, count, size
+from prefect_ds.engine import context
+from prefect_ds.errors import TemplateError
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.result import LazyResult
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import Identity, Origin, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The task has a checkpoint that counts."""
+
+    reference: CheckpointReference
+    adopted: bool
+    """A person put the file there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The task has to run."""
+
+    reason: str
+    """In words, as in "ran because there was nothing yet"."""
+    stale: str = ""
+    """How the checkpoint that is there differs, in words."""
+    damaged: Found | None = None
+    """The data to set aside."""
+    problem: OSError | None = None
+    """The store gave no answer. To be raised where the task would run: Prefect retries
+    an error there, and no error of a state handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCheckpoint:
+    """Path and origin of the checkpoint of one run of a task, with its handler."""
+
+    handler: ResultHandler
+    path: str
+    origin: Origin
+    task: str
+    """The name of the task's run, for messages."""
+
+    @classmethod
+    def of_run(
+        cls,
+        handler: ResultHandler,
+        task: Task,
+        inputs: Mapping[str, Result],
+        common: Identity | None = None,
+    ) -> TaskCheckpoint:
+        """Return the checkpoint of the run that Prefect's context describes.
+
+        Parameters
+        ----------
+        handler
+            The handler of the task's result.
+        task
+            The task.
+        inputs
+            Its inputs. Only those that the template names are read.
+        common
+            What :func:`of_all_runs` says of the task; ``None``: it is asked here.
+
+        Raises
+        ------
+        TemplateError
+            The path cannot be made from the inputs.
+        """
+        name = run_name(task)
+        names = TemplateNames(inputs)
+        template = handler.template
+        fields = {}
+        path = handler.render(names, task=name)
+        if template is not None:
+            fields = template.render_fields(names, task=name)
+        raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
+        identity = identify_run(common or of_all_runs(task, handler), raw_inputs)
+        origin = Origin(owner=_owner(task), identity=identity, fields=fields)
+        return cls(handler, path, origin, name)
+
+    def find(self) -> Hit | Miss:
+        """Return the checkpoint if it counts, else the reason to run. Changes nothing."""
+        try:
+            found = self.handler.look_up(self.path)
+        except OSError as error:
+            return Miss("the checkpoint could not be looked up", problem=error)
+        manifest = found.manifest
+        if manifest is None:
+            damaged = found if found.kind == "damaged" else None
+            return Miss(found.reason, damaged=damaged)
+        identity = self.origin.identity
+        if identity is not None and manifest.identity is not None:
+            difference = identity.difference(manifest.identity, self.handler.match)
+            if difference:
+                reason = f"the checkpoint was stale: {difference}"
+                return Miss(reason, stale=difference)
+        reference = self.handler.refer(
+            self.path, manifest, origin=self.origin, is_loaded=True
+        )
+        return Hit(reference, manifest.adopted)
+
+    def loaded(self, hit: Hit) -> State:
+        """Return the state of the task that its checkpoint spares running."""
+        message = f"Loaded from the checkpoint: {hit.reference}"
+        if hit.adopted:
+            message += " (by hand)"
+        self._log(message)
+        return Success(message=message, result=LazyResult(hit.reference, self.path))
+
+    def make_way(self, miss: Miss) -> Miss:
+        """Set damaged data aside and say why the task runs; return the miss as it is then."""
+        if miss.stale:
+            self._log(f"the checkpoint at {self.path} is stale: {miss.stale}; running")
+        if miss.damaged is None:
+            return miss
+        then = f"task {self.task!r} runs"
+        try:
+            self.handler.set_aside(self.path, miss.damaged, then=then)
+        except OSError as error:
+            return replace(miss, problem=error)
+        return miss
+
+    def keep(
+        self, state: State, *, is_own: bool, reason: str, compute_s: float
+    ) -> State:
+        """Write the task's result, and return its state with a reference to it.
+
+        Parameters
+        ----------
+        state
+            A Success with the task's result.
+        is_own
+            The handler is the task's own. The flow's is a default for all tasks, also
+            for those that return something else.
+        reason
+            Why the task ran.
+        compute_s
+            Seconds that it took.
+        """
+        value = state.result
+        if value is None or isinstance(value, PrefectStateSignal):
+            return self._not_kept(state, "it returned nothing")
+        if not is_own and not self.handler.accepts(value):
+            kind = type(value).__name__
+            why = f"it returned {kind}, which the flow's result does not keep"
+            return self._not_kept(state, why)
+        origin = replace(self.origin, compute_s=compute_s)
+        kept = self.handler.keep(value, self.path, origin=origin)
+        reference = kept.reference
+        written = ", ".join(
+            [
+                count(reference.n_rows, "row"),
+                count(reference.n_columns, "column"),
+                size(reference.size_bytes),
+            ]
+        )
+        message = (
+            f"{state.message or _SUCCEEDED} Ran because {reason}; "
+            f"wrote {written} to {self.path}"
+        )
+        if kept.note:
+            message += f" ({kept.note})"
+        self._log(message)
+        result = LazyResult(reference, self.path).loaded(kept.value)
+        return Success(message=message, result=result, context=state.context)
+
+    def _not_kept(self, state: State, why: str) -> State:
+        said = state.message or _SUCCEEDED
+        state.message = f"{said} No checkpoint was written: {why}"
+        self._log(f"no checkpoint was written: {why}")
+        return state
+
+    def _log(self, message: str) -> None:
+        _logger.info("Task %r: %s", self.task, message)
+
+
+_SUCCEEDED = "Task run succeeded."
+_logger = prefect.utilities.logging.get_logger("DSTaskRunner")
+
+
+def run_name(task: Task) -> str:
+    """Return the name of the task's run, with the index of a mapped child."""
+    return str(context.current().get("task_full_name", task.name))
+
+
+def _owner(task: Task) -> Owner:
+    run = context.current()
+    return Owner(
+        flow=run.get("flow_name", ""),
+        run_id=context.run_id(
+            run.get("flow_run_id", ""), run.get("scheduled_start_time", "")
+        ),
+        task=run.get("task_slug") or task.name,
+        map_index=run.get("map_index"),
+    )
+
+
+class TemplateNames(Mapping[str, Any]):
+    """The names of a template: flow parameters, Prefect's context, the task's inputs.
+
+    Later ones win. Nothing is read before it is asked for: an input may be a frame in a
+    file.
+    """
+
+    def __init__(self, inputs: Mapping[str, Result]) -> None:
+        self._inputs = inputs
+        self._context = context.current()
+        self._parameters = self._context.get("parameters", {})
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._inputs:
+            return self._inputs[name].value
+        if name in self._context:
+            return self._context[name]
+        return self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._parameters, **self._context, **self._inputs})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def raw_input(result: Result) -> Any:
+    """Return a task's input without loading any reference."""
+    return result.raw if isinstance(result, LazyResult) else result.value
+
+
+def of_all_runs(task: Task, handler: ResultHandler) -> Identity:
+    """Return the part of the identity that all runs of a task share.
+
+    A task's code may enclose a lot, and is digested once a run of the flow.
+    """
+    return identify_task(task.name, handler.options, task.run)
+
+
+def check_template(task: Task, edges: Iterable[Edge]) -> None:
+    """Refuse a mapped task whose path template could never tell its children apart.
+
+    Parameters
+    ----------
+    task
+        Any task; one that is not mapped, or has no handler of ours, passes.
+    edges
+        The edges to it.
+
+    Raises
+    ------
+    TemplateError
+        No field of the template differs between children.
+    """
+    handler = task.result
+    mapped = [edge.key for edge in edges if edge.mapped and edge.key]
+    if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
+        return
+    location = task.target or handler.location
+    if not isinstance(location, str):
+        # A function makes the path; whether children meet shows when they write.
+        return
+    if PathTemplate(location).names & {*mapped, *_NAMES_OF_A_CHILD}:
+        return
+    wanted = "} or {".join(mapped)
+    raise TemplateError(
+        f"task {task.name!r} is mapped over {', '.join(map(repr, mapped))}, but its "
+        f"template {location!r} gives every child the same path: put "
+        f"{{{wanted}}} or {{map_index}} into it"
+    )
+
+
+_NAMES_OF_A_CHILD = {"map_index", "task_full_name", "task_run_name"}
