@@ -373,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {f"{day:%Y-%m}" if options.by == "month" else f"{day:%Y-%m-%d}" for day in days}
     )
     flow = build_flow(folder, periods)
+    print(f"Results go to {folder}\n", flush=True)
 
     started = time.perf_counter()
     state = flow.run(
