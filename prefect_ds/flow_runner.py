@@ -11,13 +11,13 @@ from prefect.engine.flow_runner import FlowRunner
 from prefect.engine.state import Failed, Mapped, State
 from prefect.executors import Executor
 
+from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
 from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.run_executor import RunExecutor
 from prefect_ds.engine.task_checkpoint import check_template, of_all_runs
 from prefect_ds.report import RunReport
-from prefect_ds.result import by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.task_runner import DSTaskRunner
 

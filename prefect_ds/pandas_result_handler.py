@@ -117,4 +117,5 @@ class PandasResultHandler(ResultHandler):
         return Draft((part,), frame.shape[1], None, frame)
 
     def _remember(self, content: str, value: pd.DataFrame) -> None:
-        cache.put(content, value)
+        # A class of a user's own may read a file in its own way.
+        cache.put((type(self), content), value)

@@ -11,8 +11,8 @@ from prefect.core import Parameter, Task
 from prefect.engine.state import Mapped, State, TriggerFailed
 from tabulate import tabulate
 
+from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference, size
-from prefect_ds.result import raw_value
 
 COMPUTE_S = "prefect_ds_compute_s"
 """Key in a state's context: seconds that the task's code took in this run."""

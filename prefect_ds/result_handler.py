@@ -339,7 +339,7 @@ class ResultHandler(Result, abc.ABC):
             The bytes are not those that were written; they were set aside.
         """
         if content is not None:
-            kept = cache.get(content)
+            kept = cache.get((type(self), content))
             if kept is not None:
                 return kept
         found = self.look_up(path)
@@ -470,9 +470,14 @@ class ResultHandler(Result, abc.ABC):
         """Return a digest of what a reader gets through this handler: of data and of options that shape them."""
         if not self.read_kwargs and not self.write_kwargs:
             return manifest.content
-        return hashlib.sha256(
-            f"{manifest.content} {digest(self.options)}".encode()
-        ).hexdigest()
+        options = self._options_digest
+        return hashlib.sha256(f"{manifest.content} {options}".encode()).hexdigest()
+
+    @functools.cached_property
+    def _options_digest(self) -> str:
+        # Options without a digest are equal to no others. A pickle of the handler
+        # carries the digest along: a reference is loaded with the one it was made with.
+        return digest(self.options) or f"no digest {uuid.uuid4().hex}"
 
     def _remember(self, content: str, value: Any) -> None:
         """Spare the next task of this process the read, if the value is data in memory."""

@@ -21,7 +21,18 @@ from prefect.tasks.core.operators import GetItem
 from prefect.utilities.executors import tail_recursive
 
 from prefect_ds.checkpoint_handler import checkpoint_handler
-from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.checkpoints.lazy_result import (
+    LazyResult,
+    PlainResult,
+    by_reference,
+    lazy,
+    raw_value,
+)
+from prefect_ds.checkpoints.reference import (
+    CheckpointReference,
+    Loader,
+    has_references,
+)
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import free_locals
 from prefect_ds.engine.task_checkpoint import (
@@ -34,7 +45,6 @@ from prefect_ds.engine.task_checkpoint import (
 )
 from prefect_ds.errors import TemplateError
 from prefect_ds.report import COMPUTE_S
-from prefect_ds.result import LazyResult, PlainResult, by_reference, lazy, raw_value
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Identity
 
@@ -84,7 +94,9 @@ class DSTaskRunner(TaskRunner):
         self._by_reference = False
         self._task_identity: Identity | None = None
         self._inputs: dict[str, Result] = {}
-        self._loaded: dict[CheckpointReference, Any] = {}
+        self._load = Loader()
+        self._has_begun = False
+        self._is_in_loop = False
         self._checkpoint: TaskCheckpoint | None = None
         self._miss = Miss("there was no checkpoint")
         self._compute_s: float | None = None
@@ -125,6 +137,11 @@ class DSTaskRunner(TaskRunner):
         self._task_identity = self._task_identity or steps.get(run_context.IDENTITY)
         steps.update({run_context.BY_REFERENCE: False, run_context.IDENTITY: None})
         run_context.resize_cache(prefect.context.config)
+        # Prefect's loop count says less: where a turn of a loop runs another flow, the
+        # tasks of that flow have the count in their context, too.
+        is_retried_turn = state is not None and "_loop_count" in state.context
+        self._is_in_loop = self._has_begun or is_retried_turn
+        self._has_begun = True
         if state is not None:
             self._attempts_s += state.context.get(COMPUTE_S, 0.0)
         final: State = _run(
@@ -139,7 +156,8 @@ class DSTaskRunner(TaskRunner):
         if not self._by_reference:
             return final
         if isinstance(error := raw_value(final), BaseException):
-            self._inputs, self._loaded = {}, {}
+            self._inputs = {}
+            self._load.forget()
             free_locals(error)
         return by_reference(final)
 
@@ -155,17 +173,14 @@ class DSTaskRunner(TaskRunner):
 
         From here on they load when they are looked at.
         """
-        return state, {
-            edge: lazy(upstream, load=self._load)
-            for edge, upstream in upstream_states.items()
+        # A state that comes along two edges stays one: both inputs are one object.
+        lazy_by_id = {
+            id(upstream): lazy(upstream, load=self._load)
+            for upstream in upstream_states.values()
         }
-
-    def _load(self, reference: CheckpointReference) -> Any:
-        # Once a task: it may take a checkpoint twice, its trigger may look at it, a
-        # loop comes by each turn.
-        if reference not in self._loaded:
-            self._loaded[reference] = reference.load()
-        return self._loaded[reference]
+        return state, {
+            edge: lazy_by_id[id(upstream)] for edge, upstream in upstream_states.items()
+        }
 
     def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
         """Prefect's ``set_task_run_name``; reads only the inputs that the name names."""
@@ -235,12 +250,13 @@ class DSTaskRunner(TaskRunner):
         """Return a Success with the checkpoint; ``None`` where the task has to run."""
         # A loop looks before its first turn only: a checkpoint that is there in a later
         # turn was not there when the loop began.
-        is_later_turn = run_context.current().get("task_loop_count") is not None
         checkpoint = self._taken_checkpoint(self._inputs)
-        if checkpoint is None or is_later_turn:
+        if checkpoint is None or self._is_in_loop:
             return None
         match checkpoint.find():
             case Hit() as hit:
+                if not hit.reference.is_loaded:
+                    self._compute_s = hit.reference.compute_s or 0.0
                 return checkpoint.loaded(hit)
             case Miss() as miss:
                 self._miss = checkpoint.make_way(miss)
@@ -312,10 +328,17 @@ class DSTaskRunner(TaskRunner):
             return False
         if not any(isinstance(result, LazyResult) for result in inputs.values()):
             return False
-        if isinstance(self.task, GetItem):
+        task = self.task
+        if isinstance(task, GetItem):
             taken_from = raw_input(inputs["task_result"])
-            return not isinstance(taken_from, CheckpointReference)
-        return isinstance(self.task, (Merge, *_COLLECTING)) and self.task.result is None
+            is_of_checkpoint = isinstance(taken_from, CheckpointReference)
+            return not is_of_checkpoint and not has_references(raw_input(inputs["key"]))
+        # Whether the data can be in a set, or be keys, their own hash decides.
+        if isinstance(task, Set):
+            return False
+        if isinstance(task, Dict) and has_references(raw_input(inputs["keys"])):
+            return False
+        return isinstance(task, (Merge, *_COLLECTING)) and task.result is None
 
 
 def _task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:

@@ -1,29 +1,35 @@
-"""A small cache of what this process just wrote or read, bounded in bytes: spares the next task the read.
+"""A small cache of frames that this process has just written or read.
 
-What it hands out are deep copies, which cost a tenth of a read: copy-on-write guards a
-frame's columns, but ``.array`` still reaches the shared values below.
+It spares the next task the read, and is bounded in bytes. It hands out deep copies,
+which cost a tenth of a read: copy-on-write guards the columns of a frame, but ``.array``
+still reaches the shared values below.
+
+Each process has its own: the workers and the client. The scheduler has none.
 """
 
 from __future__ import annotations
 
 import pickle
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 from zict import LRU
 
 DEFAULT_BYTES = 128 * 2**20
-"""Bound of a process that was given no other."""
+"""The bound if none is set."""
+
+Key: TypeAlias = tuple[type, str]
+"""The class of the handler that reads the data, and the digest of their content."""
 
 _lock = threading.Lock()
 
 
-def _weight(_key: str, kept: tuple[int, Any]) -> int:
+def _weight(_key: Key, kept: tuple[int, Any]) -> int:
     return kept[0]
 
 
-_kept: LRU[str, tuple[int, Any]] = LRU(DEFAULT_BYTES, {}, weight=_weight)
+_kept: LRU[Key, tuple[int, Any]] = LRU(DEFAULT_BYTES, {}, weight=_weight)
 
 
 def resize(limit_bytes: int) -> None:
@@ -34,10 +40,12 @@ def resize(limit_bytes: int) -> None:
             _kept.evict_until_below_target()
 
 
-def put(content: str, frame: pd.DataFrame) -> None:
-    """Keep a frame under the digest of its content, if it fits and nobody could change it from outside."""
-    # Cells of an object column (lists, dicts) are shared even between deep copies, as
-    # are the levels of a MultiIndex.
+def put(key: Key, frame: pd.DataFrame) -> None:
+    """Keep a copy of a frame, if it fits and no task can change the copy.
+
+    Deep copies share the cells of object columns (lists, dicts) and the levels of a
+    MultiIndex, so frames with these are not kept.
+    """
     if not _kept.n or isinstance(frame.index, pd.MultiIndex):
         return
     arrays = [column.array for _, column in frame.items()]
@@ -50,39 +58,44 @@ def put(content: str, frame: pd.DataFrame) -> None:
     )
     size_bytes = int(labels_bytes) + sum(map(_held_bytes, arrays))
     if size_bytes <= _kept.n // 2:
-        # Deep: what the task still holds must not change what is kept, nor a few rows
-        # keep a big frame alive.
+        # A deep copy: the task may change its frame later, and a few rows must not keep
+        # a big frame alive.
         copy = _copied(frame)
         with _lock:
-            _kept[content] = (size_bytes, copy)
+            _kept[key] = (size_bytes, copy)
 
 
 def _has_objects(array: Any) -> bool:
-    return bool(
-        pd.api.types.is_object_dtype(
-            array.categories if isinstance(array, pd.Categorical) else array
-        )
-    )
+    if isinstance(array, pd.Categorical):
+        array = array.categories
+    return bool(pd.api.types.is_object_dtype(array))
 
 
 def _held_bytes(array: Any) -> int:
-    """Return the bytes that a copy of an array keeps alive: Arrow's share whole buffers with what they are cut from."""
+    """Return the bytes that a copy of an array keeps alive.
+
+    A slice of an Arrow array shares the whole buffers of the array.
+    """
     if isinstance(array, pd.Categorical):
         return int(array.codes.nbytes) + _held_bytes(array.categories.array)
     chunked = getattr(array, "_pa_array", None)
-    return int(array.nbytes if chunked is None else chunked.get_total_buffer_size())
+    if chunked is None:
+        return int(array.nbytes)
+    return int(chunked.get_total_buffer_size())
 
 
 def _copied(frame: pd.DataFrame) -> pd.DataFrame:
     copy = frame.copy(deep=True)
-    copy.index = frame.index.copy(
-        deep=True
-    )  # Which pandas shares between deep copies of a frame.
+    # pandas shares the index between deep copies of a frame.
+    copy.index = frame.index.copy(deep=True)
     return copy
 
 
-def get(content: str) -> pd.DataFrame | None:
-    """Return a copy of the frame with this content, ``None`` where it is not kept."""
+def get(key: Key) -> pd.DataFrame | None:
+    """Return a copy of the frame, ``None`` if it is not in the cache."""
     with _lock:
-        found = _kept.get(content)
-    return None if found is None else _copied(found[1])
+        kept = _kept.get(key)
+    if kept is None:
+        return None
+    _, frame = kept
+    return _copied(frame)

@@ -1,12 +1,12 @@
-"""A reference stands for a committed checkpoint and travels in its place: small, whatever the data."""
+"""References: small objects that travel in place of the data of a checkpoint."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from prefect_ds.result_handler import ResultHandler
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class CheckpointReference:
-    """What and where a checkpoint is; :meth:`load` reads it. Never changed: not frozen, as a hit makes one."""
+    """The place and a description of a checkpoint; :meth:`load` reads its data.
+
+    It is never changed. It is not frozen, since that makes each hit slower.
+    """
 
     handler: ResultHandler
     path: str
     content: str
-    """Digest of the data: what is loaded is what was referred to, or an error."""
+    """Digest of the data: if other data are at the path by now, loading fails."""
     n_rows: int
     n_columns: int
     size_bytes: int
@@ -27,9 +30,9 @@ class CheckpointReference:
     owner: str
     """The task that asked for it in this run."""
     asked: str
-    """Digest of the inputs that it was asked for with."""
+    """Digest of that task's inputs."""
     is_loaded: bool
-    """It was there already, and the task did not run."""
+    """It was there before this run, and the task did not run."""
     compute_s: float | None
     """Seconds that computing it took, when it was computed."""
     write_s: float | None
@@ -45,6 +48,21 @@ class CheckpointReference:
             Its bytes are not those that were written; they were set aside.
         """
         return self.handler.load(self.path, self.content)
+
+    # Prefect looks at a value itself where a task maps over it or flattens it. These
+    # answer as the data do.
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.load()[key]
+
+    def __len__(self) -> int:
+        return len(self.load())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.load())
+
+    def __bool__(self) -> bool:
+        return bool(self.load())
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         # The names of the fields need not travel.
@@ -87,38 +105,98 @@ class CheckpointReference:
         return f"<table><caption>Checkpoint</caption>{cells}</table>"
 
 
-def replace_references(value: Any, by: Callable[[CheckpointReference], Any]) -> Any:
-    """Return ``value`` with each reference in it replaced; lists, tuples, sets and dicts are looked into.
+class Loader:
+    """Returns values with their references loaded, and remembers what it has loaded.
 
-    A value without references comes back itself.
+    Objects are shared as they are without checkpoints: the result of one task run is
+    one object, however often it comes; the results of two task runs are two, also where
+    they are equal and share a checkpoint. A task that changes an input then changes the
+    same inputs as in a flow without checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[tuple[str, str, str], Any] = {}
+        self._collections: _Replaced = {}
+
+    def __call__(self, value: Any) -> Any:
+        """Return ``value`` with each reference in it loaded."""
+        return replace_references(value, self._load, self._collections)
+
+    def _load(self, reference: CheckpointReference) -> Any:
+        task_run = (reference.owner, reference.path, reference.content)
+        if task_run not in self._results:
+            self._results[task_run] = reference.load()
+        return self._results[task_run]
+
+    def forget(self) -> None:
+        """Let go of all that was loaded."""
+        self._results = {}
+        self._collections = {}
+
+
+_Replaced: TypeAlias = dict[int, tuple[Any, Any]]
+"""By id: a collection, which keeps the id its own, and its replacement."""
+
+
+def replace_references(
+    value: Any,
+    by: Callable[[CheckpointReference], Any],
+    replaced: _Replaced | None = None,
+) -> Any:
+    """Return ``value`` with each reference in it replaced.
+
+    Lists, tuples, sets and dicts are searched; their subclasses are not. A collection
+    without references comes back itself, and one that occurs twice is replaced once.
+
+    Parameters
+    ----------
+    value
+        Any value.
+    by
+        Returns the replacement of a reference.
+    replaced
+        Collections replaced so far, for several values that may share some.
     """
     if isinstance(value, CheckpointReference):
         return by(value)
     if not has_references(value):
         return value
+    replaced = {} if replaced is None else replaced
+    if id(value) in replaced:
+        return replaced[id(value)][1]
+    if type(value) is list:
+        # Before its items, as a list may hold itself.
+        new_list: list[Any] = []
+        replaced[id(value)] = value, new_list
+        new_list.extend(replace_references(item, by, replaced) for item in value)
+        return new_list
     if type(value) is dict:
-        return {
-            replace_references(key, by): replace_references(each, by)
-            for key, each in value.items()
-        }
-    return type(value)(replace_references(each, by) for each in value)
+        new_dict: dict[Any, Any] = {}
+        replaced[id(value)] = value, new_dict
+        for key, item in value.items():
+            new_key = replace_references(key, by, replaced)
+            new_dict[new_key] = replace_references(item, by, replaced)
+        return new_dict
+    new = type(value)(replace_references(item, by, replaced) for item in value)
+    replaced[id(value)] = value, new
+    return new
 
 
 def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
-    seen: set[int] = (
-        set()
-    )  # A collection may hold itself, or one part of it many times.
+    # A collection may hold itself, or hold one part of it many times.
+    seen: set[int] = set()
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, CheckpointReference):
+        item = waiting.pop()
+        if isinstance(item, CheckpointReference):
             return True
-        if type(each) in (dict, list, tuple, set) and id(each) not in seen:
-            seen.add(id(each))
-            waiting.extend(each)
-            if type(each) is dict:
-                waiting.extend(each.values())
+        if type(item) not in (dict, list, tuple, set) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        waiting.extend(item)
+        if type(item) is dict:
+            waiting.extend(item.values())
     return False
 
 

@@ -27,6 +27,7 @@ from prefect_ds.engine import cluster_check as preflight
 from prefect_ds.engine import worker_logs as forwarding
 from prefect_ds.engine.context import CONFIG
 from prefect_ds.engine.progress import Progress, ending
+from prefect_ds.engine.release import purged
 from prefect_ds.engine.submission import (
     BY_EDGE,
     Submissions,
@@ -34,7 +35,6 @@ from prefect_ds.engine.submission import (
     map_submitted,
     run_submitted,
 )
-from prefect_ds.result import purged
 
 
 class RunExecutor(Executor):

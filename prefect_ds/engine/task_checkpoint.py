@@ -18,11 +18,11 @@ from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import State, Success
 
 from prefect_ds.checkpoints.identity import identify_run, identify_task
+from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.engine import context
 from prefect_ds.errors import TemplateError
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.result import LazyResult
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Identity, Origin, Owner
@@ -116,8 +116,10 @@ class TaskCheckpoint:
             if difference:
                 reason = f"the checkpoint was stale: {difference}"
                 return Miss(reason, stale=difference)
+        # Dask runs a task again if it loses the worker that holds the task's state.
+        has_run = manifest.owner == self.origin.owner
         reference = self.handler.refer(
-            self.path, manifest, origin=self.origin, is_loaded=True
+            self.path, manifest, origin=self.origin, is_loaded=not has_run
         )
         return Hit(reference, manifest.adopted)
 

@@ -19,10 +19,10 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 
 from prefect_ds import PandasResultHandler, result_handler, task
+from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CollisionError, TemplateError
 from prefect_ds.file_types.registry import FILE_TYPES
-from prefect_ds.result import raw_value
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore

@@ -9,7 +9,7 @@ from prefect import Flow, flatten, unmapped
 from prefect.engine import signals
 
 from prefect_ds import task
-from prefect_ds.result import LazySequence
+from prefect_ds.checkpoints.lazy_result import LazySequence
 from tests.support.flows import (
     ALL_RAN,
     Enclosed,

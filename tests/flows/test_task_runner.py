@@ -28,9 +28,9 @@ from prefect.utilities.debug import raise_on_exception
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.errors import TemplateError
-from prefect_ds.result import raw_value
 from tests.support.flows import (
     Counting,
     Notes,
@@ -732,34 +732,7 @@ def test_a_merge_passes_the_checkpoint_on(run_here, tmp_path, notes):
     assert isinstance(raw_value(state.result[merged]), CheckpointReference)
 
 
-def test_mapping_over_the_rows_of_a_checkpoint_fails_at_once(
-    tmp_path, in_child_process
-):
-    """Prefect's client counts up for ever where a state that is mapped over has lost its value."""
-    done = in_child_process(
-        "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30,) * 2)\n"
-        "from prefect import Flow\n"
-        "from prefect_ds import DSTaskRunner, task\n"
-        "from tests.support.flows import frame_of, parquet\n"
-        f"@task(result=parquet({str(tmp_path)!r}, 'source'))\n"
-        "def source(): return frame_of(1)\n"
-        "@task\n"
-        "def each(row): return row\n"
-        "with Flow('rows') as flow:\n"
-        "    mapped = each.map(source())\n"
-        "for _ in range(2):\n"
-        "    state = flow.run(task_runner_cls=DSTaskRunner)\n"
-        "    print(type(state).__name__)\n",
-        timeout_s=30,
-    )
-    assert [
-        line for line in done.stdout.splitlines() if line in ("Failed", "Success")
-    ] == ["Failed"] * 2
-
-
-def test_flatten_takes_lists_of_checkpoints_apart_and_leaves_frames_whole(
-    run_here, tmp_path
-):
+def test_flatten_takes_lists_of_checkpoints_apart(run_here, tmp_path):
     @task(result=parquet(tmp_path, "source_{id}"))
     def source(id):
         return frame_of(id)

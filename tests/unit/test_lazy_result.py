@@ -13,8 +13,7 @@ from prefect.engine.result import Result
 from prefect.engine.state import Failed, Mapped, Success
 
 from prefect_ds.checkpoints.identity import digest
-from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.result import (
+from prefect_ds.checkpoints.lazy_result import (
     LazyResult,
     LazySequence,
     PlainResult,
@@ -22,6 +21,7 @@ from prefect_ds.result import (
     lazy,
     raw_value,
 )
+from prefect_ds.checkpoints.reference import CheckpointReference
 from tests.support.flows import Counting, frame_of
 
 
@@ -250,3 +250,23 @@ def test_a_lazy_sequence_counts_as_an_input_by_its_content(references, notes):
 def test_what_a_users_task_returned_is_not_searched(references):
     state = Success(result=Result([references[0]]))
     assert lazy(state) is state
+
+
+class Stored(Success):
+    """A state of a user's own."""
+
+
+def test_a_state_of_a_users_own_is_pickled_and_copied_without_a_read(references, notes):
+    state = lazy(Stored(result=PlainResult(references[0])))
+    for again in (pickle.loads(pickle.dumps(state)), copy.copy(state)):
+        assert type(again) is Stored
+        assert raw_value(again) == references[0]
+    assert reads(notes) == []
+
+
+def test_a_collection_that_occurs_twice_is_replaced_once(references):
+    inner = [references[0]]
+    inner.append(inner)
+    value = LazyResult({"a": inner, "b": (inner, references[0])}).value
+    assert value["a"] is value["b"][0] is value["a"][1]
+    assert value["a"][0] is value["b"][1]

@@ -1,0 +1,260 @@
+"""A flow with checkpoints sees the objects that it sees without them.
+
+Each test runs one flow twice, with and without handlers, and compares the two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import prefect
+import pytest
+from prefect import Flow, flatten, task
+from prefect.engine import signals
+from prefect.engine.state import State
+from prefect.executors import LocalExecutor
+from prefect.tasks.core.collections import List
+from prefect.utilities.configuration import set_temporary_config
+
+from prefect_ds import DSTaskRunner, PandasResultHandler
+from prefect_ds.checkpoints import memory_cache
+from tests.support.flows import Notes, parquet
+
+
+@task
+def changed(frames: list[pd.DataFrame]) -> list[list[int]]:
+    """Change each frame, and return what is in all of them then."""
+    for number, frame in enumerate(frames):
+        frame["number"] = number
+    return [frame["number"].tolist() for frame in frames]
+
+
+@task
+def are_one(left: Any, right: Any) -> bool:
+    return left is right
+
+
+@task
+def first_are_one(left: list[Any], right: list[Any]) -> bool:
+    return left[0] is right[0]
+
+
+@task
+def kind(of: Any) -> str:
+    return type(of).__name__
+
+
+def _frames(folder: Path | None, name: str = "frame_{x}") -> prefect.Task:
+    def frame(x: int) -> pd.DataFrame:
+        return pd.DataFrame({"x": [x]})
+
+    result = None if folder is None else parquet(folder, name)
+    return task(frame, name="frame", result=result)
+
+
+def _both(run: Callable[..., State], make: Callable[..., Flow], folder: Path) -> Any:
+    """Return the results of the flow's ``asked`` tasks without and with handlers."""
+    plain = make(None)
+    expected = plain.run(executor=LocalExecutor())
+    flow = make(folder)
+    runs = [run(flow), run(flow)]
+    assert [type(state) for state in runs] == [type(expected)] * 2
+    assert isinstance(expected.result, dict)
+    return (
+        [expected.result[task].result for task in plain.asked],
+        [[state.result[task].result for task in flow.asked] for state in runs],
+    )
+
+
+@pytest.mark.parametrize("cache_bytes", [memory_cache.DEFAULT_BYTES, 0])
+def test_what_is_one_object_stays_one_and_what_is_two_stays_two(
+    run: Callable[..., State], tmp_path: Path, cache_bytes: int
+) -> None:
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("objects") as flow:
+            # The first two render one path for equal inputs.
+            children = frame.map([1, 1, 2])
+            one, other = frame(5), frame(5)
+            collected = List().bind(one)
+            flow.asked = [
+                changed(children),
+                changed([one, one, other]),
+                are_one(one, one),
+                are_one(one, other),
+                are_one(children, children),
+                are_one(collected, collected),
+                first_are_one(collected, [one]),
+                first_are_one(children, [children[0]]),
+            ]
+        return flow
+
+    with set_temporary_config({"prefect_ds.cache_bytes": cache_bytes}):
+        expected, found = _both(run, make, tmp_path)
+    assert expected[:4] == [[[0], [1], [2]], [[1], [1], [2]], True, False]
+    assert found == [expected] * 2
+
+
+def test_flatten_goes_over_what_it_goes_over_in_prefect(
+    run: Callable[..., State], tmp_path: Path
+) -> None:
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("flat") as flow:
+            one, other = frame(5), frame(6)
+            flow.asked = [
+                kind.map(flatten([one, other])),
+                kind.map(flatten([[one, other], [one]])),
+                kind.map(flatten(one)),
+            ]
+        return flow
+
+    expected, found = _both(run, make, tmp_path)
+    assert expected == [["str", "str"], ["DataFrame"] * 3, ["str"]]
+    assert [[list(kinds) for kinds in each] for each in found] == [expected] * 2
+
+
+def test_a_frame_is_mapped_over_as_in_prefect(
+    run: Callable[..., State], tmp_path: Path
+) -> None:
+    @task
+    def second(_number: int, column: pd.Series) -> list[int]:
+        return column.tolist()
+
+    def make(folder: Path | None) -> Flow:
+        handler = folder and PandasResultHandler(f"{folder}/numbered.pkl", "pickle")
+
+        @task(result=handler)
+        def numbered() -> pd.DataFrame:
+            return pd.DataFrame([[1, 2, 5], [3, 4, 6]])
+
+        with Flow("columns") as flow:
+            # The list ends before the frame, whose end is a KeyError.
+            flow.asked = [second.map([7, 8], numbered())]
+        return flow
+
+    expected, found = _both(run, make, tmp_path)
+    assert expected == [[[1, 3], [2, 4]]]
+    assert [[list(columns) for columns in each] for each in found] == [expected] * 2
+
+
+def _set_of_frames(folder: Path | None) -> Flow:
+    frame = _frames(folder)
+    with Flow("set") as flow:
+        flow.asked = [kind({frame(1), frame(2)})]
+    return flow
+
+
+def _mapped_over_rows(folder: Path | None) -> Flow:
+    frame = _frames(folder)
+    with Flow("rows") as flow:
+        flow.asked = [kind.map(frame(1))]
+    return flow
+
+
+def _flattened_children(folder: Path | None) -> Flow:
+    frame = _frames(folder)
+    with Flow("flattened children") as flow:
+        flow.asked = [kind.map(flatten(frame.map([1, 2])))]
+    return flow
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _set_of_frames,
+        _mapped_over_rows,
+        _flattened_children,
+    ],
+)
+def test_what_prefect_cannot_do_with_a_frame_fails_as_in_prefect(
+    run_here: Callable[..., State], tmp_path: Path, make: Callable[..., Flow]
+) -> None:
+    plain = make(None)
+    expected = plain.run()
+    flow = make(tmp_path)
+    for _ in range(2):
+        state = run_here(flow)
+        assert state.is_failed()
+        assert type(state.result) is type(expected.result)
+        if isinstance(expected.result, dict):
+            (task_here,) = flow.asked
+            (task_there,) = plain.asked
+            assert type(state.result[task_here]) is type(expected.result[task_there])
+        else:
+            assert repr(state.result) == repr(expected.result)
+
+
+def _times(factor: int) -> dict[str, Any]:
+    lock = threading.Lock()  # It cannot be pickled, so the options have no digest.
+
+    def convert(text: str) -> int:
+        with lock:
+            return int(text) * factor
+
+    return {"converters": {"v": convert}}
+
+
+def test_the_cache_gives_a_handler_its_own_data_only(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    class Tenfold(PandasResultHandler):
+        def _load(self, path: str, manifest: Any) -> pd.DataFrame:
+            return super()._load(path, manifest) * 10
+
+    def frame() -> pd.DataFrame:
+        return pd.DataFrame({"v": [1, 2]})
+
+    handlers = [
+        PandasResultHandler(f"{tmp_path}/a.csv", "csv", read_kwargs=_times(3)),
+        PandasResultHandler(f"{tmp_path}/b.csv", "csv", read_kwargs=_times(5)),
+        PandasResultHandler(f"{tmp_path}/c.parquet", "parquet"),
+        Tenfold(f"{tmp_path}/d.parquet", "parquet"),
+    ]
+    with Flow("handlers") as flow:
+        frames = [
+            task(frame, name=f"frame {number}", result=handler)()
+            for number, handler in enumerate(handlers)
+        ]
+        values = task(lambda frames: [frame["v"].tolist() for frame in frames])(frames)
+    run_here(flow)
+    memory_cache._kept.clear()
+    for _ in range(2):
+        state = run_here(flow)
+        # What a fresh result is after a read, the options of the first two say.
+        assert state.result[values].result[:2] == [[3, 6], [5, 10]]
+        assert state.result[values].result[2:] == [[1, 2], [10, 20]]
+
+
+def test_the_tasks_of_a_flow_that_a_loop_runs_find_their_checkpoints(
+    run: Callable[..., State], tmp_path: Path, notes: Notes
+) -> None:
+    folder, noted = str(tmp_path), notes
+
+    @task(name="loop", result=parquet(tmp_path, "loop"))
+    def loop() -> pd.DataFrame:
+        @task(name="inner", result=parquet(folder, "inner"))
+        def inner() -> pd.DataFrame:
+            noted("inner")
+            return pd.DataFrame({"x": [1]})
+
+        with Flow("inner") as flow:
+            made = inner()
+        state = flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+        turn = prefect.context.get("task_loop_count", 1)
+        noted(f"turn {turn}")
+        if turn < 3:
+            raise signals.LOOP(result=turn)
+        return state.result[made].result
+
+    with Flow("outer") as flow:
+        looped = loop()
+    state = run(flow)
+    assert state.result[looped].result["x"].tolist() == [1]
+    assert notes.take() == ["inner", "turn 1", "turn 2", "turn 3"]
+    run(flow)
+    assert notes.take() == []
