@@ -17,15 +17,9 @@ import numpy as np
 import pandas as pd
 
 from prefect_ds.errors import DamagedCheckpointError, ResultTypeError, RoundTripError
-from prefect_ds.file_types.registry import (
-    FILE_TYPES,
-    Kwargs,
-    file_type_named,
-    parameters,
-    read_plainly,
-    without,
-    write_plainly,
-)
+from prefect_ds.file_types.base import Kwargs, parameters, without
+from prefect_ds.file_types.plain import read_plainly, write_plainly
+from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
 from prefect_ds.frames.base import CellRules, JSONObject, UnkeepableError, is_object
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import is_default_index
@@ -138,6 +132,7 @@ class FrameFormat:
             table, schema = to_table(
                 frame, self._rules(), with_default_index=with_index
             )
+            assert file_type.write is not None
             file_type.write(
                 table, schema, file, without(self.write_kwargs, "index", "na_rep")
             )
@@ -157,9 +152,9 @@ class FrameFormat:
                 [np.array([], dtype=object) for _ in column_specs(schema)], schema
             )
         with _quiet():
-            return from_table(
-                FILE_TYPES[self.file_type].read(data, schema, self.read_kwargs), schema
-            )
+            read = FILE_TYPES[self.file_type].read
+            assert read is not None
+            return from_table(read(data, schema, self.read_kwargs), schema)
 
     def _encode_plainly(self, frame: pd.DataFrame, file: BinaryIO) -> Encoded:
         """Write a frame as pandas does with the user's keyword arguments; what the file gives back is the result."""
@@ -173,7 +168,7 @@ class FrameFormat:
             kwargs.setdefault(index_kwarg, False)
         try:
             with _quiet():
-                write_plainly(self.file_type, frame, file, kwargs)
+                write_plainly(FILE_TYPES[self.file_type], frame, file, kwargs)
             if self.file_type == "pickle" and not _has_objects(frame):
                 return Encoded(None, frame, "")
             back = self._read_plainly(_content(file))
@@ -191,7 +186,7 @@ class FrameFormat:
 
     def _read_plainly(self, data: bytes) -> pd.DataFrame:
         with _quiet():
-            frame = read_plainly(self.file_type, data, self.read_kwargs)
+            frame = read_plainly(FILE_TYPES[self.file_type], data, self.read_kwargs)
         if not isinstance(frame, pd.DataFrame):
             raise ValueError(
                 f"the {self.file_type} file gives a {type(frame).__name__}, where a DataFrame is needed"

@@ -1,0 +1,220 @@
+"""The description of a file type, and helpers that several types share."""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from prefect_ds.errors import FileTypeError
+from prefect_ds.file_types._internals import get_handle, infer_compression
+from prefect_ds.frames.base import Array, CellRules, JSONObject, array_of
+
+Kwargs: TypeAlias = Mapping[str, Any]
+
+any_pandas: Any = pd
+"""pandas for calls with ``**kwargs``, which no overload in its stubs fits."""
+
+LARGEST_FLOAT: Final = float(np.finfo("float64").max)
+
+
+def _complete_nothing(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
+    """Leave the keyword arguments as they are."""
+
+
+def _never(dtype: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileType:
+    """A type of file that pandas both writes to a path and reads from one.
+
+    Each type has a module of its own, and one line in `registry`.
+    """
+
+    name: str
+    """As in ``DataFrame.to_<name>`` and ``pandas.read_<name>``."""
+    rules: CellRules | None = None
+    """The rules for its cells; ``None`` where the file holds frames as they are."""
+    write: Callable[[pd.DataFrame, JSONObject, BinaryIO, Kwargs], None] | None = None
+    """Writes a table: gets it, its schema, the file, the writer's arguments."""
+    read: Callable[[bytes, JSONObject, Kwargs], list[Array]] | None = None
+    """Reads the columns of a table: gets bytes, schema, the reader's arguments."""
+    write_plainly: Callable[[pd.DataFrame, BinaryIO, Kwargs], None] | None = None
+    """Writes a frame as ``to_<name>`` does, where that takes no open file."""
+    read_plainly: Callable[[bytes, Kwargs], Any] | None = None
+    """Reads a file as ``read_<name>`` does, where that needs help."""
+    write_syntax: frozenset[str] = frozenset()
+    """The writer's arguments that change the layout of a file, not its values."""
+    read_syntax: frozenset[str] = frozenset()
+    """The reader's arguments of that kind; others ask for the plain reader's answer."""
+    mirrored: frozenset[str] = frozenset()
+    """The writer's arguments that the reader needs as well."""
+    requires: Mapping[str, str] = field(default_factory=dict)
+    """Import name to pip name of the packages it needs besides pandas and pyarrow."""
+    more_write_kwargs: tuple[str, ...] = ()
+    """``module:function`` that take the writer's ``**kwargs``."""
+    more_read_kwargs: tuple[str, ...] = ()
+    """``module:function`` that take the reader's ``**kwargs``."""
+    complete: Callable[[dict[str, Any], dict[str, Any], str], None] = _complete_nothing
+    """Adds to the writer's and reader's arguments what a path says."""
+    index_kwarg: str | None = None
+    """Tells a writer that adds a column for even a default index not to."""
+    is_certain: Callable[[Any], bool] = _never
+    """Whether the type surely keeps all values of a dtype, so no read proves it."""
+    other_names: Mapping[str, str] = field(default_factory=dict)
+    """Names that people give it in error, and what to say then."""
+
+
+def without(kwargs: Kwargs, *names: str) -> dict[str, Any]:
+    """Return keyword arguments without those of some names."""
+    return {name: value for name, value in kwargs.items() if name not in names}
+
+
+@functools.cache
+def parameters(target: str) -> frozenset[str]:
+    """Return the names of the parameters of ``module:function``.
+
+    Examples
+    --------
+    >>> "usecols" in parameters("pandas:read_csv")
+    True
+    """
+    module_name, _, names = target.partition(":")
+    function: Any = importlib.import_module(module_name)
+    for name in names.split("."):
+        function = getattr(function, name)
+    return frozenset(
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    )
+
+
+def require(file_type: str, packages: Mapping[str, str]) -> None:
+    """Raise `FileTypeError` unless packages are installed.
+
+    Parameters
+    ----------
+    file_type
+        The name of the type that needs them.
+    packages
+        Import name to pip name.
+    """
+    missing = [
+        pip_name
+        for module, pip_name in packages.items()
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise FileTypeError(
+            f"file type {file_type!r} needs a missing package: "
+            f"pip install {' '.join(missing)}"
+        )
+
+
+def arrays_of(frame: pd.DataFrame) -> list[Array]:
+    """Return the columns of a frame as arrays."""
+    return [array_of(frame.iloc[:, i]) for i in range(frame.shape[1])]
+
+
+def write_through_memory(
+    write: Callable[..., Any], file: BinaryIO, kwargs: Kwargs
+) -> None:
+    """Write to memory, then to a file.
+
+    For writers that close their file, or end the process when its disk is full.
+    """
+    memory = io.BytesIO()
+    write(memory, **kwargs)
+    file.write(memory.getbuffer())
+
+
+# --- numbers --------------------------------------------------------------------------
+
+
+def is_number(values: Array) -> bool:
+    """Return whether an array holds plain numbers or booleans of at most 8 bytes."""
+    return (
+        isinstance(values.dtype, np.dtype)
+        and values.dtype.kind in "biuf"
+        and values.dtype.itemsize <= 8
+    )
+
+
+def is_decimal_number(values: Array) -> bool:
+    """Return whether an array holds numbers that decimal digits give back.
+
+    Arrow, which writes the digits, knows no half floats.
+    """
+    return is_number(values) and values.dtype.name != "float16"
+
+
+def is_number_within(values: Array, *, largest: int, finite_below: float) -> bool:
+    """Return whether an array holds numbers within the bounds of a file type.
+
+    Parameters
+    ----------
+    values
+        Any array.
+    largest
+        The largest integer of either sign that the file type keeps.
+    finite_below
+        The largest float of either sign that it keeps.
+    """
+    if not is_number(values):
+        return False
+    numbers = np.asarray(values)
+    if numbers.dtype.kind == "b" or len(numbers) == 0:
+        return True
+    if numbers.dtype.kind == "f":
+        return not (np.abs(numbers) > finite_below).any()
+    return bool(-largest <= int(numbers.min()) and int(numbers.max()) <= largest)
+
+
+# --- compression ----------------------------------------------------------------------
+
+
+def complete_compression(
+    write: dict[str, Any], read: dict[str, Any], path: str
+) -> None:
+    """Add the compression that pandas would infer from a path.
+
+    It infers none for an open file, which it gets here.
+    """
+    given = write.get("compression", "infer")
+    options = dict(given) if isinstance(given, Mapping) else {"method": given}
+    options["method"] = infer_compression(path, options.get("method", "infer"))
+    if options["method"] == "gzip":
+        # The time of writing would make the bytes of equal frames differ.
+        options.setdefault("mtime", 1)
+    if options["method"] is None:
+        write.pop("compression", None)
+    else:
+        write["compression"] = options
+    if read.get("compression", "infer") == "infer":
+        read["compression"] = options["method"]
+
+
+def decompressed(data: bytes, kwargs: Kwargs) -> bytes:
+    """Return the content of a file that may be compressed."""
+    compression = kwargs.get("compression")
+    with get_handle(
+        io.BytesIO(data), "rb", compression=compression, is_text=False
+    ) as handles:
+        content: bytes = handles.handle.read()
+        return content
+
+
+def write_compressed(content: bytes, file: BinaryIO, kwargs: Kwargs) -> None:
+    """Write the content of a file, compressed as the arguments say."""
+    compression = kwargs.get("compression")
+    with get_handle(file, "wb", compression=compression, is_text=False) as handles:
+        handles.handle.write(content)

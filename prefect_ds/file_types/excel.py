@@ -1,0 +1,156 @@
+"""excel: workbooks of Excel (.xlsx, .xlsm) and of LibreOffice (.ods)."""
+
+import io
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import pandas as pd
+
+from prefect_ds.errors import FileTypeError
+from prefect_ds.file_types.base import (
+    LARGEST_FLOAT,
+    FileType,
+    Kwargs,
+    any_pandas,
+    arrays_of,
+    is_number_within,
+    require,
+    without,
+    write_through_memory,
+)
+from prefect_ds.frames.base import Array, CellRules, JSONObject
+from prefect_ds.frames.cells import is_text
+from prefect_ds.frames.table import column_specs
+
+_ENGINES: Final = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".ods": "odf"}
+
+
+def _is_native(values: Array) -> bool:
+    """Return whether an array holds numbers or times that Excel keeps.
+
+    A number is a double there. Its calendar is right from March 1900 on, and pandas
+    writes whole seconds.
+    """
+    if not (isinstance(values.dtype, np.dtype) and values.dtype.kind == "M"):
+        return is_number_within(values, largest=2**53, finite_below=LARGEST_FLOAT)
+    ticks = np.asarray(values)[~pd.isna(values)]
+    return bool(
+        (ticks.astype("M8[s]").astype(ticks.dtype) == ticks).all()
+        and (ticks >= np.datetime64("1900-03-01")).all()
+        and (ticks < np.datetime64("10000-01-01", "s")).all()
+    )
+
+
+def _write(
+    table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
+) -> None:
+    memory = io.BytesIO()
+    options = without(kwargs, "engine", "engine_kwargs")
+    with pd.ExcelWriter(
+        memory, engine=kwargs["engine"], engine_kwargs=kwargs.get("engine_kwargs")
+    ) as writer:
+        _with_negative_zeros(table).to_excel(writer, index=False, **options)
+        if writer.engine == "openpyxl":
+            _keep_cells_as_given(writer.book)
+    file.write(memory.getbuffer())
+
+
+def _with_negative_zeros(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the text "-0.0" for negative zeros.
+
+    Excel has no negative zero, and takes this text for one.
+    """
+    table = table.copy(deep=False)
+    for i, dtype in enumerate(table.dtypes):
+        if dtype.kind != "f":
+            continue
+        column = table.iloc[:, i]
+        is_negative_zero = (column == 0) & np.signbit(column)
+        if is_negative_zero.any():
+            cells = column.astype(object).mask(is_negative_zero, "-0.0")
+            table.isetitem(i, cells.to_numpy())
+    return table
+
+
+def _keep_cells_as_given(book: Any) -> None:
+    """Undo what openpyxl does to cells.
+
+    It keeps 16 digits of a float, and takes text that looks so for formulas and errors.
+    """
+    for sheet in book.worksheets:
+        for row in sheet.iter_rows():
+            for cell in row:
+                if type(cell.value) is float:
+                    # Its setter would make it a cell of text.
+                    cell._value = repr(cell.value)
+                elif cell.data_type in ("f", "e"):
+                    cell.data_type = "s"
+
+
+def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+    frame = any_pandas.read_excel(
+        io.BytesIO(data), dtype=object, na_filter=False, keep_default_na=False, **kwargs
+    )
+    # Excel knows no end of a table, so empty rows and columns at its ends are lost.
+    specs = column_specs(schema)
+    frame = frame.set_axis(range(frame.shape[1]), axis=1)
+    frame = frame.reindex(
+        index=range(schema["n_rows"]), columns=range(len(specs)), fill_value=""
+    )
+    for i, spec in enumerate(specs):
+        if not is_text(spec):
+            cells = frame.iloc[:, i]
+            frame.isetitem(i, cells.where(cells != "", None).to_numpy())
+    return arrays_of(frame)
+
+
+def _write_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
+    write_through_memory(frame.to_excel, file, kwargs)
+
+
+def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
+    """Choose the engines by the ending of a path."""
+    ending = Path(path).suffix.lower()
+    if path and ending not in _ENGINES:
+        raise FileTypeError(
+            f"pandas cannot write an Excel file that ends in {ending!r}; "
+            f"use one of: {', '.join(_ENGINES)}"
+        )
+    engine = _ENGINES.get(ending, "openpyxl")
+    package = {"odf": "odfpy"} if engine == "odf" else {"openpyxl": "openpyxl"}
+    require("excel", package)
+    # pandas would prefer xlsxwriter, which keeps 16 digits of a float.
+    write.setdefault("engine", engine)
+    read.setdefault("engine", engine)
+
+
+EXCEL: Final = FileType(
+    name="excel",
+    rules=CellRules(_is_native, missing=""),
+    write=_write,
+    read=_read,
+    write_plainly=_write_plainly,
+    write_syntax=frozenset(
+        {
+            "sheet_name",
+            "na_rep",
+            "freeze_panes",
+            "engine",
+            "engine_kwargs",
+            "merge_cells",
+            "autofilter",
+        }
+    ),
+    read_syntax=frozenset({"sheet_name", "engine", "engine_kwargs"}),
+    mirrored=frozenset({"sheet_name"}),
+    complete=_complete,
+    index_kwarg="index",
+    other_names={
+        **dict.fromkeys(("xlsx", "xlsm", "ods"), "the type is called 'excel'"),
+        "xls": (
+            "pandas cannot write it since version 2; "
+            "use the type 'excel' with a path that ends in .xlsx"
+        ),
+    },
+)
