@@ -6,9 +6,7 @@ to hold elsewhere gets none.
 
 from __future__ import annotations
 
-import dataclasses
 import dis
-import enum
 import functools
 import hashlib
 import logging
@@ -17,83 +15,22 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dask.base import tokenize
-from dask.hashing import hashers
-from dask.tokenize import TokenizationError
-
-from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.checkpoints import digests
 from prefect_ds.storage.manifest import Identity
 
 _logger = logging.getLogger("prefect.prefect_ds.checkpoints.identity")
 
-# Dask hashes arrays with the fastest library it finds, so a token only compares with
-# one made by the same library.
-_SCHEME = f"dask-{hashers[0].__name__.strip('_')}"
-
 
 def digest(value: object) -> str | None:
-    """Return a digest of any value, ``None`` where no digest would hold in another process (connections, clients).
+    """Return a digest of any value, ``None`` where none would hold in another process.
 
-    Checkpoints inside the value count by the digest of their content; nothing of them
-    is read.
+    :func:`prefect_ds.checkpoints.digests.digest` says what has none, and where.
     """
-    if type(value) is CheckpointReference:
-        return f"checkpoint:{value.content}"  # As it is: who reads the manifest can follow it upstream.
     try:
-        plain = _plain(value)
-        if _is_text(plain):
-            # What most arguments are: its text is as good as dask's token, and there in
-            # a hundredth of the time.
-            return f"text:{hashlib.sha256(repr(plain).encode('utf-8', 'surrogatepass')).hexdigest()}"
-        return f"{_SCHEME}:{tokenize(plain, ensure_deterministic=True)}"
-    except (TokenizationError, RecursionError):
+        return digests.digest(value)
+    except digests.UndigestibleError as error:
+        _logger.debug("not compared: %s", error)
         return None
-    except Exception as error:  # noqa: BLE001 - what a value's own `__dask_tokenize__` or `__reduce__` may raise
-        _logger.debug("no digest of a %s: %r", type(value).__name__, error)
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """Return what stands for a value whose token dask would make otherwise in each process, or without its order."""
-    kind = type(value)
-    if kind in _TEXTS:
-        return value
-    if kind is CheckpointReference:
-        return ("checkpoint", value.content)
-    if kind in (list, tuple):
-        return (kind.__name__, [_plain(each) for each in value])
-    if kind in (set, frozenset):
-        # Pickled in the order of hashes, which differs from process to process.
-        return (
-            kind.__name__,
-            sorted(tokenize(_plain(each), ensure_deterministic=True) for each in value),
-        )
-    if kind is dict:
-        # In order: the order of columns may hang on it.
-        return ("dict", [(_plain(key), _plain(each)) for key, each in value.items()])
-    if isinstance(value, enum.Enum):
-        # By name: a class of `__main__` is pickled with a name made up for the process.
-        return ("enum", f"{kind.__module__}.{kind.__qualname__}", value.name)
-    if dataclasses.is_dataclass(kind) and not hasattr(kind, "__dask_tokenize__"):
-        return (
-            "dataclass",
-            f"{kind.__module__}.{kind.__qualname__}",
-            [
-                (each.name, _plain(getattr(value, each.name)))
-                for each in dataclasses.fields(kind)
-            ],
-        )
-    return value
-
-
-def _is_text(plain: Any) -> bool:
-    """Return whether `repr` tells a value, as `_plain` gives it, from every other."""
-    if type(plain) in (list, tuple):
-        return all(map(_is_text, plain))
-    return type(plain) in _TEXTS
-
-
-_TEXTS = {type(None), str, int, float, bool, bytes}
 
 
 def identify_task(name: str, options: object, code: Callable[..., Any]) -> Identity:

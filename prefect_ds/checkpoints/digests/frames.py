@@ -1,0 +1,257 @@
+"""Encodings of pandas objects: by content, dtypes, labels, names, attrs and flags."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from pandas.api.extensions import ExtensionArray, ExtensionDtype
+from pandas.tseries.offsets import BaseOffset
+
+from prefect_ds.checkpoints.digests.arrays import encode_cells, encode_dtype
+from prefect_ds.checkpoints.digests.arrow import encode_arrow, encode_text
+from prefect_ds.checkpoints.digests.code import encode_class
+from prefect_ds.checkpoints.digests.objects import encode_state
+from prefect_ds.checkpoints.digests.plain import encode_items, encode_range, short
+from prefect_ds.checkpoints.digests.walk import (
+    Encoder,
+    UndigestibleError,
+    Walk,
+    atom,
+    pack,
+    pack_all,
+)
+
+
+def _frame(frame: Any, walk: Walk) -> bytes:
+    columns = []
+    for label, column in frame.items():
+        try:
+            columns.append(_encode_series_cells(column, walk))
+        except UndigestibleError as error:
+            raise error.below(f"[{short(label)}]") from error.__cause__
+    return pack(
+        "frame",
+        _of_class(frame, pd.DataFrame, walk),
+        walk.encode_at(frame.columns, ".columns"),
+        walk.encode_at(frame.index, ".index"),
+        pack_all("columns", columns),
+        _extras(frame, walk),
+    )
+
+
+def _series(series: Any, walk: Walk) -> bytes:
+    return pack(
+        "series",
+        _of_class(series, pd.Series, walk),
+        walk.encode_at(series.name, ".name"),
+        walk.encode_at(series.index, ".index"),
+        _encode_series_cells(series, walk),
+        _extras(series, walk),
+    )
+
+
+def _of_class(value: Any, base: type, walk: Walk) -> bytes:
+    """Return the encoding of the class, and of what a subclass keeps of its own."""
+    kind = type(value)
+    if kind is base:
+        return b""
+    own = [name for name in kind._metadata if name not in base._metadata]  # type: ignore[attr-defined]
+    parts = [walk.encode_at(getattr(value, name, None), f".{name}") for name in own]
+    return pack("subclass", encode_class(kind, walk), encode_items(own, walk), *parts)
+
+
+def _extras(value: Any, walk: Walk) -> bytes:
+    attrs = walk.encode_at(value.attrs or None, ".attrs")
+    return pack("extras", attrs, atom(value.flags.allows_duplicate_labels))
+
+
+def _encode_series_cells(values: Any, walk: Walk) -> bytes:
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind not in "mM":
+        cells = values.to_numpy()
+        return pack("cells", encode_dtype(dtype, walk), encode_cells(cells, walk))
+    return _encode_array(values.array, walk)
+
+
+def _encode_array(values: Any, walk: Walk) -> bytes:
+    """Return the encoding of an extension array: its dtype and its cells."""
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype) and not isinstance(values, np.ndarray):
+        # pandas' own class around an array of numpy's, or of times.
+        is_time = dtype.kind in "mM"
+        cells = values.asi8 if is_time else values.to_numpy()
+        return pack("cells", encode_dtype(dtype, walk), encode_cells(cells, walk))
+    return pack("cells", _encode_dtype(dtype, walk), *_cells(values, walk))
+
+
+def _cells(values: Any, walk: Walk) -> list[bytes]:
+    dtype = values.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
+        return [encode_cells(values.asi8, walk)]
+    if isinstance(dtype, pd.CategoricalDtype):
+        return [encode_cells(np.asarray(values.codes, np.int64), walk)]
+    if isinstance(dtype, pd.IntervalDtype):
+        return [
+            _encode_series_cells(values.left, walk),
+            _encode_series_cells(values.right, walk),
+        ]
+    if isinstance(dtype, pd.SparseDtype):
+        return _sparse(values, walk)
+    if isinstance(dtype, pd.ArrowDtype):
+        return [encode_arrow(values.__arrow_array__(), walk)]
+    if isinstance(dtype, pd.StringDtype):
+        if dtype.storage == "pyarrow":
+            return [encode_text(values.__arrow_array__())]
+        return [encode_items(np.asarray(values, dtype=object).tolist(), walk)]
+    if isinstance(dtype, pd.core.dtypes.dtypes.BaseMaskedDtype):  # type: ignore[attr-defined]
+        return _masked(values, walk)
+    # Of another library: cell by cell.
+    return [encode_items(list(values), walk)]
+
+
+def _masked(values: Any, walk: Walk) -> list[bytes]:
+    data, mask = values._data, values._mask
+    if not mask.any():
+        return [encode_cells(data, walk)]
+    # Below the mask there is what was left there by the way.
+    filled = np.where(mask, data.dtype.type(0), data)
+    return [encode_cells(filled, walk), encode_cells(mask, walk)]
+
+
+def _sparse(values: Any, walk: Walk) -> list[bytes]:
+    # Stored cells that equal the fill value are as good as cells that are not stored.
+    places = values.sp_index.indices
+    stored, fill = values.sp_values, values.fill_value
+    if stored.dtype.kind in "fc":
+        filling = np.array([fill], dtype=stored.dtype)
+        same = stored.view(np.uint8).reshape(len(stored), -1) == filling.view(np.uint8)
+        is_filling = same.all(axis=1) | (np.isnan(stored) & np.isnan(filling))
+    else:
+        is_filling = stored == fill
+    return [
+        atom(len(values)),
+        encode_cells(np.asarray(places[~is_filling], np.int64), walk),
+        encode_cells(stored[~is_filling], walk),
+    ]
+
+
+def _encode_dtype(dtype: Any, walk: Walk) -> bytes:
+    """Return the encoding of a dtype of pandas' or of another library's."""
+    if isinstance(dtype, np.dtype):
+        return encode_dtype(dtype, walk)
+    name = type(dtype).__name__.encode()
+    if isinstance(dtype, pd.CategoricalDtype):
+        categories = walk.encode_at(dtype.categories, ".categories")
+        return pack("category", name, categories, atom(dtype.ordered))
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        zone = walk.encode_at(dtype.tz, ".tz")
+        return pack("zoned", name, atom(dtype.unit), zone)
+    if isinstance(dtype, pd.PeriodDtype):
+        return pack("period", name, walk.encode_at(dtype.freq, ".freq"))
+    if isinstance(dtype, pd.IntervalDtype):
+        subtype = b"" if dtype.subtype is None else _encode_dtype(dtype.subtype, walk)
+        return pack("interval", name, subtype, atom(dtype.closed))
+    if isinstance(dtype, pd.SparseDtype):
+        subtype = _encode_dtype(dtype.subtype, walk)
+        return pack("sparse", name, subtype, walk.encode(dtype.fill_value))
+    if isinstance(dtype, pd.ArrowDtype):
+        return pack("arrow", name, walk.encode(dtype.pyarrow_dtype))
+    if isinstance(dtype, pd.StringDtype):
+        missing = b"NA" if dtype.na_value is pd.NA else b"nan"
+        return pack("string", name, atom(dtype.storage), missing)
+    if isinstance(dtype, pd.core.dtypes.dtypes.BaseMaskedDtype):  # type: ignore[attr-defined]
+        return pack("masked", name)
+    return pack("dtype", encode_class(type(dtype), walk), atom(str(dtype)))
+
+
+def _dtype(dtype: Any, walk: Walk) -> bytes:
+    return pack("pandas.dtype", _encode_dtype(dtype, walk))
+
+
+def _extension_array(values: Any, walk: Walk) -> bytes:
+    return pack("array", encode_class(type(values), walk), _encode_array(values, walk))
+
+
+def _index(index: Any, walk: Walk) -> bytes:
+    kind = encode_class(type(index), walk)
+    names = pack_all("names", [walk.encode_at(name, ".names") for name in index.names])
+    if isinstance(index, pd.MultiIndex):
+        return pack("index", kind, names, *_levels(index, walk))
+    if isinstance(index, pd.RangeIndex):
+        span = encode_range(range(index.start, index.stop, index.step))
+        return pack("index", kind, names, span)
+    has_freq = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
+    freq = walk.encode_at(index.freq if has_freq else None, ".freq")
+    return pack("index", kind, names, _encode_series_cells(index, walk), freq)
+
+
+def _levels(index: pd.MultiIndex, walk: Walk) -> list[bytes]:
+    # Levels count as they are, unused values and order too: `levels[0]` gives them.
+    parts = []
+    for number, (level, codes) in enumerate(
+        zip(index.levels, index.codes, strict=True)
+    ):
+        parts.append(walk.encode_at(level, f".levels[{number}]"))
+        parts.append(encode_cells(np.asarray(codes, np.int64), walk))
+    return parts
+
+
+def _timestamp(value: Any, walk: Walk) -> bytes:
+    if value is pd.NaT:
+        return b"NaT"
+    kind = encode_class(type(value), walk)
+    zone = walk.encode_at(value.tzinfo, ".tzinfo")
+    moment = value._value if hasattr(value, "_value") else value.value
+    return pack(
+        "Timestamp", kind, atom(moment), atom(value.unit), zone, atom(value.fold)
+    )
+
+
+def _timedelta(value: Any, walk: Walk) -> bytes:
+    kind = encode_class(type(value), walk)
+    return pack("Timedelta", kind, atom(value._value), atom(value.unit))
+
+
+def _period(value: Any, walk: Walk) -> bytes:
+    return pack("Period", atom(value.ordinal), walk.encode_at(value.freq, ".freq"))
+
+
+def _interval(value: Any, walk: Walk) -> bytes:
+    sides = walk.encode_at(value.left, ".left"), walk.encode_at(value.right, ".right")
+    return pack("Interval", *sides, atom(value.closed))
+
+
+def _constant(value: Any, walk: Walk) -> bytes:
+    return repr(value).encode()
+
+
+def _offset(offset: Any, walk: Walk) -> bytes:
+    return pack("offset", type(offset).__name__.encode(), encode_state(offset, walk))
+
+
+LEAVES: Final[dict[type, Encoder]] = {
+    type(pd.NaT): _constant,
+    type(pd.NA): _constant,
+    pd.Timestamp: _timestamp,
+    pd.Timedelta: _timedelta,
+    pd.Period: _period,
+    pd.Interval: _interval,
+}
+"""Encoders of single values of pandas'."""
+
+NODES: Final[dict[type, Encoder]] = {pd.DataFrame: _frame, pd.Series: _series}
+"""Encoders of frames and series."""
+
+BASES: Final[tuple[tuple[type | tuple[type, ...], Encoder], ...]] = (
+    (pd.DataFrame, _frame),
+    (pd.Series, _series),
+    (pd.Index, _index),
+    (ExtensionArray, _extension_array),
+    (ExtensionDtype, _dtype),
+    (pd.Timestamp, _timestamp),
+    (pd.Timedelta, _timedelta),
+    (BaseOffset, _offset),
+)
+"""Encoders of families of classes."""

@@ -1,0 +1,81 @@
+"""Which encoder is for which class, and the digest that comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect_ds.checkpoints.digests import arrays, arrow, code, frames, objects, plain
+from prefect_ds.checkpoints.digests.walk import (
+    Encoder,
+    UndigestibleError,
+    Walk,
+    encode_whole,
+    finished,
+    pack,
+)
+from prefect_ds.checkpoints.reference import CheckpointReference
+
+
+def digest(value: object) -> str:
+    """Return a digest of any value, the same for equal values in every process.
+
+    Content, type, shape, labels, names and order count. How a value lies in memory,
+    whether it was sliced, joined or pickled, does not. Checkpoints inside the value
+    count by the digest of their content; nothing of them is read.
+
+    Raises
+    ------
+    UndigestibleError
+        The value or something in it, which the error names, has no digest that would
+        hold in another process: a connection, a lock, a generator.
+    """
+    if type(value) is CheckpointReference:
+        # As it is: who reads the manifest can follow it upstream.
+        return f"checkpoint:{value.content}"
+    try:
+        return finished(encode_whole(_encoder, lambda walk: walk.encode(value)))
+    except UndigestibleError:
+        raise
+    except RecursionError:
+        why = "it is nested too deep"
+        raise UndigestibleError(type(value).__name__, why=why) from None
+    except Exception as error:
+        # What somebody's `__iter__` or `__eq__` may raise, or a change by another
+        # thread in the midst of the walk.
+        raise UndigestibleError(type(value).__name__, why=f"{error!r}") from error
+
+
+def _reference(value: Any, walk: Walk) -> bytes:
+    return pack("checkpoint", value.content.encode())
+
+
+_LEAVES: dict[type, Encoder] = {
+    CheckpointReference: _reference,
+    **plain.LEAVES,
+    **arrays.LEAVES,
+    **frames.LEAVES,
+}
+_NODES: dict[type, Encoder] = {
+    **plain.NODES,
+    **code.NODES,
+    **arrays.NODES,
+    **frames.NODES,
+}
+_BASES = (
+    (type, code.encode_type),
+    *frames.BASES,
+    *arrays.BASES,
+    *arrow.BASES,
+    *objects.BASES,
+)
+
+
+def _encoder(kind: type) -> tuple[Encoder, bool]:
+    if kind in _LEAVES:
+        return _LEAVES[kind], True
+    if kind in _NODES:
+        return _NODES[kind], False
+    for base, encoder in _BASES:
+        if issubclass(kind, base):
+            return encoder, False
+    return arrow.polars_encoder(kind) or objects.encode_object, False
