@@ -129,6 +129,10 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
             for _, kind in spec.get("missing", []):
                 values[np.asarray(cells.is_null())] = _MISSING[kind]
             return array_from(values, object)
+        if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+            # pandas would take NaN for NA.
+            absent = np.asarray(cells.is_null())
+            return pd.arrays.FloatingArray(cells.fill_null(0).to_numpy(), absent)
         if hasattr(dtype, "__from_arrow__"):
             return dtype.__from_arrow__(cells)
         return array_of(cells.to_pandas().astype(dtype))
