@@ -40,11 +40,11 @@ def _write(
 def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     frame = _read_file(data, kwargs)
     # PyTables reads the text "nan" as missing; there are no missing cells in a table.
-    specs = column_specs(schema)
-    return [
-        array.fillna("nan") if is_text(spec) else array
-        for array, spec in zip(arrays_of(frame), specs, strict=True)
-    ]
+    # With the option future.infer_string off its text is a column of objects.
+    for position, spec in enumerate(column_specs(schema)):
+        if is_text(spec):
+            frame.isetitem(position, frame.iloc[:, position].fillna("nan"))
+    return arrays_of(frame)
 
 
 def _write_file(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
