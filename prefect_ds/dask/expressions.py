@@ -10,31 +10,32 @@ from typing import Any, cast
 
 import dask.dataframe as dd
 import pandas as pd
-from dask._task_spec import Task, TaskRef
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import (
+from dask.typing import Key
+
+from prefect_ds.dask._internals import (
     Between,
     Binop,
     Blockwise,
+    BlockwiseIO,
     Expr,
     Filter,
     Index,
     Isin,
     IsNa,
+    Len,
     Lengths,
     Literal,
     NotNull,
     PartitionsFiltered,
     Projection,
+    Task,
+    TaskRef,
     Unaryop,
     _DelayedExpr,
     determine_column_projection,
     is_filter_pushdown_available,
+    new_collection,
 )
-from dask.dataframe.dask_expr._reductions import Len
-from dask.dataframe.dask_expr.io import BlockwiseIO
-from dask.typing import Key
-
 from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import StagedPart

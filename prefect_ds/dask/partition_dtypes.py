@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.dataframe.utils import UNKNOWN_CATEGORIES
 from pandas.api.types import infer_dtype, union_categoricals
 
+from prefect_ds.dask._internals import UNKNOWN_CATEGORIES
 from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.table import is_object
 
