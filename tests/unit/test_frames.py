@@ -192,6 +192,24 @@ def test_a_schema_of_an_earlier_version_has_no_levels():
     assert difference(frame, from_table(cells_of(table), schema)) is None
 
 
+def test_a_part_of_a_concatenation_with_keys_keeps_the_ranges_in_its_index():
+    two = pd.DataFrame({"a": [1, 2, 3]})
+    many = pd.DataFrame({"a": range(10_002)})
+    for part in (
+        pd.concat([two, two], keys=[1, 2]).query("a < 3"),
+        pd.concat([two, two], keys=[1, 2]).loc[[2]],
+        pd.concat([many, many], keys=[1, 2]).query("a in (5, 10_000)"),
+        pd.concat([two, two], keys=[1, 2]).query("a < 3").T,
+    ):
+        labels = part.index if part.index.nlevels == 2 else part.columns
+        assert any(isinstance(level, pd.RangeIndex) for level in labels.levels)
+        for rules in (TEXT_ONLY, NUMBERS, IDENTIFIERS):
+            back = through_table(part, rules)
+            assert difference(part, back) is None
+        if labels is part.index:
+            pd.testing.assert_frame_equal(part.unstack(0), back.unstack(0))
+
+
 def test_attrs_are_kept_as_json_or_refused():
     frame = pd.DataFrame({"x": [1]})
     frame.attrs["source"] = {"url": "x", "rows": [1, None]}
