@@ -21,7 +21,7 @@ from prefect_ds.file_types.base import (
     arrays_of,
     is_decimal_number,
 )
-from prefect_ds.frames.base import Array, CellRules, JSONObject
+from prefect_ds.frames.base import NUMBER_DTYPES, Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.table import column_specs
 
@@ -146,7 +146,7 @@ def _values_only() -> Iterator[None]:
 
 HDF: Final = FileType(
     name="hdf",
-    rules=CellRules(is_decimal_number, missing=""),
+    rules=CellRules(is_decimal_number, missing="", native_dtypes=NUMBER_DTYPES),
     write=_write,
     read=_read,
     write_plainly=_write_file,
