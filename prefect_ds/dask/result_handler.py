@@ -25,7 +25,6 @@ from prefect_ds.dask.expressions import (
     write_parts,
 )
 from prefect_ds.dask.foreign_parquet import foreign_meta
-from prefect_ds.dask.lowering import lower
 from prefect_ds.dask.part_reader import PartReader, check_part
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import (
@@ -172,13 +171,10 @@ class DaskDataFrameResultHandler(ResultHandler):
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
+        frame = self._frame(value)
         # A pandas frame is in this process already: it does not go through the
         # scheduler to be written elsewhere.
         scheduler = "threads" if isinstance(value, pd.DataFrame) else None
-        # What Dask computes may have other partitions than the frame says: a groupby,
-        # files that are read together.
-        lowered = lower(self._frame(value), path, scheduler)
-        frame = lowered.frame
         meta = frame._meta.iloc[:0]
         key = computation_key(frame, origin.identity, self.options)
         store = self.store
@@ -199,11 +195,7 @@ class DaskDataFrameResultHandler(ResultHandler):
                 each for each in range(frame.npartitions) if each not in finished
             ]
             staged = [part for parts in finished.values() for part in parts]
-            staged += (
-                write_parts(frame, writer, missing, lowered.scheduler)
-                if missing
-                else []
-            )
+            staged += write_parts(frame, writer, missing, scheduler) if missing else []
             # All partitions empty, and no value to name a folder for.
             staged = staged or replace(writer, partition_on=()).write(meta, 0)
             staged.sort(key=lambda each: (each.partition, each.number))
@@ -298,7 +290,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         return Draft(tuple(parts), meta.shape[1], schema, None)
 
     def _frame(self, value: Any) -> dd.DataFrame:
-        """Return the task's result as a Dask frame."""
+        """Return the task's result as the Dask frame whose partitions are to be written."""
         if isinstance(value, pd.DataFrame):
             size = self.partition_size or _PANDAS_PARTITION_BYTES
             n_partitions = max(
@@ -321,7 +313,9 @@ class DaskDataFrameResultHandler(ResultHandler):
             raise ResultTypeError(
                 f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
-        return value
+        # What Dask computes may have other partitions than the frame says: a groupby,
+        # files that are read together.
+        return cast(dd.DataFrame, value.optimize(fuse=False))
 
     def _finished(
         self, path: str, key: str, writer: PartWriter

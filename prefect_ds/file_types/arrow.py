@@ -21,13 +21,7 @@ from prefect_ds.file_types.base import (
     without,
     write_through_memory,
 )
-from prefect_ds.frames.base import (
-    NUMBER_DTYPES,
-    Array,
-    CellRules,
-    JSONObject,
-    is_object,
-)
+from prefect_ds.frames.base import Array, CellRules, JSONObject, is_object
 from prefect_ds.frames.table import n_index_columns, with_index
 
 _CERTAIN_DTYPES: Final = frozenset(
@@ -95,12 +89,6 @@ def _is_certain(dtype: Any) -> bool:
     return str(dtype) in _CERTAIN_DTYPES
 
 
-_STR: Final = pd.StringDtype("pyarrow", na_value=np.nan)
-
-_RULES: Final = CellRules(
-    _is_native, missing=None, native_dtypes=NUMBER_DTYPES | {_STR}
-)
-
 # --- parquet --------------------------------------------------------------------------
 
 
@@ -148,7 +136,7 @@ _CONTENT: Final = {
 
 PARQUET: Final = FileType(
     name="parquet",
-    rules=_RULES,
+    rules=CellRules(_is_native, missing=None),
     write=_write_parquet,
     read=_read_parquet,
     read_plainly=_read_parquet_plainly,
@@ -175,7 +163,7 @@ def _read_feather(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array
 
 FEATHER: Final = FileType(
     name="feather",
-    rules=_RULES,
+    rules=CellRules(_is_native, missing=None),
     write=_write_feather,
     read=_read_feather,
     write_syntax=frozenset(

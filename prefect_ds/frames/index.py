@@ -101,18 +101,13 @@ def known_levels(index: pd.MultiIndex) -> list[pd.Index]:
     From a level of many values, those that no row has are left out: they are too many
     to keep.
     """
-    if all(map(_can_be_listed, index.levels)):
+    if all(len(level) <= MAX_CATEGORIES for level in index.levels):
         return list(index.levels)
     used = index.remove_unused_levels().levels
     return [
-        level if _can_be_listed(level) else few
+        few if len(level) > MAX_CATEGORIES else level
         for level, few in zip(index.levels, used, strict=True)
     ]
-
-
-def _can_be_listed(level: pd.Index) -> bool:
-    """Return whether a schema has room for the values of a level; for a range always."""
-    return isinstance(level, pd.RangeIndex) or len(level) <= MAX_CATEGORIES
 
 
 def _kind_to_json(index: pd.Index) -> JSONObject:
@@ -180,7 +175,7 @@ def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
         )
         if is_in_column:
             listed.append(None)
-        elif _can_be_listed(level):
+        elif len(level) <= MAX_CATEGORIES:
             listed.append(index_to_json(level.rename(None)))
         else:
             empty = index_to_json(level[:0])
@@ -207,7 +202,7 @@ def _build_level(
     """
     # By factors, because ``from_arrays`` would guess the dtype of objects.
     values = pd.Index(array, dtype=array.dtype, copy=False)
-    if listed is None or not ("levels" in listed or "range" in listed):
+    if listed is None or "levels" not in listed:
         try:
             codes, level = pd.factorize(values, sort=True)
         except TypeError:

@@ -1,0 +1,115 @@
+"""What the programs of Dask chains need beside the kit; every script has a copy."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from tests.differential.kit import Notes, canonical
+
+
+def part_of(number: int, seed: int, n_rows: int, notes: Notes | None) -> pd.DataFrame:
+    """Return a partition of the first frame, and note that it was computed.
+
+    Sums of its numbers are exact in any order.
+    """
+    if notes is not None:
+        notes.took("part", number)
+    chance = random.Random(f"{seed} {number}")
+
+    def some(values: Any) -> list[Any]:
+        return [chance.choice(values) for _ in range(n_rows)]
+
+    times = pd.date_range("2024-01-01", periods=40, freq="7h")
+    frame = pd.DataFrame(
+        {
+            "n": np.array(some(range(-20, 100)), dtype="int64"),
+            "k": np.array(some(range(4)), dtype="int64"),
+            "x": np.array(some([0.5, 2.0, -1.5, np.nan]), dtype="float64"),
+            "w": pd.array(some(["a", "b-c", "", "\u00fc", None]), dtype="str"),
+            "c": pd.Categorical(some("zyx"), categories=list("xyzv")),
+            "t": pd.DatetimeIndex(some(times)),
+            "i": pd.array(some([1, 2**53 + 1, None, -7]), dtype="Int64"),
+            "f": np.array(some([True, False]), dtype="bool"),
+        }
+    )
+    frame.index = pd.RangeIndex(number * 100, number * 100 + n_rows)
+    return frame
+
+
+def first_frame(seed: int, n_rows: list[int], notes: Notes, known: bool) -> Any:
+    """Return a Dask frame with partitions of so many rows."""
+    meta = part_of(0, seed, 2, None).iloc[:0]
+    divisions = None
+    if known:
+        last = (len(n_rows) - 1) * 100 + max(n_rows[-1] - 1, 0)
+        divisions = (*(100 * at for at in range(len(n_rows))), last)
+    numbers = list(range(len(n_rows)))
+    return dd.from_map(
+        lambda number, size: part_of(number, seed, size, notes),
+        numbers,
+        n_rows,
+        meta=meta,
+        divisions=divisions,
+    )
+
+
+def categories_by_part(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a partition whose column has only its own categories."""
+    return frame.assign(**{column: frame[column].astype("category")})
+
+
+def rows_of(frame: pd.DataFrame, *, with_index: bool = False) -> list[str]:
+    """Return the rows as text, sorted."""
+    columns = [frame.iloc[:, at].array for at in range(len(frame.columns))]
+    if with_index:
+        columns.append(frame.index.array)
+    rows = zip(*columns, strict=True)
+    return sorted(repr([canonical(cell) for cell in row]) for row in rows)
+
+
+def dtypes_of(frame: pd.DataFrame) -> list[Any]:
+    """Return a frame's dtypes as text, the index's last."""
+    arrays = [frame.iloc[:, at].array for at in range(len(frame.columns))]
+    return [canonical(array[:0])[0] for array in (*arrays, frame.index.array)]
+
+
+def observed_frame(frame: Any) -> dict[str, Any]:
+    """Return all that is compared of a Dask frame."""
+    lowered = frame.optimize(fuse=False)
+    parts = dask.compute(*lowered.to_delayed(optimize_graph=False))
+    whole = pd.concat(parts)
+    return {
+        "labels": canonical(frame.columns),
+        "meta": dtypes_of(frame._meta),
+        "index": repr(frame._meta.index.name),
+        "n_partitions": lowered.npartitions,
+        "divisions": repr(lowered.divisions),
+        "len": len(frame),
+        "dtypes": [dtypes_of(part) for part in parts if len(part)],
+        "parts": [rows_in_order(part) for part in parts],
+        "rows": rows_of(whole),
+        "rows_and_index": rows_of(whole, with_index=True),
+    }
+
+
+def rows_in_order(frame: pd.DataFrame) -> list[str]:
+    """Return a partition's rows as text, the index among them."""
+    columns = [frame.iloc[:, at].array for at in range(len(frame.columns))]
+    columns.append(frame.index.array)
+    return [
+        repr([canonical(cell) for cell in row]) for row in zip(*columns, strict=True)
+    ]
+
+
+def read(result: Any) -> list[Any]:
+    """Return what a last task makes of its lazy result: types, and rows in any order."""
+    if not isinstance(result, pd.DataFrame):
+        return [canonical(result)]
+    labels = canonical(result.columns)
+    return [labels, dtypes_of(result)[:-1], rows_of(result)]

@@ -1,0 +1,261 @@
+"""Whether a run with prefect_ds is what the same flow gives without it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import Any
+
+from tests.differential.runs import Step
+
+NONE = "NoneType None"
+PATH = re.compile(r" (?:to|at) (/.*?)(?:, written .*| \(.*)?$")
+Body = tuple[str, int | None]
+
+
+class FlowComparison:
+    """Compares the runs of a flow, one after another, with the truth.
+
+    It remembers which checkpoints the runs before have left, so that it knows which
+    bodies may run.
+
+    Parameters
+    ----------
+    kept
+        Task to the template of its checkpoint.
+    changed_in_place
+        Tasks whose value a later task may have changed.
+    """
+
+    def __init__(self, kept: dict[str, str], changed_in_place: tuple[str, ...]) -> None:
+        self.kept = kept
+        self.changed_in_place = changed_in_place
+        self.on_disk: dict[tuple[Any, ...], tuple[Any, str]] = {}
+        self.before_kill: set[Body] | None = None
+
+    def differences(
+        self, step: Step, truth: dict[str, Any], seen: dict[str, Any], s: str
+    ) -> list[str]:
+        """Return in words what a run has that the truth has not.
+
+        Parameters
+        ----------
+        step
+            How it was run.
+        truth, seen
+            What was observed of the run without and with prefect_ds.
+        s
+            The flow's parameter of that name, which some templates have.
+        """
+        found = []
+        for name in ("flow", "error", "terminal"):
+            if truth[name] != seen[name]:
+                found.append(f"{name}: {truth[name]} without, {seen[name]} with")
+        truth_bodies, seen_bodies = bodies_of(truth), bodies_of(seen)
+        for slug in sorted(truth["tasks"].keys() | seen["tasks"].keys()):
+            of_truth, of_seen = truth["tasks"].get(slug), seen["tasks"].get(slug)
+            if of_truth is None or of_seen is None:
+                found.append(f"{slug}: state is missing")
+                continue
+            found += self._state(step, slug, None, of_truth, of_seen, truth)
+        found += self._bodies(step, truth_bodies, seen_bodies)
+        found += self._counts(truth, seen, truth_bodies, seen_bodies, s)
+        return found
+
+    def _state(
+        self,
+        step: Step,
+        slug: str,
+        index: int | None,
+        truth: dict[str, Any],
+        seen: dict[str, Any],
+        run: dict[str, Any],
+    ) -> list[str]:
+        where = slug if index is None else f"{slug}[{index}]"
+        if truth["type"] != seen["type"]:
+            texts = [f"{one['type']} ({one['message']})" for one in (truth, seen)]
+            return [f"{where}: {texts[0]} without, {texts[1]} with"]
+        found = []
+        if not same_message(truth["message"], seen["message"]):
+            found.append(
+                f"{where}: {truth['message']!r} without, {seen['message']!r} with"
+            )
+        if "children" in truth:
+            pairs = list(zip(truth["children"], seen["children"], strict=False))
+            if len(truth["children"]) != len(seen["children"]):
+                found.append(f"{where}: number of children")
+            for at, (one, other) in enumerate(pairs):
+                found += self._state(step, slug, at, one, other, run)
+            values = [child["value"] for child in seen["children"]]
+            if pairs and seen["value"] != ["list", values]:
+                found.append(f"{where}: the value is not its children's values")
+            return found
+        name = slug.rpartition("-")[0]
+        allowed = [truth["value"]]
+        is_kept = step.keep is None or name in step.keep or slug in run["terminal"]
+        if not is_kept:
+            allowed.append(NONE)
+        if name in self.changed_in_place:
+            allowed += [
+                line[2][0]
+                for line in run["bodies"]
+                if line[0][:2] == [name, index] and line[1] == "gave"
+            ]
+        is_collection = name in ("List", "Tuple", "Dict", "Set", "GetItem")
+        if is_collection and self.changed_in_place:
+            return found  # It has the objects that a later task may have changed.
+        if seen["value"] not in allowed:
+            found.append(f"{where}: {first_difference(truth['value'], seen['value'])}")
+        return found
+
+    def _bodies(
+        self, step: Step, truth: dict[Body, Any], seen: dict[Body, Any]
+    ) -> list[str]:
+        """Compare what each body took, gave, and had in its hands as one object."""
+        is_one_process = step.executor in ("local", "threads")
+        found = []
+        for body, lines in seen.items():
+            expected = {json.dumps(line[:2]): line for line in truth.get(body, ())}
+            for key, what, values, places in lines:
+                line = expected.get(json.dumps([key, what]))
+                if line is None:
+                    found.append(f"body {key} ran, and does not without")
+                    continue
+                if line[2] != values:
+                    difference = first_difference(line[2], values)
+                    found.append(f"body {key} {what} another value: {difference}")
+                elif is_one_process and line[3] != places:
+                    found.append(
+                        f"body {key} {what} objects shared as {places}, not {line[3]}"
+                    )
+                elif not is_one_process and shares_more(places, line[3]):
+                    found.append(f"body {key} {what} objects shared as {places}")
+        return found
+
+    def _counts(
+        self,
+        truth: dict[str, Any],
+        seen: dict[str, Any],
+        truth_bodies: dict[Body, Any],
+        seen_bodies: dict[Body, Any],
+        s: str,
+    ) -> list[str]:
+        """Compare which bodies ran with which had to."""
+        found = []
+        paths: dict[tuple[Any, ...], list[Body]] = defaultdict(list)
+        finals = final_states(truth)
+        finals_seen = final_states(seen)
+        to_remember = {}
+        for body, lines in truth_bodies.items():
+            keys = sorted(json.dumps(line[0]) for line in lines if line[1] == "took")
+            ran = [line for line in seen_bodies.get(body, ()) if line[1] == "took"]
+            keys_seen = sorted(json.dumps(line[0]) for line in ran)
+            name, index = body
+            value = finals.get(body, {}).get("value")
+            is_kept = name in self.kept and value and value[0] == "DataFrame"
+            is_kept = is_kept and finals[body]["type"] == "Success"
+            if not is_kept:
+                if keys != keys_seen:
+                    found.append(f"bodies of {body}: {keys} without, {keys_seen} with")
+                continue
+            took = lines[0][2]
+            key = self._path_key(name, index, took, s)
+            paths[key].append(body)
+            path = PATH.search(finals_seen.get(body, {}).get("message") or "")
+            to_remember[key] = (took, path.group(1) if path else "")
+            known = self.on_disk.get(key)
+            is_there = known is not None and known[0] == took
+            is_there = is_there and known[1].rpartition("/")[2] in seen["files"]
+            if self.before_kill is not None:
+                # What a killed run was at is there or not.
+                if body in self.before_kill and keys_seen:
+                    message = finals_seen[body]["message"]
+                    found.append(f"{body} ran, though it was kept: {message}")
+                elif keys_seen and keys != keys_seen:
+                    found.append(f"bodies of {body}: {keys} without, {keys_seen} with")
+            elif is_there and keys_seen:
+                message = finals_seen[body]["message"]
+                found.append(f"{body} ran, though it is kept: {message}")
+            elif not is_there and keys != keys_seen:
+                # Of children that share a checkpoint, one has to run.
+                is_shared = len(paths[key]) > 1
+                if keys_seen or not is_shared:
+                    found.append(f"bodies of {body}: {keys} without, {keys_seen} with")
+        self.on_disk.update(to_remember)
+        self.before_kill = None
+        return found
+
+    def _path_key(
+        self, name: str, index: int | None, took: list[Any], s: str
+    ) -> tuple[Any, ...]:
+        template = self.kept[name]
+        return (
+            name,
+            index if "{map_index}" in template else None,
+            json.dumps(took[0]) if "{a}" in template else None,
+            s if "{s}" in template else None,
+        )
+
+    def killed(self, step: Step, bodies: list[Any]) -> None:
+        """Remember what a killed run had kept by then."""
+        self.before_kill = set()
+        if step.executor != "local":
+            return
+        last_started = max(
+            (at for at, line in enumerate(bodies) if line[1] == "took"), default=0
+        )
+        for (name, index, *_), what, values, _ in bodies[:last_started]:
+            if what == "gave" and name in self.kept and values[0][0] == "DataFrame":
+                self.before_kill.add((name, index))
+
+
+def bodies_of(run: dict[str, Any]) -> dict[Body, Any]:
+    """Return for each task, or mapped child, what its bodies noted."""
+    bodies: dict[Body, Any] = defaultdict(list)
+    for line in run["bodies"]:
+        bodies[line[0][0], line[0][1]].append(line)
+    return bodies
+
+
+def final_states(run: dict[str, Any]) -> dict[Body, dict[str, Any]]:
+    """Return the states by name of task and index of child."""
+    states: dict[Body, dict[str, Any]] = {}
+    for slug, state in run["tasks"].items():
+        name = slug.rpartition("-")[0]
+        states[name, None] = state
+        for index, child in enumerate(state.get("children", ())):
+            states[name, index] = child
+    return states
+
+
+def same_message(truth: str | None, seen: str | None) -> bool:
+    """Return whether a message says the same, a checkpoint's fate set aside."""
+    if truth == seen:
+        return True
+    seen = seen or ""
+    if seen.startswith("Loaded from the checkpoint: "):
+        return True
+    ours = (" Ran because ", " No checkpoint was written: ")
+    start = truth or "Task run succeeded."
+    return seen.startswith(tuple(start + one for one in ours))
+
+
+def shares_more(places: list[int], truth: list[int]) -> bool:
+    """Return whether objects are one that are two in truth."""
+    if len(places) != len(truth):
+        return False
+    return any(
+        places[one] == places[two] and truth[one] != truth[two]
+        for two in range(len(places))
+        for one in range(two)
+    )
+
+
+def first_difference(truth: Any, seen: Any, at: str = "") -> str:
+    """Return in words where two canonical values differ first."""
+    if isinstance(truth, list) and isinstance(seen, list) and len(truth) == len(seen):
+        for place, (one, other) in enumerate(zip(truth, seen, strict=True)):
+            if one != other:
+                return first_difference(one, other, f"{at}[{place}]")
+    return f"{at} {str(truth)[:300]} without, {str(seen)[:300]} with"
