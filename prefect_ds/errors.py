@@ -34,6 +34,13 @@ class DamagedCheckpointError(PrefectDSError, OSError):
     """What lies at the path is not what its manifest describes."""
 
 
+class UndecodableCheckpointError(DamagedCheckpointError):
+    """The bytes at the path are whole, and cannot be decoded in this process.
+
+    A pickle whose class was renamed, a file of another version of a library.
+    """
+
+
 class CollisionError(PrefectDSError, RuntimeError):
     """Two tasks of one run render the same path for different inputs."""
 

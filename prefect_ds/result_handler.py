@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
 import threading
 import time
 import uuid
@@ -28,8 +29,10 @@ from prefect_ds.checkpoints.identity import digest
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.errors import (
     CheckpointNotFoundError,
+    CollisionError,
     DamagedCheckpointError,
     TemplateError,
+    UndecodableCheckpointError,
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
@@ -43,7 +46,7 @@ from prefect_ds.storage.manifest import (
     Part,
 )
 from prefect_ds.storage.opening import StorageOptions, open_files
-from prefect_ds.storage.retries import may_pass, with_retries
+from prefect_ds.storage.retries import is_of_machine, with_retries
 from prefect_ds.storage.store import CheckpointStore
 
 logger = logging.getLogger("prefect.prefect_ds.result_handler")
@@ -210,13 +213,8 @@ class ResultHandler(Result, abc.ABC):
         try:
             draft = self._describe_foreign(path)
         except Exception as error:
-            has_number = getattr(error, "errno", None) is not None
-            if (
-                has_number
-                or isinstance(error, MemoryError)
-                or (isinstance(error, OSError) and may_pass(error))
-            ):
-                raise  # The machine's word, not a parser's: nothing is known of the file.
+            if self._is_no_fault_of_data(error):
+                raise
             reason = (
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
             )
@@ -353,9 +351,59 @@ class ResultHandler(Result, abc.ABC):
                 f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
                 f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
             )
-        value = with_retries("read", path, self._load, path, manifest)
+        try:
+            value = with_retries("read", path, self._load, path, manifest)
+        except Exception as error:
+            if self._is_no_fault_of_data(error):
+                raise
+            raise self._undecodable(path, manifest, error) from error
         self._remember(self._content(manifest), value)
         return value
+
+    def _is_no_fault_of_data(self, error: Exception) -> bool:
+        """Whether an error of reading comes from the machine or is settled already."""
+        if isinstance(error, UndecodableCheckpointError):
+            cause = error.__cause__
+            return isinstance(cause, Exception) and self._is_no_fault_of_data(cause)
+        if isinstance(error, ImportError) and self.file_type != "pickle":
+            # A package that reads this file type is not installed here. A pickle needs
+            # the module of its values' class: that is renamed, mostly.
+            return True
+        is_known = isinstance(
+            error, (CheckpointNotFoundError, DamagedCheckpointError, CollisionError)
+        )
+        return is_known or is_of_machine(error)
+
+    def _undecodable(
+        self, path: str, manifest: Manifest, error: Exception
+    ) -> UndecodableCheckpointError:
+        """Set aside whole bytes that cannot be decoded, and return the error that says so."""
+        cause = f"{type(error).__name__}: {error}"
+        if isinstance(error, UndecodableCheckpointError):
+            cause = str(error)
+        versions = _versions()
+        changed = [
+            f"{package} {version} (here {versions.get(package, 'none')})"
+            for package, version in manifest.versions.items()
+            if versions.get(package) != version
+        ]
+        if changed:
+            cause = f"{cause}; written with {', '.join(changed)}"
+        why = (
+            f"its bytes are whole, but cannot be decoded as {self.file_type} ({cause})"
+        )
+        try:
+            aside = self.store.set_aside(path, why, manifest.stamp)
+        except OSError as refused:
+            return UndecodableCheckpointError(
+                f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
+                "remove it, then run again"
+            )
+        return UndecodableCheckpointError(
+            f"the checkpoint at {path!r}: {why}; it was set aside as {aside!r}, and the "
+            "next run computes it again. To use it once the cause is mended: "
+            f"mv {shlex.quote(aside)} {shlex.quote(path)}"
+        )
 
     def verify(self, path: str) -> list[str]:
         """Read every byte of the checkpoint at ``path`` and return what is amiss, in words; empty where it is sound.

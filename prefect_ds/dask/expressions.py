@@ -10,31 +10,32 @@ from typing import Any, cast
 
 import dask.dataframe as dd
 import pandas as pd
-from dask._task_spec import Task, TaskRef
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import (
+from dask.typing import Key
+
+from prefect_ds.dask._internals import (
     Between,
     Binop,
     Blockwise,
+    BlockwiseIO,
     Expr,
     Filter,
     Index,
     Isin,
     IsNa,
+    Len,
     Lengths,
     Literal,
     NotNull,
     PartitionsFiltered,
     Projection,
+    Task,
+    TaskRef,
     Unaryop,
     _DelayedExpr,
     determine_column_projection,
     is_filter_pushdown_available,
+    new_collection,
 )
-from dask.dataframe.dask_expr._reductions import Len
-from dask.dataframe.dask_expr.io import BlockwiseIO
-from dask.typing import Key
-
 from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import StagedPart
@@ -88,24 +89,40 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     @property
     def columns(self) -> list[Any]:
         """Labels of the columns that are read."""
-        columns = self.operand("columns")
-        return list(self.source.meta.columns) if columns is None else list(columns)
+        labels = self.source.meta.columns
+        return list(labels if self._wanted is None else labels.take(self._wanted))
+
+    @functools.cached_property
+    def _wanted(self) -> list[int] | None:
+        """Positions of the columns that are read; ``None``: all.
+
+        Dask projects by label, and a label may stand for several columns.
+        """
+        labels = self.operand("columns")
+        if labels is None:
+            return None
+        wanted = set(labels)
+        # NaN is unlike itself once it has been pickled.
+        has_nan = any(label != label for label in labels)
+        return [
+            place
+            for place, label in enumerate(self.source.meta.columns)
+            if label in wanted or (has_nan and label != label)
+        ]
 
     @functools.cached_property
     def _meta(self) -> Any:
-        meta = self.source.meta[self.columns]
-        return meta[self.columns[0]] if self._series else meta
+        meta = self.source.meta
+        if self._wanted is not None:
+            meta = meta.iloc[:, self._wanted]
+        return meta.iloc[:, 0] if self._series else meta
 
     def _divisions(self) -> tuple[Any, ...]:
         divisions: tuple[Any, ...] = self.source.divisions
         return divisions
 
     def _filtered_task(self, name: Key, index: int) -> Task:
-        wanted = None
-        if self.operand("columns") is not None:
-            wanted = tuple(
-                int(each) for each in self.source.meta.columns.get_indexer(self.columns)
-            )
+        wanted = None if self._wanted is None else tuple(self._wanted)
         parts = self.source.partitions[index]
         task = Task(
             name, self.source.reader, parts, wanted, self.condition, _data_producer=True

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dask.dataframe._pyarrow import to_pyarrow_string
-from dask.dataframe.utils import clear_known_categories, pyarrow_strings_enabled
 
+from prefect_ds.dask._internals import (
+    clear_known_categories,
+    pyarrow_strings_enabled,
+    to_pyarrow_string,
+)
 from prefect_ds.dask.partition_dtypes import fits
 from prefect_ds.errors import FileTypeError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,14 +14,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefect_ds.dask.foreign_parquet import fit_foreign, hive_keys
-from prefect_ds.dask.parts import FOOTER_KEY, StagedPart, frame_from_json, measure
-from prefect_ds.dask.row_group_filters import Condition, has_order, may_hold
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
+from prefect_ds.dask.parts import FOOTER_KEY, StagedPart, measure
+from prefect_ds.dask.read_plan import (
+    ColumnPlan,
+    Footer,
+    RowPlan,
+    group_filter,
+    read_schema,
+)
+from prefect_ds.dask.row_group_filters import Condition
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    PrefectDSError,
+)
 from prefect_ds.frames.table import (
     UnkeepableError,
     column_specs,
     from_table,
-    index_to_json,
     is_text,
 )
 from prefect_ds.storage.lookup import Found
@@ -114,85 +124,54 @@ class PartReader:
                 if footer is None:
                     return self._foreign(parquet, part, columns)
                 return self._ours(parquet, json.loads(footer), columns, where)
-            except OSError as error:
-                if error.errno is not None:
+            except MemoryError:
+                raise  # Arrow's is an ArrowException too, and says nothing of the bytes.
+            except (pa.ArrowException, UnkeepableError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
                     raise
-                raise _UnreadableError(str(error)) from error
-            except (pa.ArrowException, UnkeepableError) as error:
-                raise _UnreadableError(str(error)) from error
+                stream.seek(0)
+                sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+                if sha256 != part.sha256:
+                    raise _UnreadableError(str(error)) from error
+                raise PrefectDSError(
+                    f"part {part.name!r} of the checkpoint at {self.path!r} is as it "
+                    f"was written, but pyarrow {pa.__version__} cannot read it with "
+                    f"read_kwargs={dict(self.read_kwargs)}: {error}. Read it with the "
+                    "versions that wrote it, or move it away: the next run computes it"
+                ) from error
 
     def _ours(
         self,
         parquet: pq.ParquetFile,
-        footer: JSONObject,
-        columns: Sequence[int] | None,
+        document: JSONObject,
+        wanted: Sequence[int] | None,
         where: Condition | None,
     ) -> pd.DataFrame:
-        schema, keys = footer["schema"], footer.get("partition_on")
-        row = frame_from_json(keys) if keys else pd.DataFrame()
-        wanted = list(range(self.meta.shape[1]) if columns is None else columns)
-        in_file = [
-            position
-            for position, label in enumerate(self.meta.columns)
-            if label not in row.columns
-        ]
-        picked = [in_file.index(position) for position in wanted if position in in_file]
-        names, n_columns = parquet.schema_arrow.names, len(in_file)
-        groups, dtypes = list(range(parquet.num_row_groups)), list(self.meta.dtypes)
-        if where is not None:
-            ordered = {
-                self.meta.columns[position]: (names[i], dtypes[position])
-                for i, (position, spec) in enumerate(
-                    zip(in_file, schema["columns"], strict=True)
-                )
-                if spec.keys() == {"dtype"} and has_order(dtypes[position])
-            }
-            groups = _groups(parquet, where, ordered, row)
-        table = parquet.read_row_groups(
-            groups, columns=[names[i] for i in picked] + names[n_columns:]
-        )
-        index, n_rows = table.columns[len(picked) :], schema["n_rows"]
-        if where is not None:
-            n_rows = _n_rows(parquet, groups)
-        if "range" in schema["index"]:
-            n_before = _n_rows(parquet, range(min(groups, default=0)))
-            span = range(*schema["index"]["range"])[n_before : n_before + n_rows]
-            schema["index"]["range"] = [span.start, span.stop, span.step]
-            index = index or [np.arange(span.start, span.stop, span.step)]
-        cells = [*index, *table.columns[: len(picked)]]
-        # Labels are the frame's, whatever a file can hold as a name.
-        labels = index_to_json(pd.RangeIndex(len(picked)))
-        schema |= {
-            "n_rows": n_rows,
-            "columns": [schema["columns"][i] for i in picked],
-            "labels": labels,
-        }
+        """Return rows and columns of a part that one of our writers wrote."""
+        footer = Footer.from_json(document)
+        columns = ColumnPlan.of(self.meta.columns, footer.keys.columns, wanted)
+        may_hold_group = group_filter(parquet, footer, self.meta, where)
+        n_rows = footer.schema["n_rows"]
+        rows = RowPlan.of(parquet.metadata, n_rows, may_hold_group)
+        schema, span = read_schema(footer, columns, rows)
+        names = parquet.schema_arrow.names
+        levels = range(len(footer.schema["columns"]), len(names))
+        positions = [*levels, *columns.from_file]
+        # A name may be the path of another column's field too, which is then read as
+        # well: so the columns are taken out by their names, not by their order.
+        asked = [names[position] for position in (*columns.from_file, *levels)]
+        table = parquet.read_row_groups(list(rows.groups), columns=asked)
+        cells = []
+        if span is not None and not levels:
+            cells.append(np.arange(span.start, span.stop, span.step))
+        for position in positions:
+            column = table.column(names[position])
+            kind = footer.types.get(position)
+            cells.append(column if kind is None else column.cast(kind))
         specs = column_specs(schema)
-        frame = from_table(
-            [
-                _undictionaried(cell, spec)
-                for cell, spec in zip(cells, specs, strict=True)
-            ],
-            schema,
-        )
-        frame.columns = (
-            self.meta.columns
-            if len(picked) == self.meta.shape[1]
-            else self.meta.columns[[in_file[i] for i in picked]]
-        )
-        if not keys:
-            return frame
-        for position, label in (
-            (position, self.meta.columns[position]) for position in wanted
-        ):
-            if label in row.columns:
-                values = (
-                    row[label]
-                    .take(np.zeros(len(frame), dtype=int))
-                    .set_axis(frame.index)
-                )
-                frame.insert(wanted.index(position), label, values)
-        return frame
+        frame = from_table(list(map(_plain, cells, specs)), schema)
+        frame.columns = columns.labels
+        return _with_keys(frame, footer.keys, columns)
 
     def _foreign(
         self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None
@@ -277,57 +256,22 @@ def check_part(
     return staged if sha256 == staged.part.sha256 else None
 
 
-def _groups(
-    parquet: pq.ParquetFile,
-    where: Condition,
-    names: Mapping[Any, tuple[str, Any]],
-    keys: pd.DataFrame,
-) -> list[int]:
-    """Return the row groups from the first to the last that may have rows which meet a condition.
-
-    Parameters
-    ----------
-    parquet
-        The file.
-    where
-        The condition.
-    names
-        Column labels to names in the file, and dtypes.
-    keys
-        One row with the values that all rows of the file have in further columns, or an
-        empty frame.
-    """
-    metadata = parquet.metadata
-    in_file = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-
-    def may(group: int) -> bool:
-        def range_of(label: Any) -> pd.Series[Any] | None:
-            ends: pd.Series[Any]
-            if label in keys.columns:
-                ends = keys[label].take([0, 0])
-                return None if not has_order(ends.dtype) or ends.isna().any() else ends
-            name, dtype = names.get(label, ("", None))
-            found = (
-                metadata.row_group(group).column(in_file[name]).statistics
-                if name in in_file
-                else None
-            )
-            if found is None or not found.has_min_max:
-                return None
-            ends = pd.Series([found.min, found.max], dtype=dtype)
-            return ends
-
-        return may_hold(where, range_of)
-
-    wanted = [group for group in range(metadata.num_row_groups) if may(group)]
-    return list(range(wanted[0], wanted[-1] + 1)) if wanted else []
+def _with_keys(
+    frame: pd.DataFrame, keys: pd.DataFrame, columns: ColumnPlan
+) -> pd.DataFrame:
+    """Return the frame with the columns whose values the footer has, once for all rows."""
+    first = np.zeros(len(frame), dtype=int)
+    for place, key in columns.from_keys:
+        values = keys.iloc[:, key].take(first).set_axis(frame.index)
+        frame.insert(place, keys.columns[key], values, allow_duplicates=True)
+    return frame
 
 
-def _n_rows(parquet: pq.ParquetFile, groups: Iterable[int]) -> int:
-    return sum(parquet.metadata.row_group(group).num_rows for group in groups)
-
-
-def _undictionaried(cells: Any, spec: Mapping[str, Any]) -> Any:
-    if is_text(spec) and pa.types.is_dictionary(cells.type):
+def _plain(cells: Any, spec: Mapping[str, Any]) -> Any:
+    """Return cells of text without the dictionary that other partitions asked for."""
+    is_dictionary = isinstance(cells, pa.ChunkedArray) and pa.types.is_dictionary(
+        cells.type
+    )
+    if is_text(spec) and is_dictionary:
         return cells.cast(cells.type.value_type)
     return cells

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -33,67 +33,90 @@ from prefect_ds.storage.manifest import JSONObject, Part
 FOOTER_KEY = b"prefect_ds"
 """Key under which a part's footer says what the columns do not."""
 _TAIL = 64 * 1024
-_TEXT = CellRules(lambda values: False, missing=None)
+TEXT_RULES = CellRules(lambda values: False, missing=None)
+"""Rules of cells that are all text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a part lies in its file, as far as values decide it and not the frame's meta. Parts of one frame agree."""
+    """How a part lies in its file, as far as its values decide it. Parts of one frame agree."""
 
     has_index: bool
-    """Whether the index stands in the file: a range is told in the footer."""
+    """Whether the index has a column in the file: a range needs none."""
     types: str
-    """Types of the columns of objects and categories: an Arrow schema, serialised, in base64."""
+    """Arrow types of the columns of objects and categories, see `types_to_text`."""
 
     @classmethod
-    def of(cls, table: pa.Table, has_index: bool, meta: pd.DataFrame) -> Layout:
-        """Return the layout of a table that stands for a partition of a frame with this meta."""
-        fields = [
-            table.schema.field(i).remove_metadata()
-            for i, dtype in enumerate(meta.dtypes)
-            if is_object(dtype) or isinstance(dtype, pd.CategoricalDtype)
-        ]
-        return cls(has_index, _schema_to_text(pa.schema(fields)))
+    def of(cls, table: pa.Table, has_index: bool, frame: pd.DataFrame) -> Layout:
+        """Return the layout of a table that was made of some rows of a frame."""
+        dtypes = [*frame.dtypes, frame.index.dtype] if has_index else [*frame.dtypes]
+        return cls(
+            has_index,
+            types_to_text(
+                {
+                    position: table.schema.field(position).type
+                    for position, dtype in enumerate(dtypes)
+                    if is_object(dtype) or isinstance(dtype, pd.CategoricalDtype)
+                }
+            ),
+        )
 
     @classmethod
     def common(cls, layouts: Iterable[Layout]) -> Layout:
         """Return the layout in which all of these can be written.
 
+        Where the types of a column have nothing in common it is ``large_string``: text,
+        as a column of mixed objects is written in any case.
+        """
+        kinds: dict[int, set[pa.DataType]] = {}
+        different = set(layouts)
+        for layout in different:
+            for position, kind in types_from_text(layout.types).items():
+                kinds.setdefault(position, set()).add(kind)
+        return cls(
+            any(layout.has_index for layout in different),
+            types_to_text(
+                {position: _common_type(kinds[position]) for position in sorted(kinds)}
+            ),
+        )
+
+    def texts(self, table: pa.Table) -> list[int]:
+        """Return the positions of columns that become text here, and are something else in a table."""
+        return [
+            position
+            for position, wanted in types_from_text(self.types).items()
+            if _is_text(wanted) and not _is_text_like(table.schema.field(position).type)
+        ]
+
+    def apply(self, table: pa.Table) -> tuple[pa.Table, dict[int, pa.DataType]]:
+        """Return the table in the types of this layout, and the types that give its values back.
+
         Raises
         ------
         RoundTripError
-            A column of objects has values of different types in different partitions.
+            A value would not come back from the wider type.
         """
-        different = set(layouts)
-        schemas = [_schema_from_text(each.types) for each in different]
-        fields = []
-        for name in schemas[0].names:
-            types = {schema.field(name).type for schema in schemas} - {pa.null()}
-            # Categories of text are a dictionary, those of an empty partition are of no
-            # type.
-            dictionaries = {each for each in types if pa.types.is_dictionary(each)}
-            if dictionaries and types - dictionaries <= {
-                each.value_type for each in dictionaries
-            }:
-                types = dictionaries
-            if len(types) > 1:
+        narrower = {}
+        for position, wanted in types_from_text(self.types).items():
+            column, field = table.column(position), table.schema.field(position)
+            own = _without_nulls(field.type, wanted)
+            if field.type == wanted:
+                continue
+            try:
+                wide = _cast(column, wanted)
+                is_same = _cast(wide, own).equals(_cast(column, own))
+            except pa.ArrowException:
+                is_same = False
+            if not is_same:
                 raise RoundTripError(
-                    f"column {name!r} holds {' and '.join(sorted(map(str, types)))} in different partitions, and a "
-                    "parquet folder one type: cast it with astype, or write it as text"
+                    f"column {field.name!r} holds {field.type} in one partition, and "
+                    f"together with the others {wanted}, which does not hold its "
+                    "values: cast it with astype, or write it as text"
                 )
-            fields.append(pa.field(name, types.pop() if types else pa.null()))
-        return cls(
-            any(each.has_index for each in different),
-            _schema_to_text(pa.schema(fields)),
-        )
-
-    def apply(self, table: pa.Table) -> pa.Table:
-        """Return the table with its columns in the types of this layout."""
-        schema = table.schema
-        for wanted in _schema_from_text(self.types):
-            position = schema.get_field_index(wanted.name)
-            schema = schema.set(position, schema.field(position).with_type(wanted.type))
-        return table.cast(schema)
+            table = table.set_column(position, field.with_type(wanted), wide)
+            if own != wanted and not _is_text_like(own):
+                narrower[position] = own
+        return table, narrower
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +134,10 @@ class StagedPart:
     part: Part
     """What the manifest will say of it."""
     layout: Layout
+    twin: int = 0
+    """Which of the partition's parts in one folder it is: keys may read alike."""
+    ends: JSONObject | None = None
+    """First and last value of a sorted index, see `ends_to_json`."""
 
     def to_json(self) -> JSONObject:
         """Return a record of the part that JSON can hold."""
@@ -137,7 +164,7 @@ def frame_to_json(frame: pd.DataFrame) -> JSONObject:
         It has values, labels or dtypes that JSON cannot hold.
     """
     try:
-        cells, schema = to_table(frame, _TEXT)
+        cells, schema = to_table(frame, TEXT_RULES)
         document = {
             "schema": schema,
             "cells": [
@@ -183,6 +210,50 @@ def divisions_from_json(
     )
 
 
+def ends_to_json(index: pd.Index) -> JSONObject | None:
+    """Return the first and the last value of a sorted index as JSON, with their type.
+
+    ``None`` where they bound nothing, or where JSON does not hold them.
+    """
+    if not _is_sorted(index):
+        return None
+    try:
+        return frame_to_json(pd.DataFrame({"ends": index[[0, -1]]}))
+    except RoundTripError:
+        return None
+
+
+def ends_from_json(document: JSONObject) -> tuple[Any, Any]:
+    """Return the two values that `ends_to_json` made the JSON of."""
+    first, last = frame_from_json(document)["ends"]
+    return first, last
+
+
+def _is_sorted(index: pd.Index) -> bool:
+    """Return whether the ends of an index bound all of its values."""
+    return (
+        len(index) > 0
+        and index.nlevels == 1
+        and not isinstance(index.dtype, pd.CategoricalDtype)
+        and bool(index.is_monotonic_increasing)
+    )
+
+
+def index_range(index: pd.Index) -> tuple[Any, Any]:
+    """Return the smallest and the largest value of a sorted index for people to read.
+
+    They are plain JSON, as the manifest has them; None and None for any other index.
+    """
+    if not _is_sorted(index):
+        return None, None
+    return _json_scalar(index[0]), _json_scalar(index[-1])
+
+
+def _json_scalar(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
 def footer_of(stream: BinaryIO) -> tuple[str | None, pq.FileMetaData]:
     """Return the checksum of a parquet file's footer, and what it says."""
     return measure(stream)[1], pq.ParquetFile(stream).metadata
@@ -203,9 +274,67 @@ def measure(stream: BinaryIO) -> tuple[int, str | None]:
     return size, hashlib.sha256(tail[-length:]).hexdigest()
 
 
-def _schema_to_text(schema: pa.Schema) -> str:
+def types_to_text(types: Mapping[int, pa.DataType]) -> str:
+    """Return positions in a file and their types as text."""
+    schema = pa.schema([(str(position), kind) for position, kind in types.items()])
     return base64.b64encode(schema.serialize()).decode()
 
 
-def _schema_from_text(text: str) -> pa.Schema:
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+def types_from_text(text: str) -> dict[int, pa.DataType]:
+    """Return the types that `types_to_text` made the text of."""
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    return {int(field.name): field.type for field in schema}
+
+
+def _common_type(kinds: set[pa.DataType]) -> pa.DataType:
+    kinds = kinds - {pa.null()}
+    if len(kinds) < 2:
+        return kinds.pop() if kinds else pa.null()
+    if all(_is_text_like(kind) for kind in kinds):
+        dictionaries = [kind for kind in kinds if pa.types.is_dictionary(kind)]
+        if not dictionaries:
+            return pa.large_string()
+        is_ordered = all(kind.ordered for kind in dictionaries)
+        return pa.dictionary(pa.int32(), pa.large_string(), is_ordered)
+    if any(_is_text_like(kind) for kind in kinds):
+        return pa.large_string()
+    schemas = [pa.schema([("", kind)]) for kind in kinds]
+    try:
+        # Decimals and numbers grow, lists and structs as what is in them.
+        unified = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException:
+        return pa.large_string()
+    return unified.field(0).type
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
+        return column.cast(kind.value_type).dictionary_encode().cast(kind)
+    return column.cast(kind)
+
+
+def _without_nulls(kind: pa.DataType, wider: pa.DataType) -> pa.DataType:
+    """Return a type with that of a wider one wherever it has none: nothing casts to null."""
+    if pa.types.is_null(kind):
+        return wider
+    if pa.types.is_list(kind) and pa.types.is_list(wider):
+        return pa.list_(_without_nulls(kind.value_type, wider.value_type))
+    if pa.types.is_struct(kind) and pa.types.is_struct(wider):
+        return pa.struct(
+            [
+                (field.name, _without_nulls(field.type, wider.field(field.name).type))
+                for field in kind
+            ]
+        )
+    return kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_text_like(kind: pa.DataType) -> bool:
+    """Return whether a type is text, or categories of text, or says nothing."""
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return _is_text(kind) or bool(pa.types.is_null(kind))

@@ -1,4 +1,4 @@
-"""What is settled between the parts of a frame once all of them are written: one schema, and sizes as asked for."""
+"""What is settled between the parts of a frame once all are written: one schema, and sizes."""
 
 from __future__ import annotations
 
@@ -8,44 +8,33 @@ from dataclasses import replace
 from typing import Any
 
 import dask
-import pandas as pd
 from dask.delayed import delayed
 
 from prefect_ds.dask.part_writer import PartWriter
-from prefect_ds.dask.parts import Layout, StagedPart
+from prefect_ds.dask.parts import Layout, StagedPart, ends_from_json
 
 
 def agree(staged: list[StagedPart], writer: PartWriter) -> list[StagedPart]:
-    """Return the parts, those written anew that lie otherwise in their files than the rest: a folder has one schema.
+    """Rewrite the parts whose schema differs, so that the folder has one schema.
 
     Raises
     ------
     RoundTripError
-        A column holds values of different types in different partitions.
+        A column holds values that no one type holds.
     """
     layouts = {part.layout for part in staged}
     if len(layouts) < 2:
         return staged
     common = Layout.common(layouts)
-    by_partition = {
-        number: list(parts)
-        for number, parts in itertools.groupby(staged, lambda part: part.partition)
-    }
-    odd = {
-        number: parts
-        for number, parts in by_partition.items()
-        if any(part.layout != common for part in parts)
-    }
-    by_partition |= _rewritten(
-        odd, replace(writer, layout=common, partition_bytes=None)
-    )
-    return [part for number in sorted(by_partition) for part in by_partition[number]]
+    rewrite = delayed(replace(writer, layout=common).rewrite, pure=False)
+    agreed = [part if part.layout == common else rewrite(part) for part in staged]
+    return list(dask.compute(agreed)[0])
 
 
 def regroup(
     staged: list[StagedPart], divisions: Sequence[Any], writer: PartWriter
 ) -> tuple[list[StagedPart], Sequence[Any]]:
-    """Return the parts with small neighbours joined, each a partition of its own, and the divisions they have.
+    """Join small neighbours; return the parts, each a partition of its own, and the divisions.
 
     Parameters
     ----------
@@ -58,53 +47,40 @@ def regroup(
         Writes the joined parts.
     """
     assert writer.partition_bytes is not None
-    groups = dict(enumerate(_groups(staged, writer.partition_bytes)))
-    single = {
-        number: [writer.named(parts[0], number)]
-        for number, parts in groups.items()
-        if len(parts) == 1
-    }
-    joined = {number: parts for number, parts in groups.items() if len(parts) > 1}
-    single |= _rewritten(joined, replace(writer, partition_bytes=None))
-    regrouped = [single[number][0] for number in sorted(single)]
-    return regrouped, _divisions(regrouped, writer.meta.index) if divisions[
-        0
-    ] is not None else (None,) * (len(regrouped) + 1)
+    join = delayed(writer.join, pure=False)
+    groups = _groups(staged, writer.partition_bytes)
+    joined = [
+        parts if len(parts) == 1 else join(parts, number)
+        for number, parts in enumerate(groups)
+    ]
+    regrouped = [part for parts in dask.compute(joined)[0] for part in parts]
+    numbered = [writer.named(part, number) for number, part in enumerate(regrouped)]
+    is_known = divisions[0] is not None
+    return numbered, _divisions(numbered) if is_known else _unknown(numbered)
 
 
 def _groups(staged: list[StagedPart], limit_bytes: int) -> Iterator[list[StagedPart]]:
     group: list[StagedPart] = []
+    size_bytes = 0
     for part in staged:
-        if (
-            group
-            and sum(each.memory_bytes for each in group) + part.memory_bytes
-            > limit_bytes
-        ):
+        if group and size_bytes + part.memory_bytes > limit_bytes:
             yield group
-            group = []
+            group, size_bytes = [], 0
         group.append(part)
+        size_bytes += part.memory_bytes
     yield group
 
 
-def _rewritten(
-    groups: dict[int, list[StagedPart]], writer: PartWriter
-) -> dict[int, list[StagedPart]]:
-    rewrite = delayed(writer.rewrite, pure=False)
-    written = dask.compute(
-        [rewrite(parts, number) for number, parts in groups.items()]
-    )[0]
-    return dict(zip(groups, written, strict=True))
+def _divisions(staged: list[StagedPart]) -> Sequence[Any]:
+    """Return the divisions that the ends of the parts make; unknown where two parts share a value."""
+    if any(part.ends is None for part in staged):
+        return _unknown(staged)
+    ends = [ends_from_json(part.ends) for part in staged if part.ends is not None]
+    for (_, last), (first, _) in itertools.pairwise(ends):
+        if not last < first:
+            return _unknown(staged)
+    return (*(first for first, _ in ends), ends[-1][1])
 
 
-def _divisions(staged: list[StagedPart], index: pd.Index) -> Sequence[Any]:
-    """Return the divisions that the parts' index ranges make; unknown ones where two parts share a value."""
-    unknown = (None,) * (len(staged) + 1)
-    ranges = [(each.part.index_min, each.part.index_max) for each in staged]
-    if any(smallest is None for smallest, _ in ranges):
-        return unknown
-    smallest, largest = (
-        pd.Index(list(each)).astype(index.dtype) for each in zip(*ranges, strict=True)
-    )
-    if not (largest[:-1] < smallest[1:]).all():
-        return unknown
-    return (*smallest, largest[-1])
+def _unknown(staged: list[StagedPart]) -> tuple[None, ...]:
+    return (None,) * (len(staged) + 1)

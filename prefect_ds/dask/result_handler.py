@@ -25,6 +25,7 @@ from prefect_ds.dask.expressions import (
     write_parts,
 )
 from prefect_ds.dask.foreign_parquet import foreign_meta
+from prefect_ds.dask.lowering import lower
 from prefect_ds.dask.part_reader import PartReader, check_part
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import (
@@ -171,10 +172,13 @@ class DaskDataFrameResultHandler(ResultHandler):
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
-        frame = self._frame(value)
         # A pandas frame is in this process already: it does not go through the
         # scheduler to be written elsewhere.
         scheduler = "threads" if isinstance(value, pd.DataFrame) else None
+        # What Dask computes may have other partitions than the frame says: a groupby,
+        # files that are read together.
+        lowered = lower(self._frame(value), path, scheduler)
+        frame = lowered.frame
         meta = frame._meta.iloc[:0]
         key = computation_key(frame, origin.identity, self.options)
         store = self.store
@@ -195,7 +199,11 @@ class DaskDataFrameResultHandler(ResultHandler):
                 each for each in range(frame.npartitions) if each not in finished
             ]
             staged = [part for parts in finished.values() for part in parts]
-            staged += write_parts(frame, writer, missing, scheduler) if missing else []
+            staged += (
+                write_parts(frame, writer, missing, lowered.scheduler)
+                if missing
+                else []
+            )
             # All partitions empty, and no value to name a folder for.
             staged = staged or replace(writer, partition_on=()).write(meta, 0)
             staged.sort(key=lambda each: (each.partition, each.number))
@@ -290,7 +298,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         return Draft(tuple(parts), meta.shape[1], schema, None)
 
     def _frame(self, value: Any) -> dd.DataFrame:
-        """Return the task's result as the Dask frame whose partitions are to be written."""
+        """Return the task's result as a Dask frame."""
         if isinstance(value, pd.DataFrame):
             size = self.partition_size or _PANDAS_PARTITION_BYTES
             n_partitions = max(
@@ -313,9 +321,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             raise ResultTypeError(
                 f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
-        # What Dask computes may have other partitions than the frame says: a groupby,
-        # files that are read together.
-        return cast(dd.DataFrame, value.optimize(fuse=False))
+        return value
 
     def _finished(
         self, path: str, key: str, writer: PartWriter

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from dask.dataframe.dask_expr._expr import EQ, GE, GT, LE, LT, And, Expr, Or, Projection
+
+from prefect_ds.dask._internals import EQ, GE, GT, LE, LT, And, Expr, Or, Projection
 
 Condition = tuple[str, Any, Any]
 """``(">", column, value)`` and the like, or ``("&" | "|", condition, condition)``."""

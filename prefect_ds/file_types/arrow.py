@@ -21,7 +21,13 @@ from prefect_ds.file_types.base import (
     without,
     write_through_memory,
 )
-from prefect_ds.frames.base import Array, CellRules, JSONObject, is_object
+from prefect_ds.frames.base import (
+    NUMBER_DTYPES,
+    Array,
+    CellRules,
+    JSONObject,
+    is_object,
+)
 from prefect_ds.frames.table import n_index_columns, with_index
 
 _CERTAIN_DTYPES: Final = frozenset(
@@ -89,6 +95,12 @@ def _is_certain(dtype: Any) -> bool:
     return str(dtype) in _CERTAIN_DTYPES
 
 
+_STR: Final = pd.StringDtype("pyarrow", na_value=np.nan)
+
+_RULES: Final = CellRules(
+    _is_native, missing=None, native_dtypes=NUMBER_DTYPES | {_STR}
+)
+
 # --- parquet --------------------------------------------------------------------------
 
 
@@ -136,7 +148,7 @@ _CONTENT: Final = {
 
 PARQUET: Final = FileType(
     name="parquet",
-    rules=CellRules(_is_native, missing=None),
+    rules=_RULES,
     write=_write_parquet,
     read=_read_parquet,
     read_plainly=_read_parquet_plainly,
@@ -163,7 +175,7 @@ def _read_feather(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array
 
 FEATHER: Final = FileType(
     name="feather",
-    rules=CellRules(_is_native, missing=None),
+    rules=_RULES,
     write=_write_feather,
     read=_read_feather,
     write_syntax=frozenset(

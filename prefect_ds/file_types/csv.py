@@ -15,7 +15,7 @@ from prefect_ds.file_types.base import (
     is_decimal_number,
     without,
 )
-from prefect_ds.frames.base import Array, CellRules, JSONObject
+from prefect_ds.frames.base import NUMBER_DTYPES, Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text, native_dtype
 from prefect_ds.frames.table import column_specs
 
@@ -96,7 +96,7 @@ _TABS: Final = "csv with write_kwargs={'sep': '\\t'} is the same"
 
 CSV: Final = FileType(
     name="csv",
-    rules=CellRules(is_decimal_number, missing=""),
+    rules=CellRules(is_decimal_number, missing="", native_dtypes=NUMBER_DTYPES),
     write=_write,
     read=_read,
     write_syntax=frozenset({*_SYNTAX, "errors", "chunksize", "na_rep"}),

@@ -16,7 +16,11 @@ from typing import BinaryIO, Final
 import numpy as np
 import pandas as pd
 
-from prefect_ds.errors import DamagedCheckpointError, ResultTypeError, RoundTripError
+from prefect_ds.errors import (
+    ResultTypeError,
+    RoundTripError,
+    UndecodableCheckpointError,
+)
 from prefect_ds.file_types.base import Kwargs, parameters, without
 from prefect_ds.file_types.plain import read_plainly, write_plainly
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
@@ -110,7 +114,7 @@ class FrameFormat:
 
         Raises
         ------
-        DamagedCheckpointError
+        UndecodableCheckpointError
             The bytes are not a file that fits the schema.
         """
         if schema is None:
@@ -120,7 +124,7 @@ class FrameFormat:
         except MemoryError:
             raise
         except Exception as error:
-            raise DamagedCheckpointError(
+            raise UndecodableCheckpointError(
                 f"the bytes are no {self.file_type} file that fits its schema: {error}"
             ) from error
 

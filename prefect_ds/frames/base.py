@@ -17,6 +17,25 @@ MAX_CATEGORIES: Final = 10_000
 """A schema lists no more categories than this; a read finds them in the data."""
 
 
+NUMBER_DTYPES: Final = frozenset(
+    np.dtype(name)
+    for name in (
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float32",
+        "float64",
+    )
+)
+"""The dtypes of numbers that Arrow and decimal digits both keep."""
+
+
 class UnkeepableError(ValueError):
     """A frame has no table form, or a table does not fit its schema."""
 
@@ -34,6 +53,8 @@ class CellRules:
     """
     identifiers: bool = False
     """Whether labels must be identifiers of at most 32 characters."""
+    native_dtypes: frozenset[Any] = frozenset()
+    """Dtypes of numbers and text of which all arrays are native: none is looked at."""
 
 
 def is_object(dtype: Any) -> bool:

@@ -17,6 +17,7 @@ from pandas.api.extensions import ExtensionArray, take
 
 from prefect_ds.frames.base import (
     MAX_CATEGORIES,
+    NUMBER_DTYPES,
     Array,
     CellRules,
     JSONObject,
@@ -129,8 +130,16 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
             for _, kind in spec.get("missing", []):
                 values[np.asarray(cells.is_null())] = _MISSING[kind]
             return array_from(values, object)
+        if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+            # pandas would take NaN for NA.
+            absent = np.asarray(cells.is_null())
+            return pd.arrays.FloatingArray(cells.fill_null(0).to_numpy(), absent)
         if hasattr(dtype, "__from_arrow__"):
             return dtype.__from_arrow__(cells)
+        if dtype in NUMBER_DTYPES:
+            values = cells.to_numpy()
+            if values.dtype == dtype:
+                return values
         return array_of(cells.to_pandas().astype(dtype))
     series = pd.Series(cells, copy=False)
     if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype):

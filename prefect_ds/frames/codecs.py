@@ -139,6 +139,9 @@ def number_texts(values: Array) -> pa.Array:
 def _text_to_number(texts: pa.Array, dtype: Any) -> Array:
     plain = dtype.numpy_dtype if isinstance(dtype, MASKED_DTYPES) else dtype
     numbers = texts.cast(pa.from_numpy_dtype(plain)).to_numpy(zero_copy_only=False)
+    if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+        # pandas would take NaN for NA, which was left out before.
+        return pd.arrays.FloatingArray(numbers, np.zeros(len(numbers), dtype=bool))
     return array_from(numbers, dtype)
 
 

@@ -1,6 +1,7 @@
 """A dtype as JSON, and back."""
 
 import base64
+import functools
 import importlib
 from typing import Any, Final
 
@@ -52,20 +53,15 @@ def dtype_to_json(dtype: Any) -> Any:
         }
     if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype):
         return {"pytz": str(dtype.tz), "unit": dtype.unit}
-    name = str(dtype)
-    try:
-        same = pd.api.types.pandas_dtype(name) == dtype
-    except (TypeError, ValueError, KeyError):
-        same = False
-    if not same:
-        raise UnkeepableError(f"no name gives the dtype {name} back")
-    return name
+    if isinstance(dtype, np.dtype):
+        return _numpy_name(dtype)
+    return _checked_name(dtype)
 
 
 def dtype_from_json(spec: Any) -> Any:
     """Return the dtype that `dtype_to_json` turned into this."""
     if isinstance(spec, str):
-        return pd.api.types.pandas_dtype(spec)
+        return _dtype_named(spec)
     if "string" in spec:
         missing = pd.NA if spec["na"] == "NA" else np.nan
         return pd.StringDtype(spec["string"], na_value=missing)
@@ -74,6 +70,28 @@ def dtype_from_json(spec: Any) -> Any:
         return pd.DatetimeTZDtype(spec["unit"], zone)
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec["ipc"])))
     return pd.ArrowDtype(schema.field(0).type)
+
+
+def _checked_name(dtype: Any) -> str:
+    name = str(dtype)
+    try:
+        is_same = _dtype_named(name) == dtype
+    except (TypeError, ValueError, KeyError):
+        is_same = False
+    if not is_same:
+        raise UnkeepableError(f"no name gives the dtype {name} back")
+    return name
+
+
+# A frame of 2,000 columns has few dtypes, and pandas takes 60 microseconds to find one.
+# Only numpy's are looked up by equality: to pandas, time zones of two libraries are
+# equal, and the hash of a categorical dtype is as costly as its categories are many.
+_numpy_name = functools.lru_cache(maxsize=256)(_checked_name)
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_named(name: str) -> Any:
+    return pd.api.types.pandas_dtype(name)
 
 
 def is_pytz(dtype: pd.DatetimeTZDtype) -> bool:

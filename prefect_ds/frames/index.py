@@ -101,13 +101,18 @@ def known_levels(index: pd.MultiIndex) -> list[pd.Index]:
     From a level of many values, those that no row has are left out: they are too many
     to keep.
     """
-    if all(len(level) <= MAX_CATEGORIES for level in index.levels):
+    if all(map(_can_be_listed, index.levels)):
         return list(index.levels)
     used = index.remove_unused_levels().levels
     return [
-        few if len(level) > MAX_CATEGORIES else level
+        level if _can_be_listed(level) else few
         for level, few in zip(index.levels, used, strict=True)
     ]
+
+
+def _can_be_listed(level: pd.Index) -> bool:
+    """Return whether a schema has room for the values of a level; for a range always."""
+    return isinstance(level, pd.RangeIndex) or len(level) <= MAX_CATEGORIES
 
 
 def _kind_to_json(index: pd.Index) -> JSONObject:
@@ -175,7 +180,7 @@ def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
         )
         if is_in_column:
             listed.append(None)
-        elif len(level) <= MAX_CATEGORIES:
+        elif _can_be_listed(level):
             listed.append(index_to_json(level.rename(None)))
         else:
             empty = index_to_json(level[:0])
@@ -202,7 +207,7 @@ def _build_level(
     """
     # By factors, because ``from_arrays`` would guess the dtype of objects.
     values = pd.Index(array, dtype=array.dtype, copy=False)
-    if listed is None or "levels" not in listed:
+    if listed is None or not ("levels" in listed or "range" in listed):
         try:
             codes, level = pd.factorize(values, sort=True)
         except TypeError:

@@ -38,6 +38,7 @@ from prefect_ds.frames.base import (
 )
 from prefect_ds.frames.cells import decode_column, encode_column, is_text
 from prefect_ds.frames.compare import difference
+from prefect_ds.frames.dtypes import dtype_to_json
 from prefect_ds.frames.index import (
     decode_row_index,
     encode_row_index,
@@ -101,21 +102,23 @@ def to_table(
     >>> schema["columns"], schema["index"]["levels"]
     ([{'dtype': 'int64'}], [{'dtype': 'datetime64[us]', 'text': 'datetime'}])
     """
+    bare = pd.DataFrame(frame)  # without attrs, which every step would copy
     index_cells, index = encode_row_index(
-        frame.index, rules, with_default=with_default_index or frame.shape[1] == 0
+        bare.index, rules, with_default=with_default_index or bare.shape[1] == 0
     )
-    encoded = [encode_column(array_of(column), rules) for _, column in frame.items()]
-    column_labels = _labels(frame.columns, rules, taken=())
+    changed, specs = _encode_columns(bare, rules)
+    column_labels = _labels(bare.columns, rules, taken=())
     index_labels = _labels(
-        _index_names(frame.index)[: len(index_cells)], rules, taken=column_labels
+        _index_names(bare.index)[: len(index_cells)], rules, taken=column_labels
     )
-    cells = [*index_cells, *(cells for cells, _ in encoded)]
-    table = _frame_of(cells, pd.RangeIndex(len(frame)))
-    table.columns = pd.Index([*index_labels, *column_labels], dtype="str")
+    table = _table_of(bare, changed)
+    table.columns = pd.Index(column_labels, dtype="str")
+    for i, label in enumerate(index_labels):
+        table.insert(i, label, _series(index_cells[i], table.index))
     schema = {
         "n_rows": len(frame),
         "index": index,
-        "columns": [spec for _, spec in encoded],
+        "columns": specs,
         "labels": index_to_json(frame.columns),
     }
     if not frame.flags.allows_duplicate_labels:
@@ -153,7 +156,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
     ]
     n_index = n_index_columns(schema)
     index = decode_row_index(arrays[:n_index], schema["index"], n_rows)
-    frame = _frame_of(map(_writable, arrays[n_index:]), index)
+    frame = _frame_of(arrays[n_index:], index)
     frame.columns = index_from_json(schema["labels"])
     frame.attrs.update(schema.get("attrs", {}))
     allows_duplicates = schema.get("allows_duplicate_labels", True)
@@ -192,27 +195,59 @@ def column_specs(schema: Mapping[str, Any]) -> list[JSONObject]:
     return [*schema["index"]["levels"], *schema["columns"]]
 
 
-def _frame_of(arrays: Iterable[Array], index: pd.Index) -> pd.DataFrame:
-    # By series, because pandas would guess another dtype for an array of objects.
-    series = {
-        i: pd.Series(array, index=index, dtype=array.dtype, copy=False)
-        for i, array in enumerate(arrays)
+def _encode_columns(
+    frame: pd.DataFrame, rules: CellRules
+) -> tuple[dict[int, Array], list[JSONObject]]:
+    """Return the cells that differ from a frame's own by column, and all specs."""
+    changed: dict[int, Array] = {}
+    specs: list[JSONObject] = []
+    for i, dtype in enumerate(frame.dtypes):
+        # To look at a column of 2,000 takes pandas as long as to write it.
+        is_plain = isinstance(dtype, np.dtype | pd.StringDtype)
+        if is_plain and dtype in rules.native_dtypes:
+            specs.append({"dtype": dtype_to_json(dtype)})
+            continue
+        values = array_of(frame.iloc[:, i])
+        cells, spec = encode_column(values, rules)
+        specs.append(spec)
+        if cells is not values:
+            changed[i] = cells
+    return changed, specs
+
+
+def _table_of(frame: pd.DataFrame, changed: Mapping[int, Array]) -> pd.DataFrame:
+    """Return a frame with the cells of some columns changed, and a default index."""
+    index = pd.RangeIndex(len(frame))
+    if not changed:
+        return frame.set_axis(index)
+    columns = {
+        i: _series(changed[i] if i in changed else array_of(frame.iloc[:, i]), index)
+        for i in range(frame.shape[1])
     }
-    return pd.DataFrame(series, index=index, copy=False)
+    return pd.DataFrame(columns, index=index, copy=False)
 
 
-def _writable(array: Array) -> Array:
-    """Return an array that can be changed in place, as a frame's columns can.
+def _series(values: Array, index: pd.Index) -> Any:
+    """Return an array as a series; from an array, pandas would guess another dtype."""
+    return pd.Series(values, index=index, dtype=values.dtype, copy=False)
 
-    The memory that pandas and pyarrow give is often read-only.
+
+def _frame_of(arrays: Sequence[Array], index: pd.Index) -> pd.DataFrame:
+    """Return a frame of its own memory, so that a task can change it in place.
+
+    The memory that pandas and pyarrow give is often read-only. Columns of one dtype
+    lie together, as in every frame that pandas makes.
     """
-    memory = [array]
-    for name in ("_ndarray", "_data", "_mask", "_left", "_right"):
-        memory.append(getattr(array, name, None))
-    for piece in memory:
-        if isinstance(piece, np.ndarray) and not piece.flags.writeable:
-            return array.copy()
-    return array
+    columns: dict[int, Any] = {}
+    for i, values in enumerate(arrays):
+        dtype = values.dtype
+        if is_object(dtype):
+            columns[i] = _series(values, index)
+        elif isinstance(dtype, np.dtype):
+            columns[i] = np.asarray(values)
+        else:
+            columns[i] = values
+    return pd.DataFrame(columns, index=index, copy=True)
 
 
 def _index_names(index: pd.Index) -> list[Hashable]:

@@ -18,7 +18,7 @@ logger = logging.getLogger("prefect.prefect_ds.storage.housekeeping")
 
 # The names that a handler gives to parts in an object store; no other file in a folder
 # is ever taken for ours.
-_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}\.parquet")
+_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}(\.\d+)?\.parquet")
 
 
 def set_aside(

@@ -199,7 +199,9 @@ class Manifest:
             It is torn, altered, or not a manifest.
         """
         try:
-            document = _loads(text if isinstance(text, str) else text.decode())
+            if isinstance(text, bytes):
+                text = text.decode()
+            document = _loads(text)
             body = document["manifest"]
             version = body.pop("format_version")
             expected = document["sha256"]
@@ -225,7 +227,7 @@ class Manifest:
         if type(version) is not int or version != FORMAT_VERSION:
             raise ManifestError(f"not a manifest: there never was a format {version!r}")
         try:
-            return cls._from_body(body)
+            return cls._from_body(body, text)
         except (
             TypeError,
             ValueError,
@@ -238,17 +240,11 @@ class Manifest:
             ) from error
 
     @classmethod
-    def _from_body(cls, body: JSONObject) -> Manifest:
+    def _from_body(cls, body: JSONObject, text: str) -> Manifest:
         values = {name: body[name] for name in _FIELDS}
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
-        if (
-            content := body.get("content")
-        ) is not None:  # Not filed by earlier versions.
-            if not _is_sha256(content):
-                raise ValueError(f"content is {content!r}")
-            values["content"] = content
         _count("n_columns", values["n_columns"])
         for seconds in (values["compute_s"], values["write_s"]):
             if seconds is not None and not 0 <= seconds < _MOST:
@@ -259,6 +255,10 @@ class Manifest:
             *values["versions"].values(),
         )
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
+        content = body.get("content")
+        if content is not None:  # Not filed by earlier versions.
+            _check_content(content, values, text)
+            values["content"] = content
         owner = values["owner"] = Owner(**values["owner"])
         _texts("owner", owner.flow, owner.run_id, owner.task)
         if owner.map_index is not None:
@@ -333,6 +333,24 @@ def content_digest(
     ).hexdigest()
 
 
+def _check_content(content: object, values: JSONObject, text: str) -> None:
+    """Raise ``ValueError`` if the content is not the digest of parts and schema."""
+    if not _is_sha256(str(content)):
+        raise ValueError(f"content is {str(content)[:80]!r}")
+    file_type, parts = values["file_type"], values["parts"]
+    # The schema as it was written: no need to write it again, it may be long.
+    start = f',"path":{_dumps(values["path"])},"schema":'
+    end = f',"stamp":{_dumps(values["stamp"])},"template":'
+    _, _, rest = text.partition(start)
+    written = rest.rpartition(end)[0]
+    checksums = _dumps([part.sha256 for part in parts])
+    of_text = f"[{_dumps(file_type)},{checksums},{written}]"
+    if content == hashlib.sha256(of_text.encode()).hexdigest():
+        return
+    if content != content_digest(file_type, parts, values["schema"]):
+        raise ValueError("content is not the digest of its parts and schema")
+
+
 _LEADING_OUT = {"", ".", ".."}
 
 
@@ -351,12 +369,10 @@ def _checked(part: Part) -> Part:
     return part
 
 
-def _written_checksum(text: str | bytes) -> str:
+def _written_checksum(text: str) -> str:
     """Return the checksum of the body as :meth:`Manifest.to_json` wrote it: no need to write it again to compare."""
     head = len(f'{{"sha256":"{"":64}","manifest":')
-    return hashlib.sha256(
-        (text.encode() if isinstance(text, str) else text)[head:-1]
-    ).hexdigest()
+    return hashlib.sha256(text[head:-1].encode()).hexdigest()
 
 
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

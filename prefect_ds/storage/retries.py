@@ -82,6 +82,18 @@ def with_retries(
             raise OSError(error.errno, text) from error
 
 
+def is_of_machine(error: Exception) -> bool:
+    """Whether an error comes from the machine, and says nothing about the data.
+
+    Disks and networks number their errors; parsers do not.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    return error.errno is not None or may_pass(error)
+
+
 def may_pass(error: OSError) -> bool:
     """Whether another try a moment later may go well."""
     if isinstance(error, (FileNotFoundError, FileExistsError)):

@@ -152,6 +152,9 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     ),
     "MultiIndex in an order of its own": lambda: _indexed(_levels([["z", "a"], [1, 2]], [[0, 1, 1], [0, 0, 1]])),
     "MultiIndex with unused values": lambda: _indexed(_levels([["a", "b"], [1, 2, 3]], [[1, 1], [0, 2]])),
+    "MultiIndex of a concatenation, filtered": lambda: (
+        pd.concat([pd.DataFrame({"x": [1, 2, 3]})] * 2, keys=["a", "b"]).query("x < 3")
+    ),
     "MultiIndex of sorted values": lambda: _indexed(_levels([["a", "b"], [1, 2]], [[1, 0], [1, 0]])),
     "MultiIndex of categories": lambda: _indexed(
         pd.MultiIndex.from_product([pd.Categorical(["b", "a"], categories=["c", "b", "a"]), [1, 2]])

@@ -233,11 +233,11 @@ MUTATIONS = (
     ),
     Mutation(
         "a connection that is lost makes a person's file damaged",
-        "result_handler.py",
+        "storage/retries.py",
         (
             (
-                "                or (isinstance(error, OSError) and may_pass(error))\n",
-                "",
+                "    return error.errno is not None or may_pass(error)\n",
+                "    return error.errno is not None\n",
             ),
         ),
         (

@@ -140,15 +140,36 @@ def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
 
 def test_the_digest_of_the_content_is_filed_and_made_where_it_is_not():
     assert body()["content"] == MANIFEST.content
-    assert (
-        Manifest.from_json(sealed({**body(), "content": "cd" * 32})).content
-        == "cd" * 32
-    )
     for missing in (
         {**body(), "content": None},
         {name: each for name, each in body().items() if name != "content"},
     ):
         assert Manifest.from_json(sealed(missing)).content == MANIFEST.content
+
+
+@pytest.mark.parametrize("field", ["content", "schema", "file_type", "parts"])
+def test_a_content_that_is_no_digest_of_parts_and_schema_is_refused(field):
+    part = {**body()["parts"][0], "sha256": "ef" * 32}
+    edited = {
+        "content": "cd" * 32,
+        "schema": {"n_rows": 5},
+        "file_type": "parquet",
+        "parts": [part, *body()["parts"][1:]],
+    }
+    with pytest.raises(ManifestError, match="not the digest of its parts and schema"):
+        Manifest.from_json(sealed({**body(), field: edited[field]}))
+
+
+def test_the_content_is_checked_whatever_the_order_of_the_keys():
+    """Also where another tool has written the JSON with its own order and blanks."""
+    other = dict(reversed(body().items()))
+    document = json.dumps(
+        {**json.loads(sealed(body())), "manifest": other}, indent=1, sort_keys=False
+    )
+    assert Manifest.from_json(document) == MANIFEST
+    changed = json.loads(sealed({**body(), "schema": {"n_rows": 5}}))
+    with pytest.raises(ManifestError, match="not the digest of its parts and schema"):
+        Manifest.from_json(json.dumps(changed, indent=1))
 
 
 def test_no_flipped_bit_passes_or_is_taken_for_a_newer_format():

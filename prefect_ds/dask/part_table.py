@@ -1,0 +1,207 @@
+"""The Arrow table of a part: what its file holds of some rows of a frame."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from prefect_ds.dask.parts import TEXT_RULES, Layout
+from prefect_ds.file_types.frame_format import FILE_TYPES
+from prefect_ds.frames.base import array_of
+from prefect_ds.frames.table import (
+    CellRules,
+    UnkeepableError,
+    column_specs,
+    difference,
+    from_table,
+    index_to_json,
+    is_text,
+    n_index_columns,
+    to_table,
+    with_index,
+)
+from prefect_ds.storage.manifest import JSONObject
+
+
+class PartTable(NamedTuple):
+    """What goes into the file of a part."""
+
+    table: pa.Table
+    """Columns, then the levels of the index where they are kept."""
+    schema: JSONObject
+    """What restores the values, see :func:`prefect_ds.frames.table.to_table`."""
+    types: dict[int, pa.DataType]
+    """File position to the type of the values, where the table has a wider one."""
+    has_index: bool
+    """Whether the table has the index."""
+
+
+def part_table(frame: pd.DataFrame, layout: Layout | None) -> PartTable:
+    """Return the table of some rows of a frame.
+
+    Parameters
+    ----------
+    frame
+        The rows, without the columns of ``partition_on``.
+    layout
+        What all parts agree on; ``None``: as the values ask.
+
+    Raises
+    ------
+    UnkeepableError, RoundTripError
+        A value would not come back; names the column.
+    """
+    # A range needs no column, unless other partitions have an index that does. Dask
+    # cannot read a named one.
+    is_range = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    has_index = not is_range if layout is None else layout.has_index
+    flat, schema = _flat(frame)
+    _prove(frame, flat, schema)
+    table = _to_arrow(frame, flat, schema, has_index)
+    if layout is None:
+        return PartTable(table, schema, {}, has_index)
+    texts = layout.texts(table)
+    if texts:
+        flat, schema = _with_texts(frame, flat, schema, texts)
+        _prove(frame, flat, schema)
+        table = _to_arrow(frame, flat, schema, has_index)
+    table, types = layout.apply(table)
+    return PartTable(table, schema, types, has_index)
+
+
+def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
+    """Return the table form of a frame and its schema; raise an error that names the column."""
+    try:
+        flat, schema = to_table(frame, _rules(), with_default_index=True)
+    except UnkeepableError as error:
+        raise UnkeepableError(f"{_culprit(frame)}: {error}") from error
+    freq = schema["index"].get("freq")
+    offset = None if freq is None else pd.tseries.frequencies.to_offset(freq)
+    if offset is not None and offset != getattr(frame.index, "freq", None):
+        # A name does not tell all of it: the holidays of a calendar, say.
+        del schema["index"]["freq"]
+    return flat, schema
+
+
+def _culprit(frame: pd.DataFrame) -> str:
+    """Return what of a frame has no table form."""
+    for i, label in enumerate(frame.columns):
+        column = pd.DataFrame({"x": frame.iloc[:, i].array})
+        try:
+            to_table(column, _rules())
+        except UnkeepableError:
+            return f"column {label!r} of {frame.dtypes.iloc[i]}"
+    try:
+        to_table(pd.DataFrame(index=frame.index), _rules())
+    except UnkeepableError:
+        return f"the index of {frame.index.dtype}"
+    return "the frame as a whole"
+
+
+def _with_texts(
+    frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject, positions: list[int]
+) -> tuple[pd.DataFrame, JSONObject]:
+    """Return the table form of a frame with the columns at some file positions as text."""
+    n_levels = n_index_columns(schema)
+    columns, levels = list(schema["columns"]), list(schema["index"]["levels"])
+    flat = flat.copy(deep=False)
+    for position in positions:
+        # In the file the index comes last, in the table form first.
+        is_column = position < len(columns)
+        values = frame.iloc[:, position] if is_column else frame.index.to_series()
+        cells, one = to_table(pd.DataFrame({"x": values.array}), TEXT_RULES)
+        if is_column:
+            columns[position] = one["columns"][0]
+            flat.isetitem(n_levels + position, cells.iloc[:, 0].array)
+        else:
+            levels[0] = one["columns"][0]
+            flat.isetitem(0, cells.iloc[:, 0].array)
+    index = {**schema["index"], "levels": levels}
+    return flat, {**schema, "index": index, "columns": columns}
+
+
+def _to_arrow(
+    frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject, has_index: bool
+) -> pa.Table:
+    flat = with_index(flat, schema)
+    if not has_index:
+        flat = flat.set_axis(frame.index)
+    # Dask has a thread for each core at work already: Arrow would start more for each
+    # part.
+    table = pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1)
+    return _settled(_with_nan(table, flat))
+
+
+def _prove(frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject) -> None:
+    """Make sure that the cells of a frame's table form give its values back.
+
+    Arrow's own types do. Text may not: JSON has no tuples, for one.
+
+    Raises
+    ------
+    UnkeepableError
+        They do not; names the column.
+    """
+    n_levels, n_rows = n_index_columns(schema), len(frame)
+    for position, spec in enumerate(column_specs(schema)):
+        place = position - n_levels
+        values: Any = frame.index if place < 0 else frame.iloc[:, place]
+        if not is_text(spec) and _is_kept_by_arrow(values.dtype):
+            continue
+        one = pd.Series(array_of(values), dtype=values.dtype, name="x").to_frame()
+        alone = {
+            "n_rows": n_rows,
+            "index": {"names": [None], "levels": [], "range": [0, n_rows, 1]},
+            "columns": [spec],
+            "labels": index_to_json(one.columns),
+        }
+        back = from_table([array_of(flat.iloc[:, position])], alone)
+        change = difference(one, back)
+        if change is not None:
+            what = "the index" if place < 0 else f"column {frame.columns[place]!r}"
+            change = change.removeprefix("column 'x': ")
+            raise UnkeepableError(f"{what} of {values.dtype}: {change}")
+
+
+def _is_kept_by_arrow(dtype: Any) -> bool:
+    kept = (pd.StringDtype, pd.ArrowDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)
+    is_masked = hasattr(dtype, "numpy_dtype")
+    return isinstance(dtype, (np.dtype, *kept)) or is_masked
+
+
+def _rules() -> CellRules:
+    rules = FILE_TYPES["parquet"].rules
+    assert rules is not None
+    return rules
+
+
+def _with_nan(table: pa.Table, flat: pd.DataFrame) -> pa.Table:
+    """Return the table with NaN in the columns of pandas' floats, where NA is another value."""
+    dtypes: list[Any] = list(flat.dtypes)
+    for i, dtype in enumerate(dtypes):
+        if not isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+            continue
+        values: Any = flat.iloc[:, i].array
+        absent = values.isna()
+        numbers = values.to_numpy(str(dtype).lower(), na_value=np.nan)
+        if np.isnan(numbers).sum() > absent.sum():
+            cells = pa.array(numbers, mask=absent, from_pandas=False)
+            table = table.set_column(i, table.schema.field(i), cells)
+    return table
+
+
+def _settled(table: pa.Table) -> pa.Table:
+    """Return a table in which no type hangs on the number of categories."""
+    schema = table.schema
+    for i, each in enumerate(schema):
+        if pa.types.is_dictionary(each.type):
+            schema = schema.set(
+                i,
+                each.with_type(
+                    pa.dictionary(pa.int32(), each.type.value_type, each.type.ordered)
+                ),
+            )
+    return table.cast(schema)
