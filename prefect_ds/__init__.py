@@ -2,6 +2,7 @@
 
 import prefect
 
+from prefect_ds.explanation import Explanation, explain
 from prefect_ds.flow_runner import DSFlowRunner
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.path_template import PathTemplate
@@ -11,8 +12,10 @@ from prefect_ds.tasks import task
 __all__ = [
     "DSFlowRunner",
     "DSTaskRunner",
+    "Explanation",
     "PandasResultHandler",
     "PathTemplate",
+    "explain",
     "task",
 ]
 

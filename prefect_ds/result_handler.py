@@ -200,13 +200,23 @@ class ResultHandler(Result, abc.ABC):
             f"task {task!r} has a {type(self).__name__} without a path: give it one, or the task a target"
         )
 
-    def look_up(self, path: str) -> Found:
-        """Say what lies at ``path``; a person's file is read and given a manifest, so that it counts."""
-        return with_retries("read", path, self._look_up, path)
+    def look_up(self, path: str, *, adopts: bool = True) -> Found:
+        """Say what lies at ``path``.
 
-    def _look_up(self, path: str) -> Found:
+        Parameters
+        ----------
+        path
+            The rendered path.
+        adopts
+            Read a person's file and give it a manifest, so that it counts.
+        """
+        return with_retries("read", path, self._look_up, path, adopts)
+
+    def _look_up(self, path: str, adopts: bool = True) -> Found:
         found = self.store.look_up(path, self.kind, check=self.check)
-        return found if found.kind != "foreign" else self._find_foreign(path, found)
+        if found.kind == "foreign" and adopts:
+            return self._find_foreign(path, found)
+        return found
 
     def _find_foreign(self, path: str, found: Found) -> Found:
         status = self.store.files.status(path)

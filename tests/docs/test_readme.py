@@ -68,7 +68,7 @@ def test_the_examples_of_the_guide_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outputs = outputs_of("docs/guide.md", capsys)
-    assert outputs[1] == "3 download-1[2] []\n"
+    assert outputs[2] == "3 download-1[2] []\n"
 
 
 def test_the_examples_about_dask_frames_run(

@@ -1,0 +1,517 @@
+"""Which tasks of a flow the next run would load, and which it would run.
+
+Used on the client, without a run. The plan walks the flow in Prefect's order and asks
+each task run the question that its worker would ask, :meth:`TaskCheckpoint.find`. It
+runs no code of the user's, writes nothing and starts no cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import prefect
+from prefect.core import Edge, Flow, Parameter, Task
+from prefect.engine.flow_runner import FlowRunner
+from prefect.engine.result import Result
+from prefect.tasks.control_flow.conditional import CompareValue, Merge
+from prefect.tasks.core.collections import Dict, List, Set, Tuple
+from prefect.tasks.core.constants import Constant
+from prefect.tasks.core.operators import GetItem
+
+from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
+from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.task_checkpoint import TaskCheckpoint, check_template
+from prefect_ds.errors import TemplateError
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.manifest import Manifest
+
+Decision: TypeAlias = Literal["load", "run", "maybe", "not needed", "unknown"]
+"""What the next run does with a task.
+
+``maybe``: it runs only if an upstream task that runs has another outcome than before,
+or if a condition that is not known yet says so. ``unknown``: what it maps over, or its
+path, is not known yet.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDecision:
+    """What the next run does with one task, or with one child of a mapped task."""
+
+    task: str
+    map_index: int | None
+    decision: Decision
+    reason: str
+    """In words; root causes come first: ``n 3 -> 4 => clean => report``."""
+    path: str | None = None
+    """Of the checkpoint; ``None`` without a handler of ours, or if it is not known."""
+    size_bytes: int | None = None
+    """Of the checkpoint that is there."""
+    seconds: float | None = None
+    """Seconds that computing and writing took the last time."""
+    is_step: bool = True
+    """Whether the user wrote the task; Prefect puts others between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The value that a task hands on, with references in place of data."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A value that only the run will tell."""
+
+    causes: tuple[str, ...]
+    """Why, each from its root cause to the task."""
+    may_skip: bool = False
+    """The task may be skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Skipped:
+    """The task will be skipped."""
+
+    reason: str
+
+
+_One: TypeAlias = _Known | _Open | _Skipped
+_Outcome: TypeAlias = _One | list[_One]
+"""A list has the outcomes of the children of a mapped task."""
+
+
+def plan_flow(flow: Flow, parameters: Mapping[str, Any]) -> list[TaskDecision]:
+    """Return what the next run of a flow does with each of its tasks, in order.
+
+    Parameters
+    ----------
+    flow
+        Any flow. Tasks without a handler of ours run in every run.
+    parameters
+        Values of the flow's parameters; those that have defaults may be missing.
+
+    Raises
+    ------
+    ValueError
+        A parameter is unknown or missing.
+    TemplateError
+        A template could never tell the children of a mapped task apart.
+    """
+    _check_parameters(flow, parameters)
+    for task in flow.tasks:
+        check_template(task, flow.edges_to(task))
+    start = FlowRunner(flow).initialize_run(
+        state=None,
+        task_states={},
+        context={},
+        task_contexts={},
+        parameters=dict(parameters),
+    )
+    walk = _Walk(flow)
+    with prefect.context(start.context):
+        for task in flow.sorted_tasks():
+            with prefect.context(start.task_contexts[task]):
+                walk.visit(task)
+    return walk.decisions
+
+
+def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
+    known = {parameter.name: parameter for parameter in flow.parameters()}
+    names = ", ".join(map(repr, sorted(known))) or "none"
+    for name in parameters:
+        if name not in known:
+            raise ValueError(
+                f"flow {flow.name!r} has no parameter {name!r}; it has {names}"
+            )
+    for name, parameter in known.items():
+        if parameter.required and name not in parameters:
+            raise ValueError(
+                f"flow {flow.name!r} needs parameter {name!r}: give it in parameters="
+            )
+
+
+class _Walk:
+    """The tasks of a flow so far: what each does, and what it hands on."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.decisions: list[TaskDecision] = []
+        self._outcomes: dict[Task, _Outcome] = {}
+
+    def visit(self, task: Task) -> None:
+        """Decide one task, with all its children."""
+        edges = self.flow.edges_to(task)
+        constants = {
+            key: _Known(value) for key, value in self.flow.constants[task].items()
+        }
+        if any(edge.mapped for edge in edges):
+            self._outcomes[task] = self._visit_mapped(task, edges, constants)
+            return
+        inputs: dict[str, _One] = dict(constants)
+        others = []
+        for edge in edges:
+            outcome = _reduced(self._outcomes[edge.upstream_task], edge.flattened)
+            if edge.key:
+                inputs[edge.key] = outcome
+            else:
+                others.append(outcome)
+        self._outcomes[task] = self._visit_one(task, inputs, others, None)
+
+    def _visit_mapped(
+        self, task: Task, edges: Iterable[Edge], constants: Mapping[str, _One]
+    ) -> _Outcome:
+        """Expand a mapped task as far as what it maps over is known."""
+        whole: dict[Edge, _One] = {}
+        elements: dict[Edge, list[_One]] = {}
+        for edge in edges:
+            outcome = self._outcomes[edge.upstream_task]
+            if not edge.mapped:
+                whole[edge] = _reduced(outcome, edge.flattened)
+                continue
+            expanded = _elements(outcome, edge.flattened)
+            if not isinstance(expanded, list):
+                return self._unexpanded(task, expanded)
+            elements[edge] = expanded
+        children: list[_One] = []
+        for index in range(min(map(len, elements.values()))):
+            of_child = {edge: values[index] for edge, values in elements.items()}
+            inputs = dict(constants)
+            others = []
+            for edge, outcome in {**whole, **of_child}.items():
+                if edge.key:
+                    inputs[edge.key] = outcome
+                else:
+                    others.append(outcome)
+            with prefect.context(
+                map_index=index, task_full_name=f"{task.name}[{index}]"
+            ):
+                children.append(self._visit_one(task, inputs, others, index))
+        return children
+
+    def _unexpanded(self, task: Task, outcome: _Open | _Skipped) -> _One:
+        if isinstance(outcome, _Skipped) and task.skip_on_upstream_skip:
+            self._decide(task, None, "not needed", outcome.reason)
+            return outcome
+        causes = outcome.causes if isinstance(outcome, _Open) else (outcome.reason,)
+        reason = f"what it maps over is not known yet: {_words(causes)}"
+        self._decide(task, None, "unknown", reason)
+        return _Open(_through(causes, task))
+
+    def _visit_one(
+        self,
+        task: Task,
+        inputs: Mapping[str, _One],
+        others: list[_One],
+        map_index: int | None,
+    ) -> _One:
+        upstream = [*inputs.values(), *others]
+        skipped = [outcome for outcome in upstream if isinstance(outcome, _Skipped)]
+        if skipped and task.skip_on_upstream_skip:
+            self._decide(task, map_index, "not needed", skipped[0].reason)
+            return skipped[0]
+        evaluated = _evaluated(task, inputs)
+        if evaluated is not None:
+            return evaluated
+        handler = _handler_of(task, self.flow)
+        if handler is None:
+            return self._runs_always(task, upstream, map_index)
+        conditions = [
+            cause
+            for outcome in upstream
+            if isinstance(outcome, _Open) and outcome.may_skip
+            for cause in outcome.causes
+        ]
+        look = _Look.at(task, handler, inputs)
+        if look.is_unknown:
+            self._decide(task, map_index, "unknown", look.reason)
+            return _Open(_through((look.reason,), task), bool(conditions))
+        if conditions and task.skip_on_upstream_skip:
+            reason = _chained(conditions, task)
+            self._decide(task, map_index, "maybe", reason, look)
+            return _Open(_through(conditions, task), may_skip=True)
+        open_causes = [
+            cause
+            for outcome in inputs.values()
+            if isinstance(outcome, _Open)
+            for cause in outcome.causes
+        ]
+        if look.runs:
+            self._decide(task, map_index, "run", look.reason, look)
+            return _Open(_through((look.reason,), task))
+        if open_causes:
+            self._decide(task, map_index, "maybe", _chained(open_causes, task), look)
+            return _Open(_through(open_causes, task))
+        self._decide(task, map_index, "load", look.reason, look)
+        if look.reference is None:
+            # A file that a person put there: its content is known once it is read.
+            return _Open(_through((look.reason,), task))
+        return _Known(look.reference)
+
+    def _runs_always(
+        self, task: Task, upstream: list[_One], map_index: int | None
+    ) -> _Open:
+        may_skip = any(
+            isinstance(outcome, _Open) and outcome.may_skip for outcome in upstream
+        )
+        may_skip = may_skip and task.skip_on_upstream_skip
+        reason = "it has no handler that keeps its result"
+        if task.cache_for is not None or task.target is not None:
+            reason = "Prefect's own cache decides"
+            decision: Decision = "maybe"
+        elif may_skip:
+            decision = "maybe"
+        else:
+            decision = "run"
+        self._decide(task, map_index, decision, reason)
+        return _Open((f"{task.name} runs in every run",), may_skip)
+
+    def _decide(
+        self,
+        task: Task,
+        map_index: int | None,
+        decision: Decision,
+        reason: str,
+        look: _Look | None = None,
+    ) -> None:
+        manifest = look.manifest if look is not None else None
+        self.decisions.append(
+            TaskDecision(
+                task=task.name,
+                map_index=map_index,
+                decision=decision,
+                reason=reason,
+                path=look.path if look is not None else None,
+                size_bytes=manifest.size_bytes if manifest is not None else None,
+                seconds=_seconds(manifest),
+                is_step=not (task.auto_generated or isinstance(task, _BETWEEN)),
+            )
+        )
+
+
+_COLLECTIONS = (List, Tuple, Set, Dict)
+_BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *_COLLECTIONS)
+_PLAIN = (list, tuple, dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look at a checkpoint says, with only some of the inputs known."""
+
+    reason: str
+    is_unknown: bool = False
+    """The path cannot be known before the run."""
+    runs: bool = False
+    """The task runs, whatever the inputs are that are not known yet."""
+    path: str | None = None
+    manifest: Manifest | None = None
+    reference: CheckpointReference | None = None
+    """To the checkpoint, where it counts."""
+
+    @classmethod
+    def at(
+        cls, task: Task, handler: ResultHandler, inputs: Mapping[str, _One]
+    ) -> _Look:
+        """Look at the checkpoint of a task run."""
+        known = {
+            name: _result(outcome.value)
+            for name, outcome in inputs.items()
+            if isinstance(outcome, _Known)
+        }
+        skipped = {
+            name: PlainResult(None)
+            for name, outcome in inputs.items()
+            if isinstance(outcome, _Skipped)
+        }
+        known = {**known, **skipped}
+        if callable(handler.location) or handler.location is None:
+            return cls("a function makes its path, and only a run calls it", True)
+        template = handler.template
+        assert template is not None
+        open_names = inputs.keys() - known.keys()
+        open_fields = sorted(template.names & open_names)
+        if open_fields:
+            fields = ", ".join(f"{{{field}}}" for field in open_fields)
+            return cls(f"its path contains {fields}, which is not known yet", True)
+        try:
+            checkpoint = TaskCheckpoint.of_run(handler, task, known)
+        except TemplateError as error:
+            return cls(f"it will fail: {error}", runs=True)
+        path = checkpoint.path
+        try:
+            found = handler.look_up(path, adopts=False)
+        except OSError as error:
+            return cls(f"its checkpoint cannot be looked up: {error}", True, path=path)
+        if found.kind == "foreign":
+            return cls("a file without a manifest counts as the checkpoint", path=path)
+        manifest = found.manifest
+        if manifest is None:
+            return cls(found.reason, runs=True, path=path)
+        difference = _difference(checkpoint, manifest, open_names)
+        if difference:
+            return cls(difference, runs=True, path=path, manifest=manifest)
+        reference = handler.refer(
+            path, manifest, origin=checkpoint.origin, is_loaded=True
+        )
+        reason = "its checkpoint counts"
+        if manifest.adopted:
+            reason = "a file that a person put there counts as the checkpoint"
+        return cls(reason, path=path, manifest=manifest, reference=reference)
+
+
+def _difference(
+    checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
+) -> str:
+    """Return how a checkpoint differs from the task run, as far as inputs are known."""
+    identity, earlier = checkpoint.origin.identity, manifest.identity
+    if identity is None or earlier is None:
+        return ""
+    assumed = {
+        name: earlier.inputs[name] for name in open_names if name in earlier.inputs
+    }
+    identity = identity._replace(inputs={**identity.inputs, **assumed})
+    return identity.difference(earlier, checkpoint.handler.match)
+
+
+def _result(value: Any) -> Result:
+    if has_references(value):
+        return LazyResult(value)
+    return PlainResult(value)
+
+
+def _handler_of(task: Task, flow: Flow) -> ResultHandler | None:
+    """Return the handler that keeps the task's result; ``None`` if none of ours does."""
+    result = task.result or flow.result
+    if not isinstance(result, ResultHandler) or task.checkpoint is False:
+        return None
+    if task.auto_generated or isinstance(task, _COLLECTIONS):
+        return None
+    return result
+
+
+def _evaluated(task: Task, inputs: Mapping[str, _One]) -> _One | None:
+    """Return what one of Prefect's own tasks hands on; ``None`` for all other tasks."""
+    if isinstance(task, Parameter):
+        return _Known(prefect.context.parameters.get(task.name))
+    if isinstance(task, Constant):
+        return _Known(task.value)
+    is_between = isinstance(task, _BETWEEN) and task.result is None
+    if not is_between:
+        return None
+    causes = _causes(inputs.values())
+    if isinstance(task, CompareValue):
+        return _compared(task, inputs["value"], causes)
+    if causes:
+        return _Open(causes)
+    values = {
+        name: outcome.value if isinstance(outcome, _Known) else None
+        for name, outcome in inputs.items()
+    }
+    if isinstance(task, GetItem) and type(values["task_result"]) not in _PLAIN:
+        return _Open((f"{task.name} takes a part of data",))
+    if isinstance(task, Set) and has_references(list(values.values())):
+        return _Open((f"{task.name} needs the data",))
+    try:
+        return _Known(task.run(**values))  # type: ignore[func-returns-value]
+    except Exception as error:  # noqa: BLE001 - the run will meet the same error
+        return _Open((f"{task.name} will fail: {error!r}",))
+
+
+def _compared(task: CompareValue, outcome: _One, causes: tuple[str, ...]) -> _One:
+    """Return the outcome of the condition of a ``case`` or ``switch``."""
+    if not isinstance(outcome, _Known):
+        return _Open(causes, may_skip=True)
+    plain = {str, int, float, bool, type(None)}
+    if not {type(outcome.value), type(task.value)} <= plain:
+        # Only the run may call the user's own comparison.
+        return _Open((f"the condition {task.name} compares values",), may_skip=True)
+    if outcome.value == task.value:
+        return _Known(None)
+    return _Skipped(f"its condition is {outcome.value!r}, not {task.value!r}")
+
+
+def _reduced(outcome: _Outcome, flattened: bool) -> _One:
+    """Return what a task that is not mapped takes from an upstream task."""
+    if isinstance(outcome, list):
+        for child in outcome:
+            if isinstance(child, _Skipped):
+                return child
+        causes = _causes(outcome)
+        if causes:
+            return _Open(causes)
+        known = [child.value for child in outcome if isinstance(child, _Known)]
+        outcome = _Known(known)
+    if not flattened or not isinstance(outcome, _Known):
+        return outcome
+    flat = _flat(outcome.value)
+    if flat is None:
+        return _Open(("flatten needs the data",))
+    return _Known(flat)
+
+
+def _elements(outcome: _Outcome, flattened: bool) -> list[_One] | _Open | _Skipped:
+    """Return what each child of a mapped task takes from an upstream task."""
+    if flattened:
+        outcome = _reduced(outcome, flattened)
+    if isinstance(outcome, list):
+        return outcome
+    if not isinstance(outcome, _Known):
+        return outcome
+    value = outcome.value
+    if type(value) not in (list, tuple, range, str):
+        return _Open((f"only the run can iterate over a {type(value).__name__}",))
+    return [_Known(element) for element in value]
+
+
+def _flat(value: Any) -> list[Any] | None:
+    """Return a list of the elements of the elements; ``None`` if that needs data."""
+    if type(value) not in (list, tuple):
+        return None
+    flat: list[Any] = []
+    for element in value:
+        if type(element) not in (list, tuple):
+            return None
+        flat.extend(element)
+    return flat
+
+
+def _causes(outcomes: Iterable[_One]) -> tuple[str, ...]:
+    """Return the causes of all open outcomes, each once, in order."""
+    causes = [
+        cause
+        for outcome in outcomes
+        if isinstance(outcome, _Open)
+        for cause in outcome.causes
+    ]
+    return tuple(dict.fromkeys(causes))
+
+
+def _through(causes: Iterable[str], task: Task) -> tuple[str, ...]:
+    """Return the causes with the task as their next step."""
+    return tuple(dict.fromkeys(f"{cause} => {task.name}" for cause in causes))
+
+
+def _chained(causes: Iterable[str], task: Task) -> str:
+    return _words(_through(causes, task))
+
+
+_MOST_CAUSES = 3
+
+
+def _words(causes: Iterable[str]) -> str:
+    """Return the causes in words, the first few of many."""
+    distinct = list(dict.fromkeys(causes))
+    words = "; ".join(distinct[:_MOST_CAUSES])
+    if len(distinct) > _MOST_CAUSES:
+        words += f"; and {len(distinct) - _MOST_CAUSES} more"
+    return words
+
+
+def _seconds(manifest: Manifest | None) -> float | None:
+    """Return the seconds that a checkpoint took; ``None`` if they are not known."""
+    if manifest is None or manifest.compute_s is None:
+        return None
+    return manifest.compute_s + (manifest.write_s or 0.0)

@@ -1,0 +1,154 @@
+"""What the next run of a flow would do, told before it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import pandas as pd
+from prefect import Flow
+from tabulate import tabulate
+
+from prefect_ds.checkpoints.reference import count, size
+from prefect_ds.engine.flow_plan import Decision, TaskDecision, plan_flow
+
+
+def explain(flow: Flow, parameters: Mapping[str, Any] | None = None) -> Explanation:
+    """Return what the next run of a flow would load and run, and why.
+
+    Runs no code of yours, writes nothing and starts no cluster: it looks at the
+    manifests of the checkpoints, as the run will.
+
+    Parameters
+    ----------
+    flow
+        The flow.
+    parameters
+        As for ``flow.run(parameters=...)``.
+
+    Raises
+    ------
+    ValueError
+        A parameter is unknown, or one without a default is missing.
+    TemplateError
+        A path template could never tell the children of a mapped task apart.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd
+    >>> from prefect import Flow, task
+    >>> from prefect_ds import PandasResultHandler, explain
+    >>> folder = tempfile.mkdtemp()
+    >>> @task(result=PandasResultHandler(f"{folder}/{{n}}.parquet", "parquet"))
+    ... def numbers(n):
+    ...     return pd.DataFrame({"n": range(n)})
+    >>> with Flow("example") as flow:
+    ...     tables = numbers.map([1, 2])
+    >>> explain(flow).counts["run"]
+    2
+    """
+    return Explanation(flow.name, tuple(plan_flow(flow, parameters or {})))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the next run of a flow would do; printed, it is a table.
+
+    Parameters
+    ----------
+    flow
+        The flow's name.
+    decisions
+        One for each task, and for each child of a mapped task, in the order of the run.
+    """
+
+    flow: str
+    decisions: tuple[TaskDecision, ...]
+
+    @property
+    def steps(self) -> tuple[TaskDecision, ...]:
+        """The decisions about the user's own tasks."""
+        return tuple(decision for decision in self.decisions if decision.is_step)
+
+    @property
+    def counts(self) -> Counter[Decision]:
+        """How many tasks and children the run would load, run and so on."""
+        return Counter(step.decision for step in self.steps)
+
+    @property
+    def n_runs(self) -> tuple[int, int]:
+        """The fewest and the most tasks and children that the run would run."""
+        counts = self.counts
+        least = counts["run"]
+        return least, least + counts["maybe"] + counts["unknown"]
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """The fewest and the most seconds of work, as far as earlier runs tell."""
+        least = sum(
+            step.seconds or 0.0 for step in self.steps if step.decision == "run"
+        )
+        more = sum(
+            step.seconds or 0.0 for step in self.steps if step.decision == "maybe"
+        )
+        return least, least + more
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each task and child.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``task``, ``map_index``, ``decision``, ``reason``, ``path``,
+            ``size_bytes`` and ``seconds``.
+        """
+        names = [field.name for field in fields(TaskDecision)]
+        frame = pd.DataFrame([astuple(step) for step in self.steps], columns=names)
+        frame["map_index"] = frame["map_index"].astype("Int64")
+        frame["size_bytes"] = frame["size_bytes"].astype("Int64")
+        frame["seconds"] = frame["seconds"].astype("float64")
+        return frame.drop(columns="is_step")
+
+    def __str__(self) -> str:
+        rows = [_row(group) for group in self._groups()]
+        headers = ("task", "decision", "tasks", "checkpoints", "seconds", "reason")
+        alignment = ("left", "left", "right", "right", "right", "left")
+        table = tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+        return f"{table}\n{self._summary()}"
+
+    def _groups(self) -> list[list[TaskDecision]]:
+        """Return the steps with equal task, decision and reason together."""
+        groups: dict[tuple[str, str, str], list[TaskDecision]] = {}
+        for step in self.steps:
+            key = (step.task, step.decision, step.reason)
+            groups.setdefault(key, []).append(step)
+        return list(groups.values())
+
+    def _summary(self) -> str:
+        least, most = self.n_runs
+        if most == 0:
+            return f"Flow {self.flow!r} runs no task."
+        tasks = (
+            count(least, "task") if least == most else f"{least:,} to {most:,} tasks"
+        )
+        least_s, most_s = self.seconds
+        seconds = f"{least_s:.1f} s"
+        if least_s != most_s:
+            seconds = f"{least_s:.1f} to {most_s:.1f} s"
+        return f"Flow {self.flow!r} runs {tasks}; they took {seconds} before."
+
+
+def _row(group: list[TaskDecision]) -> tuple[str, ...]:
+    first = group[0]
+    sizes = [step.size_bytes for step in group if step.size_bytes is not None]
+    seconds = [step.seconds for step in group if step.seconds is not None]
+    return (
+        first.task,
+        first.decision,
+        f"{len(group):,}",
+        size(sum(sizes)) if sizes else "",
+        f"{sum(seconds):.2f}" if seconds else "",
+        first.reason,
+    )
