@@ -12,16 +12,27 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import prefect
-from prefect.core import Edge, Flow, Parameter, Task
+from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import FlowRunner
 from prefect.engine.result import Result
-from prefect.tasks.control_flow.conditional import CompareValue, Merge
-from prefect.tasks.core.collections import Dict, List, Set, Tuple
-from prefect.tasks.core.constants import Constant
-from prefect.tasks.core.operators import GetItem
 
 from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.planned_values import (
+    BETWEEN,
+    COLLECTIONS,
+    Known,
+    Open,
+    Outcome,
+    Planned,
+    Skipped,
+    chained,
+    elements,
+    evaluated,
+    reduced,
+    through,
+    words,
+)
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint, check_template
 from prefect_ds.errors import TemplateError
 from prefect_ds.result_handler import ResultHandler
@@ -53,35 +64,6 @@ class TaskDecision:
     """Seconds that computing and writing took the last time."""
     is_step: bool = True
     """Whether the user wrote the task; Prefect puts others between them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """The value that a task hands on, with references in place of data."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A value that only the run will tell."""
-
-    causes: tuple[str, ...]
-    """Why, each from its root cause to the task."""
-    may_skip: bool = False
-    """The task may be skipped."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Skipped:
-    """The task will be skipped."""
-
-    reason: str
-
-
-_One: TypeAlias = _Known | _Open | _Skipped
-_Outcome: TypeAlias = _One | list[_One]
-"""A list has the outcomes of the children of a mapped task."""
 
 
 def plan_flow(flow: Flow, parameters: Mapping[str, Any]) -> list[TaskDecision]:
@@ -140,21 +122,21 @@ class _Walk:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.decisions: list[TaskDecision] = []
-        self._outcomes: dict[Task, _Outcome] = {}
+        self._outcomes: dict[Task, Outcome] = {}
 
     def visit(self, task: Task) -> None:
         """Decide one task, with all its children."""
         edges = self.flow.edges_to(task)
         constants = {
-            key: _Known(value) for key, value in self.flow.constants[task].items()
+            key: Known(value) for key, value in self.flow.constants[task].items()
         }
         if any(edge.mapped for edge in edges):
             self._outcomes[task] = self._visit_mapped(task, edges, constants)
             return
-        inputs: dict[str, _One] = dict(constants)
+        inputs: dict[str, Planned] = dict(constants)
         others = []
         for edge in edges:
-            outcome = _reduced(self._outcomes[edge.upstream_task], edge.flattened)
+            outcome = reduced(self._outcomes[edge.upstream_task], edge.flattened)
             if edge.key:
                 inputs[edge.key] = outcome
             else:
@@ -162,23 +144,23 @@ class _Walk:
         self._outcomes[task] = self._visit_one(task, inputs, others, None)
 
     def _visit_mapped(
-        self, task: Task, edges: Iterable[Edge], constants: Mapping[str, _One]
-    ) -> _Outcome:
+        self, task: Task, edges: Iterable[Edge], constants: Mapping[str, Planned]
+    ) -> Outcome:
         """Expand a mapped task as far as what it maps over is known."""
-        whole: dict[Edge, _One] = {}
-        elements: dict[Edge, list[_One]] = {}
+        whole: dict[Edge, Planned] = {}
+        mapped: dict[Edge, list[Planned]] = {}
         for edge in edges:
             outcome = self._outcomes[edge.upstream_task]
             if not edge.mapped:
-                whole[edge] = _reduced(outcome, edge.flattened)
+                whole[edge] = reduced(outcome, edge.flattened)
                 continue
-            expanded = _elements(outcome, edge.flattened)
+            expanded = elements(outcome, edge.flattened)
             if not isinstance(expanded, list):
                 return self._unexpanded(task, expanded)
-            elements[edge] = expanded
-        children: list[_One] = []
-        for index in range(min(map(len, elements.values()))):
-            of_child = {edge: values[index] for edge, values in elements.items()}
+            mapped[edge] = expanded
+        children: list[Planned] = []
+        for index in range(min(map(len, mapped.values()))):
+            of_child = {edge: values[index] for edge, values in mapped.items()}
             inputs = dict(constants)
             others = []
             for edge, outcome in {**whole, **of_child}.items():
@@ -192,70 +174,70 @@ class _Walk:
                 children.append(self._visit_one(task, inputs, others, index))
         return children
 
-    def _unexpanded(self, task: Task, outcome: _Open | _Skipped) -> _One:
-        if isinstance(outcome, _Skipped) and task.skip_on_upstream_skip:
+    def _unexpanded(self, task: Task, outcome: Open | Skipped) -> Planned:
+        if isinstance(outcome, Skipped) and task.skip_on_upstream_skip:
             self._decide(task, None, "not needed", outcome.reason)
             return outcome
-        causes = outcome.causes if isinstance(outcome, _Open) else (outcome.reason,)
-        reason = f"what it maps over is not known yet: {_words(causes)}"
+        causes = outcome.causes if isinstance(outcome, Open) else (outcome.reason,)
+        reason = f"what it maps over is not known yet: {words(causes)}"
         self._decide(task, None, "unknown", reason)
-        return _Open(_through(causes, task))
+        return Open(through(causes, task))
 
     def _visit_one(
         self,
         task: Task,
-        inputs: Mapping[str, _One],
-        others: list[_One],
+        inputs: Mapping[str, Planned],
+        others: list[Planned],
         map_index: int | None,
-    ) -> _One:
+    ) -> Planned:
         upstream = [*inputs.values(), *others]
-        skipped = [outcome for outcome in upstream if isinstance(outcome, _Skipped)]
+        skipped = [outcome for outcome in upstream if isinstance(outcome, Skipped)]
         if skipped and task.skip_on_upstream_skip:
             self._decide(task, map_index, "not needed", skipped[0].reason)
             return skipped[0]
-        evaluated = _evaluated(task, inputs)
-        if evaluated is not None:
-            return evaluated
+        value = evaluated(task, inputs)
+        if value is not None:
+            return value
         handler = _handler_of(task, self.flow)
         if handler is None:
             return self._runs_always(task, upstream, map_index)
         conditions = [
             cause
             for outcome in upstream
-            if isinstance(outcome, _Open) and outcome.may_skip
+            if isinstance(outcome, Open) and outcome.may_skip
             for cause in outcome.causes
         ]
         look = _Look.at(task, handler, inputs)
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
-            return _Open(_through((look.reason,), task), bool(conditions))
+            return Open(through((look.reason,), task), bool(conditions))
         if conditions and task.skip_on_upstream_skip:
-            reason = _chained(conditions, task)
+            reason = chained(conditions, task)
             self._decide(task, map_index, "maybe", reason, look)
-            return _Open(_through(conditions, task), may_skip=True)
+            return Open(through(conditions, task), may_skip=True)
         open_causes = [
             cause
             for outcome in inputs.values()
-            if isinstance(outcome, _Open)
+            if isinstance(outcome, Open)
             for cause in outcome.causes
         ]
         if look.runs:
             self._decide(task, map_index, "run", look.reason, look)
-            return _Open(_through((look.reason,), task))
+            return Open(through((look.reason,), task))
         if open_causes:
-            self._decide(task, map_index, "maybe", _chained(open_causes, task), look)
-            return _Open(_through(open_causes, task))
+            self._decide(task, map_index, "maybe", chained(open_causes, task), look)
+            return Open(through(open_causes, task))
         self._decide(task, map_index, "load", look.reason, look)
         if look.reference is None:
             # A file that a person put there: its content is known once it is read.
-            return _Open(_through((look.reason,), task))
-        return _Known(look.reference)
+            return Open(through((look.reason,), task))
+        return Known(look.reference)
 
     def _runs_always(
-        self, task: Task, upstream: list[_One], map_index: int | None
-    ) -> _Open:
+        self, task: Task, upstream: list[Planned], map_index: int | None
+    ) -> Open:
         may_skip = any(
-            isinstance(outcome, _Open) and outcome.may_skip for outcome in upstream
+            isinstance(outcome, Open) and outcome.may_skip for outcome in upstream
         )
         may_skip = may_skip and task.skip_on_upstream_skip
         reason = "it has no handler that keeps its result"
@@ -267,7 +249,7 @@ class _Walk:
         else:
             decision = "run"
         self._decide(task, map_index, decision, reason)
-        return _Open((f"{task.name} runs in every run",), may_skip)
+        return Open((f"{task.name} runs in every run",), may_skip)
 
     def _decide(
         self,
@@ -287,14 +269,9 @@ class _Walk:
                 path=look.path if look is not None else None,
                 size_bytes=manifest.size_bytes if manifest is not None else None,
                 seconds=_seconds(manifest),
-                is_step=not (task.auto_generated or isinstance(task, _BETWEEN)),
+                is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
             )
         )
-
-
-_COLLECTIONS = (List, Tuple, Set, Dict)
-_BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *_COLLECTIONS)
-_PLAIN = (list, tuple, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,18 +290,18 @@ class _Look:
 
     @classmethod
     def at(
-        cls, task: Task, handler: ResultHandler, inputs: Mapping[str, _One]
+        cls, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
     ) -> _Look:
         """Look at the checkpoint of a task run."""
         known = {
             name: _result(outcome.value)
             for name, outcome in inputs.items()
-            if isinstance(outcome, _Known)
+            if isinstance(outcome, Known)
         }
         skipped = {
             name: PlainResult(None)
             for name, outcome in inputs.items()
-            if isinstance(outcome, _Skipped)
+            if isinstance(outcome, Skipped)
         }
         known = {**known, **skipped}
         if callable(handler.location) or handler.location is None:
@@ -387,127 +364,9 @@ def _handler_of(task: Task, flow: Flow) -> ResultHandler | None:
     result = task.result or flow.result
     if not isinstance(result, ResultHandler) or task.checkpoint is False:
         return None
-    if task.auto_generated or isinstance(task, _COLLECTIONS):
+    if task.auto_generated or isinstance(task, COLLECTIONS):
         return None
     return result
-
-
-def _evaluated(task: Task, inputs: Mapping[str, _One]) -> _One | None:
-    """Return what one of Prefect's own tasks hands on; ``None`` for all other tasks."""
-    if isinstance(task, Parameter):
-        return _Known(prefect.context.parameters.get(task.name))
-    if isinstance(task, Constant):
-        return _Known(task.value)
-    is_between = isinstance(task, _BETWEEN) and task.result is None
-    if not is_between:
-        return None
-    causes = _causes(inputs.values())
-    if isinstance(task, CompareValue):
-        return _compared(task, inputs["value"], causes)
-    if causes:
-        return _Open(causes)
-    values = {
-        name: outcome.value if isinstance(outcome, _Known) else None
-        for name, outcome in inputs.items()
-    }
-    if isinstance(task, GetItem) and type(values["task_result"]) not in _PLAIN:
-        return _Open((f"{task.name} takes a part of data",))
-    if isinstance(task, Set) and has_references(list(values.values())):
-        return _Open((f"{task.name} needs the data",))
-    try:
-        return _Known(task.run(**values))  # type: ignore[func-returns-value]
-    except Exception as error:  # noqa: BLE001 - the run will meet the same error
-        return _Open((f"{task.name} will fail: {error!r}",))
-
-
-def _compared(task: CompareValue, outcome: _One, causes: tuple[str, ...]) -> _One:
-    """Return the outcome of the condition of a ``case`` or ``switch``."""
-    if not isinstance(outcome, _Known):
-        return _Open(causes, may_skip=True)
-    plain = {str, int, float, bool, type(None)}
-    if not {type(outcome.value), type(task.value)} <= plain:
-        # Only the run may call the user's own comparison.
-        return _Open((f"the condition {task.name} compares values",), may_skip=True)
-    if outcome.value == task.value:
-        return _Known(None)
-    return _Skipped(f"its condition is {outcome.value!r}, not {task.value!r}")
-
-
-def _reduced(outcome: _Outcome, flattened: bool) -> _One:
-    """Return what a task that is not mapped takes from an upstream task."""
-    if isinstance(outcome, list):
-        for child in outcome:
-            if isinstance(child, _Skipped):
-                return child
-        causes = _causes(outcome)
-        if causes:
-            return _Open(causes)
-        known = [child.value for child in outcome if isinstance(child, _Known)]
-        outcome = _Known(known)
-    if not flattened or not isinstance(outcome, _Known):
-        return outcome
-    flat = _flat(outcome.value)
-    if flat is None:
-        return _Open(("flatten needs the data",))
-    return _Known(flat)
-
-
-def _elements(outcome: _Outcome, flattened: bool) -> list[_One] | _Open | _Skipped:
-    """Return what each child of a mapped task takes from an upstream task."""
-    if flattened:
-        outcome = _reduced(outcome, flattened)
-    if isinstance(outcome, list):
-        return outcome
-    if not isinstance(outcome, _Known):
-        return outcome
-    value = outcome.value
-    if type(value) not in (list, tuple, range, str):
-        return _Open((f"only the run can iterate over a {type(value).__name__}",))
-    return [_Known(element) for element in value]
-
-
-def _flat(value: Any) -> list[Any] | None:
-    """Return a list of the elements of the elements; ``None`` if that needs data."""
-    if type(value) not in (list, tuple):
-        return None
-    flat: list[Any] = []
-    for element in value:
-        if type(element) not in (list, tuple):
-            return None
-        flat.extend(element)
-    return flat
-
-
-def _causes(outcomes: Iterable[_One]) -> tuple[str, ...]:
-    """Return the causes of all open outcomes, each once, in order."""
-    causes = [
-        cause
-        for outcome in outcomes
-        if isinstance(outcome, _Open)
-        for cause in outcome.causes
-    ]
-    return tuple(dict.fromkeys(causes))
-
-
-def _through(causes: Iterable[str], task: Task) -> tuple[str, ...]:
-    """Return the causes with the task as their next step."""
-    return tuple(dict.fromkeys(f"{cause} => {task.name}" for cause in causes))
-
-
-def _chained(causes: Iterable[str], task: Task) -> str:
-    return _words(_through(causes, task))
-
-
-_MOST_CAUSES = 3
-
-
-def _words(causes: Iterable[str]) -> str:
-    """Return the causes in words, the first few of many."""
-    distinct = list(dict.fromkeys(causes))
-    words = "; ".join(distinct[:_MOST_CAUSES])
-    if len(distinct) > _MOST_CAUSES:
-        words += f"; and {len(distinct) - _MOST_CAUSES} more"
-    return words
 
 
 def _seconds(manifest: Manifest | None) -> float | None:
