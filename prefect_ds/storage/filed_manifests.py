@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.filesystem import FileSystem
-from prefect_ds.storage.layout import manifest_file, manifest_folder
+from prefect_ds.storage.layout import (
+    manifest_file,
+    manifest_folder,
+    old_manifest_folder,
+)
 from prefect_ds.storage.manifest import Manifest
 
 
@@ -40,29 +44,50 @@ class FiledManifests:
 
     def readable(self, *, but: str = "") -> Iterator[tuple[str, Manifest]]:
         """Yield every readable manifest with its file; all ``but`` one."""
-        for name in sorted(self.names()):
-            file = f"{self.folder}/{name}"
+        yield from self._readable_in(self.folder, but)
+
+    def of_old_layout(self) -> list[Manifest]:
+        """Return the manifests that a development version filed elsewhere."""
+        folder = old_manifest_folder(self.path)
+        return [manifest for _, manifest in self._readable_in(folder)]
+
+    def _readable_in(
+        self, folder: str, but: str = ""
+    ) -> Iterator[tuple[str, Manifest]]:
+        for name in sorted(self.files.names(folder)):
+            file = f"{folder}/{name}"
             if file == but:
                 continue
-            try:
-                yield file, self.read(file)
-            except NewerFormatError:
-                raise
-            except (FileNotFoundError, ManifestError):
-                # Cleared by its writer since the listing; or torn by a kill, and so
-                # never in force.
-                continue
+            manifest = read_manifest(self.files, file)
+            if manifest is not None:
+                yield file, manifest
 
     def is_readable(self, file: str) -> bool:
         """Whether a file holds a manifest, of this format or a newer one."""
         try:
-            self.read(file)
+            return read_manifest(self.files, file) is not None
         except NewerFormatError:
             return True
-        except (FileNotFoundError, ManifestError):
-            return False
-        return True
 
     def refile(self, manifest: Manifest) -> None:
         """File a manifest in the place of a torn or outdated one."""
         self.files.put(self.file_of(manifest.stamp), manifest.to_json().encode())
+
+
+def read_manifest(files: FileSystem, file: str) -> Manifest | None:
+    """Return the manifest in a file; ``None`` where there is none that can be read.
+
+    Its writer may have cleared it since the listing, or a kill has torn it: then it
+    never was in force.
+
+    Raises
+    ------
+    NewerFormatError
+        A later prefect_ds wrote it.
+    """
+    try:
+        return Manifest.from_json(files.read_bytes(file))
+    except NewerFormatError:
+        raise
+    except (FileNotFoundError, ManifestError):
+        return None

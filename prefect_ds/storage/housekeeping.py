@@ -9,9 +9,14 @@ import time
 from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.describe import read_parts
-from prefect_ds.storage.filed_manifests import FiledManifests
+from prefect_ds.storage.filed_manifests import FiledManifests, read_manifest
 from prefect_ds.storage.filesystem import FileSystem, Status
-from prefect_ds.storage.layout import name, set_aside_path
+from prefect_ds.storage.layout import (
+    data_name,
+    name,
+    old_manifest_folder,
+    set_aside_path,
+)
 from prefect_ds.storage.lookup import find_displaced, look_up, put_back
 
 logger = logging.getLogger("prefect.prefect_ds.storage.housekeeping")
@@ -92,10 +97,13 @@ def clean(
     leftovers = [
         f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")
     ]
-    for checkpoint in files.names(f"{side}/manifests"):
-        path = f"{folder}/{checkpoint}"
+    for hidden in files.names(f"{side}/manifests"):
+        filed = _filed_in(files, folder, hidden)
+        if filed is None:
+            leftovers += _superseded(files, folder, hidden)
+            continue
+        path = filed.path
         status = files.status(path)
-        filed = FiledManifests(files, path)
         names = filed.names()
         displaced = None if status else find_displaced(files, path, names)
         if displaced is not None and displaced.path in leftovers:
@@ -112,6 +120,30 @@ def clean(
         for leftover in old:
             files.remove(leftover)
     return old
+
+
+def _filed_in(files: FileSystem, folder: str, hidden: str) -> FiledManifests | None:
+    """Return the manifests in a folder of this name; ``None``: it is none of ours."""
+    checkpoint = data_name(hidden)
+    if checkpoint is not None:
+        return FiledManifests(files, f"{folder}/{checkpoint}")
+    # A long name is cut, and the manifests in the folder know it.
+    here = f"{folder}/{SIDE_FOLDER}/manifests/{hidden}"
+    for file in files.names(here):
+        manifest = read_manifest(files, f"{here}/{file}")
+        if manifest is not None:
+            filed = FiledManifests(files, f"{folder}/{name(manifest.path)}")
+            return filed if filed.folder == here else None
+    return None
+
+
+def _superseded(files: FileSystem, folder: str, old: str) -> list[str]:
+    """Return a folder of the old layout if its manifests are no longer needed."""
+    filed = FiledManifests(files, f"{folder}/{old}")
+    status = files.status(filed.path)
+    if status is None or filed.is_readable(filed.file_of(status.stamp)):
+        return [old_manifest_folder(filed.path)]
+    return []
 
 
 def _unneeded_manifests(

@@ -1,13 +1,21 @@
 """Where things lie beside the data: manifests, writes under way, data set aside.
 
 ``docs/format.md`` shows the folders. All paths here have ``/``, and may be URLs.
+
+Names in the side folder are made so that no usual pattern of data files matches them:
+``Path("data").rglob("*.csv")`` and ``rglob("download_*")`` find data alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import uuid
 
 from prefect_ds.path_template import SIDE_FOLDER
+
+MANIFEST = ".manifest"
+"""Ends the name of a manifest."""
 
 REPLACED = ".replaced"
 """Ends the name of a folder that made room for its successor."""
@@ -38,19 +46,54 @@ def staging_folder(path: str) -> str:
 
 def manifest_folder(path: str) -> str:
     """Return the folder of the manifests filed for the checkpoint at ``path``."""
-    return f"{side_folder(path)}/manifests/{name(path)}"
+    return f"{side_folder(path)}/manifests/{hidden_name(name(path))}"
 
 
 def manifest_file(path: str, stamp: str | None) -> str:
     """Return where the manifest of the data with this stamp is filed."""
-    return f"{manifest_folder(path)}/{stamp}.json"
+    return f"{manifest_folder(path)}/{stamp}{MANIFEST}"
+
+
+def old_manifest_folder(path: str) -> str:
+    """Return the folder in which development versions filed manifests, as JSON."""
+    return f"{side_folder(path)}/manifests/{name(path)}"
+
+
+def hidden_name(data_name: str) -> str:
+    """Return a name that no pattern of data files matches, and that names the data.
+
+    >>> hidden_name("sales.csv")
+    '_sales._csv_'
+    """
+    hidden = f"_{data_name.replace('.', '._')}_"
+    if len(hidden.encode("utf-8", "surrogateescape")) <= _MOST_BYTES:
+        return hidden
+    digest = hashlib.sha256(data_name.encode("utf-8", "surrogateescape"))
+    return f"{_shortened(hidden)}.{digest.hexdigest()[:32]}_"
+
+
+def data_name(hidden: str) -> str | None:
+    """Return the name that a hidden name was made from.
+
+    ``None`` where it is no such name, or one that was too long to be kept.
+    """
+    if len(hidden) < 3 or hidden[0] != "_" or hidden[-1] != "_":
+        return None
+    if re.search(r"\.(?!_)", hidden):
+        return None
+    return hidden[1:-1].replace("._", ".")
+
+
+_MOST_BYTES = 250
+"""Of a name: some file systems take 255."""
 
 
 def set_aside_path(path: str) -> str:
     """Return a new path for data that have to leave ``path``."""
     # The suffix keeps readers of folders away from it.
     unique = uuid.uuid4().hex[:12]
-    return f"{side_folder(path)}/set-aside/{_shortened(name(path))}.{unique}.set-aside"
+    hidden = _shortened(hidden_name(name(path)))
+    return f"{side_folder(path)}/set-aside/{hidden}.{unique}.set-aside"
 
 
 def _shortened(text: str) -> str:

@@ -16,7 +16,7 @@ from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.describe import read_parts, same_bytes, size_difference
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
-from prefect_ds.storage.layout import REPLACED, staging_folder
+from prefect_ds.storage.layout import MANIFEST, REPLACED, staging_folder
 from prefect_ds.storage.manifest import Manifest, Part
 
 logger = logging.getLogger("prefect.prefect_ds.storage.lookup")
@@ -72,8 +72,11 @@ def _look_at(
     manifests, doubt = _all_manifests(filed, doubt)
     if manifests is None:
         return None
-    if not manifests and not doubt:
-        return Found("foreign", reason="it had no manifest", stamp=status.stamp)
+    is_filed = bool(manifests or doubt)
+    if not is_filed:
+        manifests = filed.of_old_layout()
+        if not manifests:
+            return Found("foreign", reason="it had no manifest", stamp=status.stamp)
     try:
         parts = read_parts(files, path, status)
     except FileNotFoundError:
@@ -81,7 +84,7 @@ def _look_at(
         doubt = doubt or "it was a link to nothing"
     if files.status(path) != status:
         return None
-    evidence = _Evidence(filed, status, manifests, doubt, parts)
+    evidence = _Evidence(filed, status, manifests, is_filed, doubt, parts)
     return (
         _proven_by_bytes(evidence)
         or _unfinished_write(evidence)
@@ -123,7 +126,7 @@ def _all_manifests(
     """
     manifests = []
     for name in sorted(filed.names()):
-        if not name.endswith(".json"):
+        if not name.endswith(MANIFEST):
             # On its way to its name, or left there by a kill: it never was in force.
             continue
         file = f"{filed.folder}/{name}"
@@ -148,6 +151,8 @@ class _Evidence:
     filed: FiledManifests
     status: Status
     manifests: list[Manifest]
+    is_filed: bool
+    """Whether the manifests are where they belong; those of an old layout are not."""
     doubt: str
     """What speaks against the data, in words; empty for nothing."""
     parts: tuple[Part, ...] | None
@@ -162,7 +167,8 @@ def _proven_by_bytes(evidence: _Evidence) -> Found | None:
     for manifest in evidence.manifests:
         if not same_bytes(manifest.parts, evidence.parts, status):
             continue
-        if evidence.doubt or manifest.stamp != status.stamp:
+        is_in_force = evidence.is_filed and manifest.stamp == status.stamp
+        if evidence.doubt or not is_in_force:
             # Copied, touched, or its writer died just after it put the data in place.
             manifest = replace(manifest, stamp=status.stamp)
             try:
@@ -239,7 +245,7 @@ def find_displaced(files: FileSystem, path: str, filed: list[str]) -> Staged | N
         if not name.endswith(REPLACED):
             continue
         status = files.status(f"{staging}/{name}")
-        if status is not None and f"{status.stamp}.json" in filed:
+        if status is not None and f"{status.stamp}{MANIFEST}" in filed:
             return Staged(f"{staging}/{name}", status.stamp)
     return None
 

@@ -20,6 +20,7 @@ from prefect_ds import PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import DamagedCheckpointError, NewerFormatError
 from prefect_ds.file_types.registry import FILE_TYPES
+from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.manifest import Manifest
 from tests.support.flows import frame_of
 from tests.support.scale import SCALE
@@ -66,7 +67,7 @@ class Checkpoints:
         return path / "part.00001.parquet" if self.kind == FOLDER else path
 
     def manifest(self, path: Path) -> Path:
-        [found] = (self.folder / ".prefect_ds/manifests" / path.name).iterdir()
+        [found] = Path(manifest_folder(str(path))).iterdir()
         return found
 
     def set_aside(self) -> list[Path]:

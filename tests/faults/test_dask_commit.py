@@ -12,6 +12,7 @@ import pytest
 
 from prefect_ds.storage import local_files
 from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Manifest, Part
 from prefect_ds.storage.opening import open_files
@@ -86,7 +87,7 @@ def test_first_write_then_a_smaller_one(real):
     assert len(files.sizes(f"{folder}/a")) == 2
     assert CheckpointStore(files).verify(f"{folder}/a") == []
     assert files.names(f"{folder}/.prefect_ds/staging") == []
-    assert len(files.names(f"{folder}/.prefect_ds/manifests/a")) == 1
+    assert len(files.names(manifest_folder(f"{folder}/a"))) == 1
 
 
 def test_the_same_result_by_another_writer_stands(real):
@@ -158,7 +159,7 @@ def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):
     write(files, path, "old")
     os.rename(path, f"{tmp_path}/.prefect_ds/staging/0.replaced")
 
-    manifests = files.names(f"{tmp_path}/.prefect_ds/manifests/a")
+    manifests = files.names(manifest_folder(f"{tmp_path}/a"))
     assert (
         CheckpointStore(files).clean(str(tmp_path), older_than_s=-10, dry_run=True)
         == []
@@ -167,7 +168,7 @@ def test_clean_keeps_a_copy_that_waits_to_be_put_back(tmp_path, monkeypatch):
     assert CheckpointStore(files).clean(str(tmp_path), older_than_s=-10) == []
 
     assert os.path.exists(path)
-    assert files.names(f"{tmp_path}/.prefect_ds/manifests/a") == manifests
+    assert files.names(manifest_folder(f"{tmp_path}/a")) == manifests
     assert value_at(files, path) == "old"
 
 

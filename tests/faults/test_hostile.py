@@ -23,6 +23,7 @@ from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CollisionError, TemplateError
 from prefect_ds.file_types.registry import FILE_TYPES
+from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore
@@ -374,7 +375,7 @@ def test_a_sealed_manifest_whose_parts_lie_outside_is_refused_and_nothing_there_
     # the reader.
     outside = folder / "outside.parquet"
     os.mkfifo(outside)
-    [manifest] = (folder / ".prefect_ds/manifests/x").iterdir()
+    [manifest] = Path(manifest_folder(f"{folder}/x")).iterdir()
     body = json.loads(manifest.read_bytes())["manifest"]
     body["parts"][0]["name"] = (
         name.replace("/outside", f"{folder}/outside") if name[0] == "/" else name
@@ -393,7 +394,7 @@ def test_a_sealed_manifest_whose_parts_lie_outside_is_refused_and_nothing_there_
 def test_a_sealed_manifest_of_huge_numbers_is_no_hit_that_hangs(tmp_path):
     handler = handler_of(tmp_path, PARTS)
     handler.write(dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=1), value="x")
-    [manifest] = (tmp_path / ".prefect_ds/manifests/x").iterdir()
+    [manifest] = Path(manifest_folder(f"{tmp_path}/x")).iterdir()
     for change in ({"size_bytes": 2**62}, {"n_rows": 10**40}, {"size_bytes": -1}):
         body = json.loads(manifest.read_bytes())["manifest"]
         body["parts"][0].update(change)

@@ -18,6 +18,7 @@ from prefect import Flow
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.manifest import Manifest
 from tests.support.clusters import Machine, cluster, n_tasks, objects_and_mib
 from tests.support.flows import frame_of
@@ -234,7 +235,7 @@ def test_a_manifest_of_a_hundred_thousand_parts_is_read_and_compared(tmp_path):
     assert (len(many.parts), many.n_rows) == (n_parts, n_parts)
     assert Manifest.from_json(many.to_json()) == many
     # Of the parts that it lists one is there.
-    [filed] = (tmp_path / ".prefect_ds/manifests/events").iterdir()
+    [filed] = Path(manifest_folder(f"{tmp_path}/events")).iterdir()
     filed.write_text(text)
     found = handler.look_up(f"{tmp_path}/events")
     assert (found.kind, found.reason) == (

@@ -14,6 +14,7 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds.storage.layout import data_name
 from prefect_ds.storage.store import CheckpointStore
 from tests.support import dask_flows
 from tests.support.barrier import Barrier, Held, held_partition, wait_for
@@ -173,7 +174,7 @@ def assert_nothing_but_checkpoints(folder: Path, *names: str) -> None:
     assert sorted(os.listdir(folder)) == sorted([".prefect_ds", *names])
     assert not os.listdir(folder / ".prefect_ds/staging")
     manifests = {
-        each.name: os.listdir(each)
+        data_name(each.name): os.listdir(each)
         for each in (folder / ".prefect_ds/manifests").iterdir()
     }
     assert {name: len(filed) for name, filed in manifests.items()} == dict.fromkeys(

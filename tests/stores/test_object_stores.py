@@ -154,9 +154,7 @@ def only_the_checkpoint_is_left(store, kind, name="a"):
         else {path}
     )
     left = [each for each in names_below(store) if "/set-aside/" not in each]
-    filed = (
-        f"/data/.prefect_ds/manifests/{path.rpartition('/')[2]}/{manifest.stamp}.json"
-    )
+    filed = manifest_file(path, manifest.stamp)
     assert left == sorted({*data, filed})
 
 
@@ -415,7 +413,7 @@ def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["1", "2"])
-@pytest.mark.parametrize("moment", ["part.", "folder.json"])
+@pytest.mark.parametrize("moment", ["part.", "folder.manifest"])
 def test_a_slow_writer_of_a_folder_and_a_fast_one_are_not_in_each_others_way(
     s3, inputs, moment
 ):

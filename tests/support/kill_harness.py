@@ -357,4 +357,4 @@ def kind_of(path: str, folder: str) -> str:
     """Return a path without what is made by chance."""
     text = path.removeprefix(f"{folder}/")
     text = re.sub(r"[0-9a-f]{32,64}", "<id>", text)
-    return re.sub(r"[0-9a-f]+-[0-9a-f]{12,}\.json", "<stamp>.json", text)
+    return re.sub(r"[0-9a-f]+-[0-9a-f]{12,}\.manifest", "<stamp>.manifest", text)

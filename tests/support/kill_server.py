@@ -32,6 +32,7 @@ from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.result_handler import _versions
 from prefect_ds.storage import retries
+from prefect_ds.storage.layout import manifest_file
 from tests.support import kill_harness
 
 FILE_TYPES = {
@@ -279,7 +280,7 @@ class Job:
         name = os.path.basename(self.path)
         ours = [f"{name}/{part}" for part in store.files.sizes(self.path)] or [name]
         assert self.side_files() == [
-            f".prefect_ds/manifests/{name}/{stamp}.json",
+            manifest_file(self.path, stamp).removeprefix(f"{self.data}/"),
             *ours,
         ]
         assert self.handler.verify(self.path) == []

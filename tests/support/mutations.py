@@ -269,7 +269,7 @@ MUTATIONS = (
     Mutation(
         "each run of a part writes a file of the same name",
         "dask/part_writer.py",
-        (("        attempt = uuid.uuid4().hex\n", '        attempt = "one"\n'),),
+        (("{number}.{uuid.uuid4().hex}.staged", "{number}.one.staged"),),
         (
             f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_part_comes_back_and_finishes_it",
         ),

@@ -441,7 +441,7 @@ class StoreContract:
         write(store, path, NEW)
         filed = in_force(store, path)
         store.files.create(
-            f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed)
+            f"{filed.rpartition('/')[0]}/0-0.manifest", store.files.read_bytes(filed)
         )
         store.files.remove(filed)
         store.files.create(filed, b"torn")
@@ -456,7 +456,7 @@ class StoreContract:
         write(store, path, NEW)
         filed = in_force(store, path)
         store.files.create(
-            f"{filed.rpartition('/')[0]}/0-0.json", store.files.read_bytes(filed)
+            f"{filed.rpartition('/')[0]}/0-0.manifest", store.files.read_bytes(filed)
         )
         store.files.remove(filed)
         store.files.create(filed, b"torn")
@@ -470,7 +470,7 @@ class StoreContract:
     def test_clean_bears_what_goes_while_it_looks(self, store, path):
         write(store, path, OLD, inputs="1")
         filed = in_force(store, path)
-        for name in ("1-1.json", "2-2.json"):
+        for name in ("1-1.manifest", "2-2.manifest"):
             store.files.create(f"{filed.rpartition('/')[0]}/{name}", b"{}")
         files = WatchedFiles(store.files)
         files.before = lambda name, args: (
