@@ -15,6 +15,9 @@ from typing import BinaryIO, Literal, Protocol
 FOLDER_STAMP = "folder"
 """Stamp of every folder in an object store, which has no stamp for a whole folder."""
 
+BROKEN_LINK = "broken-link"
+"""Stamp of a link to nothing."""
+
 Kind = Literal["file", "folder"]
 
 

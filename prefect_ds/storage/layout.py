@@ -12,7 +12,7 @@ import hashlib
 import re
 import uuid
 
-from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.path_template import SIDE_FOLDER as SIDE_FOLDER
 
 MANIFEST = ".manifest"
 """Ends the name of a manifest."""

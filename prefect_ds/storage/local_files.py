@@ -14,8 +14,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from prefect_ds.storage.filesystem import Kind, Staged, Status
-from prefect_ds.storage.layout import REPLACED, staging_folder
+from prefect_ds.storage.filesystem import BROKEN_LINK, Kind, Staged, Status
+from prefect_ds.storage.layout import REPLACED, SIDE_FOLDER, staging_folder
 
 
 class LocalFiles:
@@ -30,8 +30,16 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             # A link to nothing is in the way of a new file all the same.
             if os.path.islink(path):
-                return Status("file", 0, "broken-link")
+                return Status("file", 0, BROKEN_LINK)
             return None
+        if not stat.S_ISDIR(entry.st_mode) and not stat.S_ISREG(entry.st_mode):
+            # To open it could wait for ever.
+            special = _SPECIAL.get(stat.S_IFMT(entry.st_mode), "something")
+            raise OSError(
+                errno.EINVAL,
+                f"{special} is in the place of a file: move it away, then run again",
+                path,
+            )
         if stat.S_ISDIR(entry.st_mode):
             return Status("folder", 0, f"0-{entry.st_mtime_ns:x}")
         size = entry.st_size
@@ -39,7 +47,7 @@ class LocalFiles:
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
             return file.read()
 
     def create(self, path: str, data: bytes) -> None:
@@ -73,7 +81,7 @@ class LocalFiles:
 
     def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
-        return open(path, "rb")
+        return open(path, "rb", opener=_open_at_once)
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[str]:
@@ -85,8 +93,14 @@ class LocalFiles:
         """Return the names in a folder as it is now; none where there is no folder."""
         try:
             return os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
+        except NotADirectoryError:
+            if os.path.lexists(folder):
+                return []
+            # Something above is no folder. No write could go well: say so before the
+            # task runs.
+            raise
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes of all files below a folder, by their path in it, sorted."""
@@ -224,6 +238,19 @@ class LocalFiles:
                 os.close(handle)
 
 
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; do not wait if it is a named pipe that nobody writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -237,7 +264,13 @@ def _make_folder(folder: str) -> None:
     # that a folder is one.
     try:
         os.mkdir(folder)
+        if f"/{SIDE_FOLDER}" in folder:
+            _share_like_parent(folder)
     except FileExistsError:
+        if os.path.islink(folder) and not os.path.exists(folder):
+            raise NotADirectoryError(
+                errno.ENOTDIR, "a link to nothing is in the place of a folder", folder
+            ) from None
         if not stat.S_ISDIR(os.stat(folder).st_mode):
             raise NotADirectoryError(
                 errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder
@@ -248,6 +281,19 @@ def _make_folder(folder: str) -> None:
             raise
         _make_folder(above)
         _make_folder(folder)
+
+
+def _share_like_parent(folder: str) -> None:
+    """Give a new folder the mode and group of its parent.
+
+    Whoever may write checkpoints has to write beside them as well.
+    """
+    above = os.stat(os.path.dirname(folder))
+    # Disks without owners, and users outside the group: then it stays as it was made.
+    with contextlib.suppress(OSError):
+        os.chown(folder, -1, above.st_gid)
+    with contextlib.suppress(OSError):
+        os.chmod(folder, stat.S_IMODE(above.st_mode))
 
 
 def _exchange(one: str, other: str) -> bool:

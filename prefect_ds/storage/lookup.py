@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.describe import read_parts, same_bytes, size_difference
 from prefect_ds.storage.filed_manifests import FiledManifests
-from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
+from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Kind, Staged, Status
 from prefect_ds.storage.layout import MANIFEST, REPLACED, staging_folder
 from prefect_ds.storage.manifest import Manifest, Part
 
@@ -65,6 +65,8 @@ def _look_at(
     files: FileSystem, path: str, status: Status, check: Check
 ) -> Found | None:
     """Say what has this status; ``None``: a writer was at work, look again."""
+    if status.stamp == BROKEN_LINK:
+        return Found("damaged", reason="it was a link to nothing", stamp=status.stamp)
     filed = FiledManifests(files, path)
     by_stamp, doubt = _manifest_of_stamp(filed, status)
     if by_stamp is not None and check == "size":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -21,6 +22,7 @@ _LASTING = {
     errno.EFBIG,
     errno.ENAMETOOLONG,
     errno.ENOTDIR,
+    errno.EINVAL,
 }
 
 _FREE_SPACE = "free some space there, then run again"
@@ -79,7 +81,21 @@ def with_retries(
             text = f"cannot {doing} the checkpoint {path!r}: {error}"
             if error.errno in _ADVICE:
                 text = f"{text}; {_ADVICE[error.errno]}"
+            if error.errno == errno.ENOTDIR and isinstance(error.filename, str):
+                obstacle = _obstacle(error.filename)
+                text = (
+                    f"{text}; {obstacle!r} is no folder: move it away, then run again"
+                )
             raise OSError(error.errno, text) from error
+
+
+def _obstacle(path: str) -> str:
+    """Return the part of a path that is in the place of a folder."""
+    while path != os.path.dirname(path):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            return path
+        path = os.path.dirname(path)
+    return path
 
 
 def is_of_machine(error: Exception) -> bool:

@@ -207,7 +207,9 @@ class TestLocalFiles(FilesContract):
     ):
         put(files, f"{folder}/a", b"1")
         assert files.status(f"{folder}/a/b.csv") is None
-        assert files.names(f"{folder}/a/b") == []
+        assert files.names(f"{folder}/a") == []
+        with pytest.raises(NotADirectoryError):
+            files.names(f"{folder}/a/b")
         with pytest.raises((NotADirectoryError, FileExistsError)):
             put(files, f"{folder}/a/b.csv", b"2")
 
