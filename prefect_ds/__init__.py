@@ -1,4 +1,4 @@
-"""Prefect 1.x for data science on large data: task results in plain files, loaded instead of computed again."""
+"""Results of Prefect 1.x tasks in plain files, loaded instead of computed again."""
 
 import prefect
 

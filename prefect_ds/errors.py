@@ -54,4 +54,4 @@ class ManifestError(PrefectDSError, ValueError):
 
 
 class NewerFormatError(ManifestError):
-    """A manifest was written by a newer prefect_ds, which this one must not second-guess."""
+    """A newer prefect_ds wrote the manifest; this one cannot read it."""

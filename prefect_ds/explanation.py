@@ -1,4 +1,4 @@
-"""What the next run of a flow would do, told before it runs."""
+"""What the next run of a flow would do, known before it runs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Explanation:
     flow
         The flow's name.
     decisions
-        One for each task, and for each child of a mapped task, in the order of the run.
+        One for every task and every child of a mapped task, in the order of the run.
     """
 
     flow: str

@@ -117,7 +117,7 @@ def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
 
 
 class _Walk:
-    """The tasks of a flow so far: what each does, and what it hands on."""
+    """The tasks of a flow so far: their decisions, and what they hand on."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
@@ -319,14 +319,14 @@ class _Look:
             return cls(f"it will fail: {error}", runs=True)
         path = checkpoint.path
         try:
-            found = handler.look_up(path, adopts=False)
+            looked_up = handler.look_up(path, adopts=False)
         except OSError as error:
             return cls(f"its checkpoint cannot be looked up: {error}", True, path=path)
-        if found.kind == "foreign":
+        if looked_up.kind == "foreign":
             return cls("a file without a manifest counts as the checkpoint", path=path)
-        manifest = found.manifest
+        manifest = looked_up.manifest
         if manifest is None:
-            return cls(found.reason, runs=True, path=path)
+            return cls(looked_up.reason, runs=True, path=path)
         difference = _difference(checkpoint, manifest, open_names)
         if difference:
             return cls(difference, runs=True, path=path, manifest=manifest)
@@ -360,7 +360,7 @@ def _result(value: Any) -> Result:
 
 
 def _handler_of(task: Task, flow: Flow) -> ResultHandler | None:
-    """Return the handler that keeps the task's result; ``None`` if none of ours does."""
+    """Return the handler that keeps the result; ``None`` if none of ours does."""
     result = task.result or flow.result
     if not isinstance(result, ResultHandler) or task.checkpoint is False:
         return None

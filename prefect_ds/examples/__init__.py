@@ -1,1 +1,4 @@
-"""Whole jobs on real data, to run and to copy from; ``pip install "prefect_ds[examples]"`` brings what they need."""
+"""Whole jobs on real data, to run and to copy from.
+
+``pip install "prefect_ds[examples]"`` installs what they need.
+"""

