@@ -1,7 +1,11 @@
-"""The flow runner under which checkpointed results travel as references, and the caller's states load on access."""
+"""The flow runner under which results travel as references.
+
+The states that a flow's caller gets load on access. Runs on the client.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,8 +18,10 @@ from prefect.executors import Executor
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
+from prefect_ds.engine.first_look import warn_of_unused_results
+from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
-from prefect_ds.engine.run_executor import RunExecutor
+from prefect_ds.engine.run_executor import for_run
 from prefect_ds.engine.task_checkpoint import check_template, of_all_runs
 from prefect_ds.report import RunReport
 from prefect_ds.result_handler import ResultHandler
@@ -29,10 +35,13 @@ class DSFlowRunner(FlowRunner):
     than :class:`prefect_ds.DSTaskRunner` it behaves exactly as Prefect's.
     """
 
-    def run(  # type: ignore[override] # what Prefect's takes by position it is given by name
+    _keep: set[Task] | None = None
+    _shows_progress = False
+    _has_looked = False
+
+    def run(
         self,
-        state: State | None = None,
-        *,
+        *args: Any,
         task_runner_cls: type | None = None,
         progress: bool | None = None,
         keep_results: Iterable[Task] | None = None,
@@ -42,7 +51,7 @@ class DSFlowRunner(FlowRunner):
 
         Parameters
         ----------
-        state, **kwargs
+        *args, **kwargs
             As for Prefect's ``FlowRunner.run``.
         task_runner_cls
             The class that runs the tasks.
@@ -51,10 +60,10 @@ class DSFlowRunner(FlowRunner):
             many are left, while the flow runs. ``None``: if stderr is a terminal and
             tqdm is installed.
         keep_results
-            Let go, during the run, of every result without a checkpoint that nothing
-            downstream needs any more, but for those of these tasks and of terminal
-            tasks; :class:`prefect_ds.result.PurgedResult` stands in their states.
-            ``None``: keep all. Works with any task runner.
+            Let go of results during the run, except those of these tasks and of
+            terminal tasks. A result without a checkpoint goes once no task needs it;
+            its state then has a :class:`prefect_ds.result.PurgedResult`. ``None``: keep
+            all. Works with any task runner.
 
         Raises
         ------
@@ -67,47 +76,55 @@ class DSFlowRunner(FlowRunner):
         """
         if task_runner_cls is not None:
             self.task_runner_cls = task_runner_cls
-        if progress is not None and not self._is_ours:
+        if progress is not None and not self._has_our_tasks:
             raise TypeError("progress= needs task_runner_cls=DSTaskRunner")
-        self._keep = (
-            None
-            if keep_results is None
-            else self.flow.terminal_tasks() | self._tasks_of(keep_results)
-        )
-        if self._is_ours:
+        self._keep = None
+        if keep_results is not None:
+            self._keep = self.flow.terminal_tasks() | self._tasks_of(keep_results)
+        if not self._has_looked:
+            # Once, as Prefect comes by again for each retry.
+            self._has_looked = True
+            warn_of_unused_results(self.flow, self._has_our_tasks)
+        call = _prefects_run.bind(self, *args, **kwargs)
+        if self._has_our_tasks:
             resize_cache(prefect.config)
-            self._progress = wanted(progress)
-            kwargs["context"] = {**(kwargs.get("context") or {}), BY_REFERENCE: True}
-            # What an earlier round gave to its caller comes back when Prefect retries.
-            task_states = kwargs.get("task_states") or {}
-            kwargs["task_states"] = {
-                task: by_reference(each) for task, each in task_states.items()
+            self._shows_progress = wanted(progress)
+            # The states that an earlier round gave to its caller come back when Prefect
+            # retries.
+            task_states = call.arguments.get("task_states") or {}
+            call.arguments["task_states"] = {
+                task: by_reference(state) for task, state in task_states.items()
             }
-        return super().run(state=state, **kwargs)
+        _, *others = call.args
+        return super().run(*others, **call.kwargs)
 
     def _tasks_of(self, keep_results: Iterable[Task]) -> set[Task]:
         # Prefect comes by again with the same argument for each retry: an iterator
         # would be empty then.
-        if isinstance(keep_results, str | Iterator) or not all(
-            isinstance(each, Task) for each in keep_results
-        ):
+        is_once = isinstance(keep_results, str | Iterator)
+        if is_once or not all(isinstance(task, Task) for task in keep_results):
             raise TypeError(
-                f"keep_results is {keep_results!r}: give a list of tasks, [] to keep what nothing follows"
+                f"keep_results is {keep_results!r}: give a list of tasks, [] to keep the "
+                "results of terminal tasks only"
             )
-        for each in keep_results:
-            if each not in self.flow.tasks:
+        for task in keep_results:
+            if task not in self.flow.tasks:
                 raise ValueError(
-                    f"keep_results has task {each.name!r}, which is not in flow {self.flow.name!r}"
+                    f"keep_results has task {task.name!r}, which is not in flow "
+                    f"{self.flow.name!r}"
                 )
         return set(keep_results)
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
-        """Prefect's first step of a run; templates that could never tell mapped children apart end it here."""
-        if self._is_ours:
+        """Prefect's first step of a run.
+
+        It ends the run if a template could never tell mapped children apart.
+        """
+        if self._has_our_tasks:
             for task in self.flow.tasks:
                 check_template(task, self.flow.edges_to(task))
         initialized = super().initialize_run(*args, **kwargs)
-        if self._is_ours:
+        if self._has_our_tasks:
             for task, context in initialized.task_contexts.items():
                 handler = task.result or self.flow.result
                 if isinstance(handler, ResultHandler):
@@ -115,19 +132,33 @@ class DSFlowRunner(FlowRunner):
         return initialized
 
     def get_flow_run_state(
-        self, state: State, *, executor: Executor, **kwargs: Any
+        self,
+        state: State,
+        task_states: Any,
+        task_contexts: Any,
+        return_tasks: Any,
+        task_runner_state_handlers: Any,
+        executor: Executor,
     ) -> State:
         """Prefect's step that runs the tasks."""
-        if self._is_ours or self._keep is not None:
-            progress = Progress() if self._is_ours and self._progress else None
-            executor = RunExecutor(
+        if self._has_our_tasks or self._keep is not None:
+            executor = for_run(
                 executor,
                 self.flow,
-                is_ours=self._is_ours,
+                has_our_tasks=self._has_our_tasks,
                 keep=self._keep,
-                progress=progress,
+                progress=Progress() if self._shows_progress else None,
             )
-        return super().get_flow_run_state(state, executor=executor, **kwargs)
+        ours = {BY_REFERENCE: True} if self._has_our_tasks else {}
+        with prefect.context(ours):
+            return super().get_flow_run_state(
+                state,
+                task_states=task_states,
+                task_contexts=task_contexts,
+                return_tasks=return_tasks,
+                task_runner_state_handlers=task_runner_state_handlers,
+                executor=executor,
+            )
 
     def determine_final_state(
         self,
@@ -136,8 +167,11 @@ class DSFlowRunner(FlowRunner):
         return_states: dict[Task, State],
         terminal_states: set[State],
     ) -> State:
-        """Prefect's last step of a run, which also fails a run in which two tasks share a path for different inputs."""
-        if not self._is_ours:
+        """Prefect's last step of a run, which says how the run ended.
+
+        It also fails a run in which two tasks share a path for different inputs.
+        """
+        if not self._has_our_tasks:
             return super().determine_final_state(
                 state, key_states, return_states, terminal_states
             )
@@ -145,17 +179,18 @@ class DSFlowRunner(FlowRunner):
             _references([*return_states.values(), *key_states, *terminal_states])
         )
         return_states = {
-            task: lazy(each, keep=False) for task, each in return_states.items()
+            task: lazy(state, keep=False) for task, state in return_states.items()
         }
         # A flow's `terminal_state_handler` looks at them.
-        key_states = {lazy(each, keep=False) for each in key_states}
+        key_states = {lazy(state, keep=False) for state in key_states}
         final = super().determine_final_state(
             state, key_states, return_states, terminal_states
         )
         if not final.is_finished():
             return final
         report = RunReport.of(return_states, self.flow.slugs)
-        self.logger.info("Checkpoints of flow %r:\n%s", self.flow.name, report)
+        level = important_level(self.logger)
+        self.logger.log(level, "Checkpoints of flow %r:\n%s", self.flow.name, report)
         collision = _collision(references)
         if collision:
             self.logger.error(collision)
@@ -163,30 +198,35 @@ class DSFlowRunner(FlowRunner):
         return final
 
     @property
-    def _is_ours(self) -> bool:
-        return isinstance(self.task_runner_cls, type) and issubclass(
-            self.task_runner_cls, DSTaskRunner
-        )
+    def _has_our_tasks(self) -> bool:
+        """Whether our task runner runs the tasks."""
+        runner = self.task_runner_cls
+        return isinstance(runner, type) and issubclass(runner, DSTaskRunner)
+
+
+_prefects_run = inspect.signature(FlowRunner.run)
 
 
 def _references(states: Iterable[State]) -> Iterator[CheckpointReference]:
     for state in states:
         if isinstance(state, Mapped):
-            yield from _references(
-                child for child in state.map_states if child is not None
-            )
-        elif isinstance(raw := raw_value(state), CheckpointReference):
+            children = [child for child in state.map_states if child is not None]
+            yield from _references(children)
+            continue
+        raw = raw_value(state)
+        if isinstance(raw, CheckpointReference):
             yield raw
 
 
 def _collision(references: Iterable[CheckpointReference]) -> str:
-    """Return in words which two tasks of a run share a path for different inputs; empty where none do."""
-    first: dict[str, CheckpointReference] = {}
-    for each in references:
-        other = first.setdefault(each.path, each)
-        if other.owner != each.owner and other.asked != each.asked:
+    """Return in words which two tasks share a path for different inputs, if any do."""
+    first_at: dict[str, CheckpointReference] = {}
+    for reference in references:
+        first = first_at.setdefault(reference.path, reference)
+        if first.owner != reference.owner and first.asked != reference.asked:
             return (
-                f"Tasks {other.owner!r} and {each.owner!r} of this run share the checkpoint {each.path!r}, for "
-                "different inputs: give the template a field that tells them apart"
+                f"Tasks {first.owner!r} and {reference.owner!r} of this run share the "
+                f"checkpoint {reference.path!r}, for different inputs: give the template "
+                "a field that tells them apart"
             )
     return ""

@@ -48,8 +48,29 @@ def ending(state: State) -> str:
     return outcome_of(state) if state.is_finished() else "later"
 
 
+class NoProgress:
+    """Shows nothing."""
+
+    is_shown = False
+
+    def shown(self) -> contextlib.AbstractContextManager[None]:
+        """Show nothing."""
+        return contextlib.nullcontext()
+
+    def submitted(self, task: str) -> None:
+        """Count nothing."""
+
+    def done(self, task: str, how: str) -> None:
+        """Count nothing."""
+
+    def settle(self, timeout_s: float = 0.0) -> None:
+        """Wait for nothing."""
+
+
 class Progress:
     """One bar per task of a run. Its methods may be called from any thread."""
+
+    is_shown = True
 
     def __init__(self) -> None:
         self._stream = sys.stderr  # a task may put another in its place for a while

@@ -1,8 +1,9 @@
-"""What stands between the flow runner and the user's executor for the length of a run.
+"""The user's executor during a run, with a class for each kind of executor.
 
-It hands every call on, and on the way keeps Prefect's config out of what is submitted,
-tells of progress, brings the logs of a remote cluster to the user, and lets go of
-results that nobody needs any more.
+It hands all calls on. On the way it keeps Prefect's config out of each submission,
+reports progress, and lets go of results that no task needs any more.
+
+Runs on the client; the functions that say so run on a worker.
 """
 
 from __future__ import annotations
@@ -10,35 +11,36 @@ from __future__ import annotations
 import contextlib
 import functools
 import pickle
-import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import prefect
-from distributed import get_worker
-from prefect.core import Edge, Flow, Task
+from prefect.core import Flow, Task
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 from prefect.executors.dask import PrefectCallback
 
-from prefect_ds.engine import cluster_check as preflight
-from prefect_ds.engine import worker_logs as forwarding
 from prefect_ds.engine.context import CONFIG
-from prefect_ds.engine.progress import Progress, ending
-from prefect_ds.engine.release import purged
-from prefect_ds.engine.submission import (
-    BY_EDGE,
-    Submissions,
-    Submitted,
-    map_submitted,
-    run_submitted,
+from prefect_ds.engine.progress import NoProgress, Progress, ending
+from prefect_ds.engine.release import (
+    Release,
+    ReleaseByCalls,
+    ReleaseFromMemory,
+    TaskRun,
 )
+from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 
 
-class RunExecutor(Executor):
-    """The user's executor, during one run of a flow under our runners.
+def for_run(
+    executor: Executor,
+    flow: Flow,
+    *,
+    has_our_tasks: bool = True,
+    keep: set[Task] | None = None,
+    progress: Progress | NoProgress | None = None,
+) -> RunExecutor:
+    """Return the executor for one run of a flow.
 
     Parameters
     ----------
@@ -46,69 +48,52 @@ class RunExecutor(Executor):
         The user's.
     flow
         The flow that is run.
-    is_ours
+    has_our_tasks
         Whether :class:`prefect_ds.DSTaskRunner` runs the tasks.
     keep
         The tasks whose results stay to the end, where others are let go; ``None``: all
         stay.
     progress
-        Told of what is submitted and done; ``None``: nobody is.
+        Shows the progress; ``None``: nothing does.
     """
+    kind: type[RunExecutor] = RunExecutor
+    if isinstance(executor, DaskExecutor):
+        # Imported here, as it brings distributed along.
+        from prefect_ds.engine.cluster_executor import ClusterExecutor
+
+        kind = ClusterExecutor
+    elif isinstance(executor, LocalDaskExecutor):
+        kind = DelayedExecutor
+    elif isinstance(executor, LocalExecutor):
+        kind = InProcessExecutor
+    return kind(executor, flow, has_our_tasks, keep, progress or NoProgress())
+
+
+class RunExecutor(Executor):
+    """An executor of a kind that we know nothing about: one of a user's own."""
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Any,
         flow: Flow,
-        *,
-        is_ours: bool = True,
-        keep: Iterable[Task] | None = None,
-        progress: Progress | None = None,
+        has_our_tasks: bool,
+        keep: set[Task] | None,
+        progress: Progress | NoProgress,
     ) -> None:
         super().__init__()
         self.executor = executor
         self.flow = flow
-        self._is_ours = is_ours
-        self._progress = progress
-        self._topic = f"prefect_ds-{uuid.uuid4().hex}"
-        self._submissions = Submissions()
-        self._order = {
-            task: position for position, task in enumerate(flow.sorted_tasks())
-        }
-        self._last_use = (
-            {} if keep is None else _last_uses(flow, self._order, set(keep))
-        )
-        self._held: dict[Task, list[Submitted]] = {}
-        self._uses = _Uses(self._apart)
-        # What follows is for a LocalDaskExecutor, which remembers every result until it
-        # ends.
-        self._runs: dict[str, tuple[Task, bool]] = {}
-        self._ahead: Counter[Task] = Counter()
-        self._again: set[Task] = set()
-        self._released: dict[Task, list[str]] = {}
-        self._ends: list[Submitted] = []
+        self.has_our_tasks = has_our_tasks
+        self.progress = progress
+        self.release = Release() if keep is None else self._release(keep)
 
-    @functools.cached_property
-    def _config(self) -> bytes:
-        return pickle.dumps(prefect.context.config)
+    def _release(self, keep: set[Task]) -> Release:
+        return ReleaseByCalls(self.flow, keep, self.executor.submit)
 
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
-        """Start the user's executor, and listen to what it does."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.executor.start())
-            if isinstance(self.executor, DaskExecutor):
-                # Distributed remembers the last thousand batches that a client sent,
-                # for its developers: with all that was submitted in them, ten thousand
-                # small tasks are a hundred megabytes, held as long as the run.
-                client: Any = self.executor.client
-                client.scheduler_comm.recent_message_log = deque(maxlen=0)
-                preflight.check(client, self.flow)
-            if self._progress is not None:
-                stack.enter_context(self._progress.shown())
-            if isinstance(self.executor, DaskExecutor):
-                stack.enter_context(self._listening(self.executor.client))
-            if isinstance(self.executor, LocalDaskExecutor):
-                self.executor.callback = _Callback(self._computed)
+        """Start the user's executor, and show the progress."""
+        with self.executor.start(), self.progress.shown():
             yield
 
     def submit(
@@ -119,221 +104,144 @@ class RunExecutor(Executor):
         **kwargs: Any,
     ) -> Submitted:
         """Hand a call on to the user's executor."""
-        task: Task | None = kwargs["task"] if fn is run_task else None
-        # The parent of mapped children is no task run of its own: it only counts them.
-        is_parent = bool(kwargs.get("is_mapped_parent"))
-        is_counted = False
-        taken = []
-        if task is not None:
-            self._release_before(task)
-            if self._last_use:
-                taken = [
-                    each
-                    for each in _taken(kwargs)
-                    if each[0].upstream_task in self._last_use
-                ]
-            # A child that finished in an earlier round is submitted with its state, and
-            # only hands it on.
-            if (
-                self._progress is not None
-                and not is_parent
-                and not _is_over(kwargs["state"])
-            ):
-                self._progress.submitted(self.flow.slugs[task])
-                is_counted = True
-        if task is not None and self._is_ours:
+        if fn is not run_task:
+            return self._submit_function(fn, args, kwargs, extra_context)
+        run = TaskRun.of(kwargs)
+        self.release.before(run.task)
+        if run.is_counted:
+            self.progress.submitted(self.flow.slugs[run.task])
+        if self.has_our_tasks:
             kwargs["context"] = self._lean(kwargs["context"])
-            if isinstance(self.executor, DaskExecutor):
-                fn, args, kwargs = run_submitted, self._submissions.split(kwargs), {}
-                if is_counted:
-                    fn, args = (
-                        _run_and_tell,
-                        (self._topic, self.flow.slugs[task], *args),
-                    )
-        args = map_submitted(args, _future)
+        submitted = self._submit_run(run, kwargs, extra_context)
+        self.release.submitted(run, submitted)
+        return submitted
+
+    def _submit_function(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        extra_context: Any,
+    ) -> Submitted:
+        args = map_submitted(args, future_of)
+        future = self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
+        return Submitted(future)
+
+    def _submit_run(
+        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
+    ) -> Submitted:
         # Not the context, which may hold large parameters.
-        kwargs |= {
-            name: map_submitted(kwargs[name], _future)
+        states = {
+            name: map_submitted(call[name], future_of)
             for name in BY_EDGE
-            if name in kwargs
+            if name in call
         }
-        submitted = Submitted(
-            self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
+        future = self.executor.submit(
+            run_task, **{**call, **states}, extra_context=extra_context
         )
-        if task is not None:
-            self._uses.add(submitted, taken)
-            if task in self._last_use and not is_parent:
-                self._held.setdefault(task, []).append(submitted)
-            if isinstance(self.executor, LocalExecutor) and is_counted:
-                self._done(task, submitted.future)
-            elif isinstance(self.executor, LocalDaskExecutor):
-                self._runs[submitted.future.key] = task, is_counted
-                self._ahead[task] += 1
-                if self._last_use and not self.flow.downstream_tasks(task):
-                    self._ends.append(submitted)
+        return Submitted(future)
+
+    def wait(self, futures: Any) -> Any:
+        """Return the outcomes of what was submitted."""
+        if is_final(futures):
+            self.release.before(None)
+        return self.executor.wait(map_submitted(futures, future_of))
+
+    def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a task's context without the config.
+
+        Prefect merges it into the context of each task, which is most of what a small
+        task costs. DSTaskRunner unpickles and merges it once a process.
+        """
+        lean = _without_config(context)
+        lean[CONFIG] = self._pickled_config
+        return lean
+
+    @functools.cached_property
+    def _pickled_config(self) -> bytes:
+        return pickle.dumps(prefect.context.config)
+
+
+class InProcessExecutor(RunExecutor):
+    """A LocalExecutor, which runs a task as it is submitted."""
+
+    def _submit_run(
+        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
+    ) -> Submitted:
+        submitted = super()._submit_run(run, call, extra_context)
+        if run.is_counted:
+            self.progress.done(self.flow.slugs[run.task], ending(submitted.future))
+        return submitted
+
+    def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        # The tasks have the config of this process.
+        return _without_config(context)
+
+
+class DelayedExecutor(RunExecutor):
+    """A LocalDaskExecutor, which runs tasks when somebody waits for them.
+
+    It remembers every result until it ends.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        self._memory = _Memory(self._computed)
+        super().__init__(*args)
+        self._counted: dict[str, str] = {}
+        """The slugs of the tasks whose runs count, by the keys of the runs."""
+        self._ends: list[Submitted] = []
+
+    def _release(self, keep: set[Task]) -> Release:
+        return ReleaseFromMemory(self.flow, keep, self._memory.cache)
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[None]:
+        """Start the user's executor, with a memory that lets go."""
+        with super().start():
+            prefects = self.executor.callback
+            self.executor.callback = self._memory
+            try:
+                yield
+            finally:
+                self.executor.callback = prefects
+                self._memory.cache.clear()
+
+    def _submit_run(
+        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
+    ) -> Submitted:
+        submitted = super()._submit_run(run, call, extra_context)
+        if run.is_counted:
+            self._counted[submitted.future.key] = self.flow.slugs[run.task]
+        if not self.flow.downstream_tasks(run.task):
+            self._ends.append(submitted)
         return submitted
 
     def wait(self, futures: Any) -> Any:
-        """Have the user's executor resolve what it was given to submit."""
-        if type(futures) is dict and any(isinstance(key, Task) for key in futures):
-            # The flow runner collects the tasks' final states: all is submitted.
-            self._release_before(None)
-            if self._ends:
-                # First what nothing follows, so that Dask lets go of the rest on the
-                # way; then what is left of that.
-                self.executor.wait([each.future for each in self._ends])
-        return self.executor.wait(map_submitted(futures, _future))
+        """Return the outcomes of what was submitted."""
+        lets_go = isinstance(self.release, ReleaseFromMemory)
+        if lets_go and is_final(futures):
+            self.release.before(None)
+            # The runs that nothing follows come first, so that Dask lets go of the
+            # others on the way to them.
+            self.executor.wait([submitted.future for submitted in self._ends])
+        return super().wait(futures)
 
-    def _lean(self, context: dict[str, Any]) -> dict[str, Any]:
-        """Return a task's context without the config, whose merging is most of what a small task costs."""
-        lean = {key: value for key, value in context.items() if key != "config"}
-        if not isinstance(self.executor, LocalExecutor):
-            # The worker unpickles and merges it once, see DSTaskRunner.
-            lean[CONFIG] = self._config
-        return lean
-
-    def _done(self, task: Task, state: State) -> None:
-        if self._progress is not None:
-            self._progress.done(self.flow.slugs[task], ending(state))
-
-    def _computed(self, key: str, state: State) -> None:
-        if key not in self._runs:
-            return
-        task, is_counted = self._runs[key]
-        if is_counted:
-            self._done(task, state)
-        self._ahead[task] -= 1
-        if not state.is_finished():
-            self._again.add(task)
-        for upstream in self.flow.upstream_tasks(task) & self._released.keys():
-            uses = self.flow.downstream_tasks(upstream)
-            if not uses & self._again and not any(self._ahead[use] for use in uses):
-                remembered = cast(LocalDaskExecutor, self.executor).callback.cache
-                remembered.update(
-                    {
-                        each: purged(remembered[each])
-                        for each in self._released.pop(upstream)
-                    }
-                )
-
-    @contextlib.contextmanager
-    def _listening(self, client: Any) -> Iterator[None]:
-        progress = self._progress
-        if progress is not None:
-            client.subscribe_topic(
-                self._topic,
-                lambda event: progress.done(event[1]["task"], event[1]["outcome"]),
-            )
-        try:
-            with forwarding.forwarded(client):
-                yield
-        finally:
-            if progress is not None:
-                progress.settle()
-                client.unsubscribe_topic(self._topic)
-                forwarding.forget(client, self._topic)
-
-    def _release_before(self, task: Task | None) -> None:
-        """Let go of results whose every use is submitted before ``task`` is, as soon as these have ended."""
-        position = len(self._order) if task is None else self._order[task]
-        for held in [each for each in self._held if self._last_use[each] < position]:
-            submitted = self._held.pop(held)
-            if isinstance(self.executor, LocalDaskExecutor):
-                self._released[held] = [each.future.key for each in submitted]
-                continue
-            for each in submitted:
-                each.future = self._apart(
-                    _let_go, each.future, self._uses.have_ended(held, each)
-                )
-
-    def _apart(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Hand a call of ours on to the user's executor, ahead of the tasks that wait: it frees memory."""
-        soon: dict[str, Any] = (
-            {"priority": 1} if isinstance(self.executor, DaskExecutor) else {}
-        )
-        return self.executor.submit(fn, *args, **soon)
+    def _computed(self, key: str, state: State) -> State:
+        if key in self._counted:
+            self.progress.done(self._counted[key], ending(state))
+        return self.release.computed(key, state)
 
 
-class _Uses:
-    """Which runs take which results: what a run takes that has not ended, it takes again in a later round.
-
-    Prefect runs the whole flow once more after a task that is to be retried, or paused:
-    a task behind it has waited.
+class _Memory(PrefectCallback):
+    """Prefect's memory of the outcomes in a LocalDaskExecutor.
 
     Parameters
     ----------
-    submit
-        Calls a function with what futures stand for, and returns a future.
+    computed
+        Returns the outcome to remember, given a key and the outcome.
     """
 
-    def __init__(self, submit: Callable[..., Any]) -> None:
-        self._submit = submit
-        self._by_result: dict[Submitted, list[Submitted]] = {}
-        self._by_task: dict[Task, list[Submitted]] = {}
-        self._ended: dict[tuple[Submitted, ...], Any] = {}
-
-    def add(
-        self, run: Submitted, taken: Iterable[tuple[Edge, list[Submitted]]]
-    ) -> None:
-        """Note what a run takes: by edge, the results, or none where they come resolved or in pieces."""
-        for edge, results in taken:
-            if not results or edge.flattened:
-                self._by_task.setdefault(edge.upstream_task, []).append(run)
-            for each in results:
-                self._by_result.setdefault(each, []).append(run)
-
-    def have_ended(self, task: Task, result: Submitted) -> Any:
-        """Return a future that tells whether all have ended that take this result of a task."""
-        return self._all_ended(
-            (*self._by_result.pop(result, ()), *self._by_task.get(task, ()))
-        )
-
-    def _all_ended(self, runs: tuple[Submitted, ...]) -> Any:
-        if runs not in self._ended:
-            if len(runs) == 1:
-                ended = self._submit(_has_ended, runs[0].future)
-            else:  # One by one, each where the run was: its outcome may be large, that it ended is not.
-                ended = self._submit(all, [self._all_ended((run,)) for run in runs])
-            self._ended[runs] = ended
-        return self._ended[runs]
-
-
-def _taken(call: dict[str, Any]) -> Iterator[tuple[Edge, list[Submitted]]]:
-    """Yield for each edge to a run what was submitted and goes along it."""
-    for name in BY_EDGE:
-        for edge, states in (call.get(name) or {}).items():
-            submitted: list[Submitted] = []
-            map_submitted(states, submitted.append)
-            yield edge, submitted
-
-
-def _run_and_tell(topic: str, task: str, *submitted: Any) -> State:
-    """Call, on a worker, :func:`run_submitted`, and tell the client how it ended."""
-    state = run_submitted(*submitted)
-    get_worker().log_event(topic, {"task": task, "outcome": ending(state)})
-    return state
-
-
-def _is_over(state: State | None) -> bool:
-    return state is not None and state.is_finished()
-
-
-def _has_ended(state: State) -> bool:
-    return state.is_finished()
-
-
-def _let_go(state: State, is_over: bool) -> State:
-    return purged(state) if is_over else state
-
-
-def _future(submitted: Submitted) -> Any:
-    return submitted.future
-
-
-class _Callback(PrefectCallback):
-    """Prefect's memory of what a LocalDaskExecutor computed, which also tells of it."""
-
-    def __init__(self, computed: Callable[[str, State], None]) -> None:
+    def __init__(self, computed: Callable[[str, State], State]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._computed = computed
 
@@ -341,14 +249,21 @@ class _Callback(PrefectCallback):
         self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any
     ) -> None:
         super()._posttask(key, value, dsk, state, worker_id)  # type: ignore[no-untyped-call]
-        self._computed(key, value)
+        self.cache[key] = self._computed(key, value)
 
 
-def _last_uses(
-    flow: Flow, order: Mapping[Task, int], keep: set[Task]
-) -> dict[Task, int]:
-    """Return for each task whose result may be let go the position of the last task that takes it."""
-    uses = {task: flow.downstream_tasks(task) for task in flow.tasks - keep}
-    return {
-        task: max(order[use] for use in using) for task, using in uses.items() if using
-    }
+def future_of(submitted: Submitted) -> Any:
+    """Return what the user's executor gave for a call."""
+    return submitted.future
+
+
+def is_final(futures: Any) -> bool:
+    """Return whether the flow runner waits for the tasks' final states.
+
+    All is submitted then.
+    """
+    return type(futures) is dict and any(isinstance(key, Task) for key in futures)
+
+
+def _without_config(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in context.items() if key != "config"}

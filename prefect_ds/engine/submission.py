@@ -1,25 +1,32 @@
-"""How the run of a task goes to a Dask cluster: what a task's runs have in common is pickled once, the rest is small.
+"""How the run of a task goes to a Dask cluster: small, and its common part once.
 
 Prefect submits each run with the task, its edges, the whole context and the states of
-all that is not mapped over, and Dask's scheduler holds each submission, unpickled, for
-as long as somebody wants its outcome.
+all upstream tasks that are not mapped over. Dask's scheduler holds each submission as
+long as its outcome is wanted, so mapped children would fill it with copies. Here their
+common part is pickled once.
+
+:class:`Submissions` works on the client, :func:`run_submitted` on a worker. The
+scheduler holds the bytes, one copy of the common part, and unpickles no call.
 """
 
 from __future__ import annotations
 
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 import cloudpickle
+from prefect.core import Edge
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
 
 BY_EDGE = ("upstream_states", "upstream_mapped_states")
 """Arguments of ``run_task`` that hold what was submitted before."""
+
+_NOT_SHARED = {"state", "context", *BY_EDGE}
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +34,14 @@ class Submitted:
     """What the flow runner holds in place of what the user's executor gave it."""
 
     future: Any
+    takes: tuple[Submitted, ...] = ()
+    """The calls whose outcomes this one takes."""
+    taken_keys: tuple[Any, ...] = ()
+    """Dask's keys of these outcomes."""
+    submit_again: Callable[[], Any] | None = None
+    """Submits the call once more; ``None`` where it takes nothing."""
+    before_release: Any = None
+    """The future with the result, until the call that lets the result go has run."""
 
 
 def map_submitted(value: Any, by: Callable[[Submitted], Any]) -> Any:
@@ -34,21 +49,114 @@ def map_submitted(value: Any, by: Callable[[Submitted], Any]) -> Any:
     if isinstance(value, Submitted):
         return by(value)
     if type(value) is dict:
-        return {key: map_submitted(each, by) for key, each in value.items()}
+        return {key: map_submitted(item, by) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(map_submitted(each, by) for each in value)
+        return type(value)(map_submitted(item, by) for item in value)
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class SharedCall:
+    """The part of a call of ``run_task`` that the mapped children of a task share."""
+
+    arguments: Mapping[str, Any]
+    """By name: the task, its runner and such."""
+    context: Mapping[str, Any]
+    """Prefect's context, without the index of the child."""
+    edges: Mapping[int, Edge]
+    """The edges to the task, in their order."""
+    upstream_states: Mapping[int, State]
+    """By number of the edge: states that all children take as they are."""
+
+    def is_made_of(self, other: SharedCall) -> bool:
+        """Return whether both hold the same objects, so that one pickle serves both."""
+        return (
+            _are_same(self.arguments, other.arguments)
+            and _are_same(self.context, other.context)
+            and _are_same(self.edges, other.edges)
+            and _are_same(self.upstream_states, other.upstream_states)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCall:
+    """The part of a call of ``run_task`` that belongs to one run."""
+
+    state: State | None
+    context: Mapping[str, Any]
+    """The index of a mapped child, for Prefect's context."""
+    upstream_states: Mapping[int, Any]
+    """By number of the edge: a state of this run alone, or a :class:`Submitted`."""
+    upstream_mapped_states: Mapping[int, Any]
+    """By number of the edge: the children of a mapped task, for one that takes all."""
+
+
+def _are_same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
+
+
+def divided(call: Mapping[str, Any]) -> tuple[SharedCall, OwnCall]:
+    """Return the two parts of a call of ``run_task``.
+
+    Parameters
+    ----------
+    call
+        The arguments by name; a state that is not there yet is a :class:`Submitted`.
+    """
+    edges = dict(enumerate(call["upstream_states"]))
+    shared_states = {}
+    own_states = {}
+    for number, edge in edges.items():
+        state = call["upstream_states"][edge]
+        if edge.mapped or isinstance(state, Submitted):
+            own_states[number] = state
+        else:
+            shared_states[number] = state
+    mapped_states = {
+        number: call["upstream_mapped_states"][edge]
+        for number, edge in edges.items()
+        if edge in call["upstream_mapped_states"]
+    }
+    context = dict(call["context"])
+    own_context = {}
+    if "map_index" in context:
+        own_context["map_index"] = context.pop("map_index")
+    arguments = {name: call[name] for name in call if name not in _NOT_SHARED}
+    return (
+        SharedCall(arguments, context, edges, shared_states),
+        OwnCall(call["state"], own_context, own_states, mapped_states),
+    )
+
+
+def joined(shared: SharedCall, own: OwnCall) -> dict[str, Any]:
+    """Return the call of ``run_task`` that :func:`divided` divided."""
+    states = {**shared.upstream_states, **own.upstream_states}
+    mapped_states = own.upstream_mapped_states
+    return {
+        **shared.arguments,
+        "state": own.state,
+        "context": {**shared.context, **own.context},
+        # In the order of the edges, in which a task gets its inputs.
+        "upstream_states": {
+            edge: states[number] for number, edge in shared.edges.items()
+        },
+        "upstream_mapped_states": {
+            edge: mapped_states[number]
+            for number, edge in shared.edges.items()
+            if number in mapped_states
+        },
+    }
+
+
 class Blob:
-    """Bytes of which a process holds one copy, however often they come.
+    """Bytes of which a process holds one copy, however often they arrive.
 
     Parameters
     ----------
     data
         The bytes.
     token
-        Names them, in every process.
+        Their name, the same in every process.
     """
 
     __slots__ = ("__weakref__", "data", "token")
@@ -69,84 +177,56 @@ def _blob(data: bytes, token: str) -> Blob:
 
 
 class Submissions:
-    """Splits calls of Prefect's ``run_task`` into what the runs of a task share and what is one run's own."""
+    """Makes the arguments of :func:`run_submitted` from calls of ``run_task``."""
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[str, Any], Any] = {}
+        self._shared: SharedCall | None = None
         self._blob = Blob(b"", "")
 
-    def split(self, call: dict[str, Any]) -> tuple[Blob, bytes, list[Any]]:
-        """Return the arguments of :func:`run_submitted` in place of those of ``run_task``.
+    def common(self, shared: SharedCall) -> SharedCall:
+        """Return the shared call of the last run if it is the same, else this one."""
+        if self._shared is None or not shared.is_made_of(self._shared):
+            self._shared = shared
+            self._blob = Blob(cloudpickle.dumps(shared), uuid.uuid4().hex)
+        return self._shared
 
-        Parameters
-        ----------
-        call
-            The arguments by name; a state that is not there yet is a
-            :class:`Submitted`.
-        """
-        edges = dict(enumerate(call["upstream_states"]))
-        by_edge = {
-            name: {at: call[name][edges[at]] for at in edges if edges[at] in call[name]}
-            for name in BY_EDGE
-        }
-        parts: dict[tuple[str, Any], Any] = {}
-        for name, argument in {**call, **by_edge, "edges": edges}.items():
-            parts |= (
-                {(name, key): each for key, each in argument.items()}
-                if type(argument) is dict
-                else {(name, None): argument}
-            )
-        own = {
-            part: each
-            for part, each in parts.items()
-            if part in _OWN or part[0] == "upstream_mapped_states"
-        }
-        for at, state in by_edge["upstream_states"].items():
-            if edges[at].mapped or isinstance(state, Submitted):
-                own["upstream_states", at] = state
-        shared = {part: each for part, each in parts.items() if part not in own}
-        if shared.keys() != self._shared.keys() or any(
-            self._shared[part] is not shared[part] for part in shared
-        ):
-            self._shared, self._blob = (
-                shared,
-                Blob(cloudpickle.dumps(shared), uuid.uuid4().hex),
-            )
+    def packed(self, shared: SharedCall, own: OwnCall) -> tuple[Blob, bytes, list[Any]]:
+        """Return the arguments of :func:`run_submitted` for the two parts of a call."""
+        self.common(shared)
         futures: list[Any] = []
 
         def placeholder(submitted: Submitted) -> Submitted:
             futures.append(submitted.future)
             return Submitted(len(futures) - 1)
 
-        return self._blob, cloudpickle.dumps(map_submitted(own, placeholder)), futures
+        own = OwnCall(
+            own.state,
+            own.context,
+            map_submitted(own.upstream_states, placeholder),
+            map_submitted(own.upstream_mapped_states, placeholder),
+        )
+        return self._blob, cloudpickle.dumps(own), futures
+
+    def split(self, call: Mapping[str, Any]) -> tuple[Blob, bytes, list[Any]]:
+        """Return the arguments of :func:`run_submitted` in place of a call's own."""
+        return self.packed(*divided(call))
 
 
 def run_submitted(shared: Blob, own: bytes, states: list[State]) -> State:
-    """Call Prefect's ``run_task`` with what :meth:`Submissions.split` made of its arguments.
+    """Call Prefect's ``run_task``, on a worker.
 
-    Each run unpickles a copy of its own of what it shares: what it changes there
-    changes no other.
+    Each run unpickles a copy of the shared part: a run that changes it changes no
+    other.
     """
-    parts = pickle.loads(shared.data) | map_submitted(
-        pickle.loads(own), lambda submitted: states[submitted.future]
-    )
-    call: dict[str, Any] = {
-        "context": {},
-        "edges": {},
-        **{name: {} for name in BY_EDGE},
-    }
-    for (name, key), value in parts.items():
-        if key is None:
-            call[name] = value
-        else:
-            call[name][key] = value
-    edges = call.pop("edges")
-    by_edge = {
-        name: {edge: call[name][at] for at, edge in edges.items() if at in call[name]}
-        for name in BY_EDGE
-    }
-    state: State = run_task(**{**call, **by_edge})
+
+    def state_of(submitted: Submitted) -> State:
+        number: int = submitted.future
+        return states[number]
+
+    shared_call: SharedCall = pickle.loads(shared.data)
+    own_call: OwnCall = pickle.loads(own)
+    call = joined(shared_call, own_call)
+    for name in BY_EDGE:
+        call[name] = map_submitted(call[name], state_of)
+    state: State = run_task(**call)
     return state
-
-
-_OWN = {("state", None), ("context", "map_index")}

@@ -1,0 +1,294 @@
+"""A DaskExecutor during a run.
+
+A task whose run Dask gives up fails alone, where stock Prefect fails the whole run:
+the tasks behind it see a Failed state, and run or not as their triggers say.
+
+Runs on the client, :func:`_run_and_tell` on a worker. The scheduler has nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from distributed import Future, LocalCluster, get_worker
+from distributed.scheduler import KilledWorker
+from prefect.engine.state import Failed, State
+from prefect.executors import DaskExecutor
+
+from prefect_ds.checkpoints.lazy_result import raw_value
+from prefect_ds.engine import cluster_check, worker_logs
+from prefect_ds.engine.lost_workers import LostWorkers
+from prefect_ds.engine.progress import ending
+from prefect_ds.engine.release import Release, ReleaseOnCluster, TaskRun
+from prefect_ds.engine.run_executor import RunExecutor, future_of, is_final
+from prefect_ds.engine.submission import (
+    OwnCall,
+    SharedCall,
+    Submissions,
+    Submitted,
+    divided,
+    map_submitted,
+    run_submitted,
+)
+
+
+class ClusterExecutor(RunExecutor):
+    """A DaskExecutor, whose workers may be lost during the run."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._topic = f"prefect_ds-{uuid.uuid4().hex}"
+        self._submissions = Submissions()
+        self._lost = LostWorkers()
+        self._given_up: set[Any] = set()
+        """Keys of calls that Dask gave up, and that a state or a new call replaces."""
+        self._running: list[Submitted] = []
+
+    def _release(self, keep: set[Any]) -> Release:
+        return ReleaseOnCluster(self.flow, keep, self._submit_soon)
+
+    def _submit_soon(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Submit a call that frees memory, ahead of the tasks that wait."""
+        return self.executor.submit(fn, *args, priority=1)
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[None]:
+        """Start the user's executor, check the cluster, and listen to what it says."""
+        with contextlib.ExitStack() as stack:
+            if self.has_our_tasks:
+                stack.enter_context(_without_first_warnings(self.executor))
+            stack.enter_context(self.executor.start())
+            client: Any = self.executor.client
+            # Distributed remembers the last thousand batches that a client sent, with
+            # all that was submitted in them: a hundred megabytes for ten thousand small
+            # tasks, held as long as the run.
+            client.scheduler_comm.recent_message_log = deque(maxlen=0)
+            cluster_check.check(client, self.flow)
+            stack.enter_context(self.progress.shown())
+            stack.enter_context(self._progress_told(client))
+            stack.enter_context(worker_logs.forwarded(client))
+            stack.enter_context(self._lost.watched(client))
+            yield
+
+    @contextlib.contextmanager
+    def _progress_told(self, client: Any) -> Iterator[None]:
+        if not self.progress.is_shown:
+            yield
+            return
+
+        def tell(event: tuple[float, dict[str, str]]) -> None:
+            _, ended = event
+            self.progress.done(ended["task"], ended["outcome"])
+
+        client.subscribe_topic(self._topic, tell)
+        try:
+            yield
+        finally:
+            self.progress.settle()
+            client.unsubscribe_topic(self._topic)
+            worker_logs.forget(client, self._topic)
+
+    def _submit_function(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        extra_context: Any,
+    ) -> Submitted:
+        takes: list[Submitted] = []
+        map_submitted(args, takes.append)
+
+        def submit() -> Any:
+            futures = map_submitted(args, future_of)
+            return self.executor.submit(
+                fn, *futures, extra_context=extra_context, **kwargs
+            )
+
+        return self._submitted(submit, tuple(takes))
+
+    def _submit_run(
+        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
+    ) -> Submitted:
+        takes = tuple(result for _, results in run.takes for result in results)
+        shared, own = divided(call)
+        submit = functools.partial(
+            self._submit_parts,
+            run,
+            self._submissions.common(shared),
+            own,
+            extra_context,
+        )
+        return self._submitted(submit, takes)
+
+    def _submitted(
+        self, submit: Callable[[], Any], takes: tuple[Submitted, ...]
+    ) -> Submitted:
+        submitted = Submitted(submit())
+        if takes:
+            submitted.takes = takes
+            submitted.taken_keys = _keys(takes)
+            submitted.submit_again = submit
+            self._running.append(submitted)
+        return submitted
+
+    def _submit_parts(
+        self, run: TaskRun, shared: SharedCall, own: OwnCall, extra_context: Any
+    ) -> Any:
+        fn: Callable[..., State] = run_submitted
+        args: tuple[Any, ...] = self._submissions.packed(shared, own)
+        slug = self.flow.slugs[run.task]
+        if run.is_counted and self.progress.is_shown:
+            fn, args = _run_and_tell, (self._topic, slug, *args)
+        future = self.executor.submit(fn, *args, extra_context=extra_context)
+        index = own.context.get("map_index")
+        name = run.task.name if index is None else f"{run.task.name}[{index}]"
+        self._lost.runs[future.key] = name, slug
+        return future
+
+    def wait(self, futures: Any) -> Any:
+        """Return the outcomes of what was submitted."""
+        if is_final(futures):
+            self.release.before(None)
+        self._forget_finished()
+        while True:
+            try:
+                outcomes = self.executor.wait(map_submitted(futures, future_of))
+            except Exception:
+                submitted: list[Submitted] = []
+                map_submitted(futures, submitted.append)
+                if not self._mend_all(submitted):
+                    raise
+            else:
+                self._explain(outcomes)
+                return outcomes
+
+    def _forget_finished(self) -> None:
+        """Let go of calls that will not be submitted again."""
+        running = []
+        for submitted in self._running:
+            if getattr(submitted.future, "status", "") == "pending":
+                running.append(submitted)
+            elif submitted.future.status == "finished":
+                submitted.submit_again = None
+                submitted.takes = ()
+        self._running = running
+
+    def _mend_all(self, submitted: Iterable[Submitted]) -> bool:
+        """Replace the calls that have no outcome; return whether there were any."""
+        mended = [self._mend(call) for call in submitted]
+        if not any(mended):
+            mended = [self._mend_unreadable(call) for call in submitted]
+        return any(mended)
+
+    def _mend(self, submitted: Submitted) -> bool:
+        """Replace a call that Dask gave up, and those before it that it failed with."""
+        future = submitted.future
+        if not isinstance(future, Future) or future.status != "error":
+            return False
+        self._given_up.add(future.key)
+        if submitted.before_release is not None:
+            # A use of the result was given up, so the result was not let go.
+            submitted.future = submitted.before_release
+            submitted.before_release = None
+            self._mend(submitted)
+            return True
+        for call in submitted.takes:
+            self._mend(call)
+        failed_itself = self._given_up.isdisjoint(submitted.taken_keys)
+        if not failed_itself and submitted.submit_again is not None:
+            submitted.future = submitted.submit_again()
+            submitted.taken_keys = _keys(submitted.takes)
+            return True
+        return self._fail(submitted, future.exception())
+
+    def _mend_unreadable(self, submitted: Submitted) -> bool:
+        """Replace the outcome of a call if it does not arrive: it cannot be unpickled."""
+        try:
+            self.executor.wait(submitted.future)
+        except Exception as error:  # noqa: BLE001 - whatever a user's value raises
+            return self._fail(submitted, error)
+        return False
+
+    def _fail(self, submitted: Submitted, error: BaseException) -> bool:
+        """Put a Failed state in the place of a task's run; of nothing else."""
+        key = submitted.future.key
+        if key not in self._lost.runs:
+            return False
+        name, slug = self._lost.runs[key]
+        message = f"Task {name!r} failed: {self._lost.words(key, error)}"
+        self.executor.logger.error(message)
+        self.progress.done(slug, "failed")
+        submitted.future = Failed(message=message, result=error)
+        return True
+
+    def _explain(self, outcomes: Any) -> None:
+        """Say of tasks whose own Dask tasks lost workers what happened to these."""
+        if type(outcomes) is dict:
+            outcomes = list(outcomes.values())
+        if type(outcomes) is not list:
+            return
+        for state in outcomes:
+            if isinstance(state, Failed):
+                error = raw_value(state)
+                if (
+                    isinstance(error, KilledWorker)
+                    and error.task not in self._lost.runs
+                ):
+                    state.message = self._lost.words(error.task, error)
+
+
+def _keys(submitted: Iterable[Submitted]) -> tuple[Any, ...]:
+    return tuple(
+        call.future.key for call in submitted if isinstance(call.future, Future)
+    )
+
+
+@contextlib.contextmanager
+def _without_first_warnings(executor: DaskExecutor) -> Iterator[None]:
+    """Choose what keeps Dask from warning where the user has not chosen.
+
+    Two clusters ask for one port of the dashboard, and Prefect's plugin that watches
+    workers has a name that Dask uses itself; :class:`LostWorkers` watches them, too.
+    """
+    kwargs = executor.cluster_kwargs
+    watches = executor.watch_worker_status
+    is_plain = type(executor).on_worker_status_changed is (
+        DaskExecutor.on_worker_status_changed
+    )
+    if watches is None and is_plain:
+        executor.watch_worker_status = False
+    if executor.cluster_class is LocalCluster and not _is_free(_DASHBOARD_PORT):
+        executor.cluster_kwargs = {"dashboard_address": ":0", **(kwargs or {})}
+    try:
+        yield
+    finally:
+        executor.cluster_kwargs = kwargs
+        executor.watch_worker_status = watches
+
+
+_DASHBOARD_PORT = 8787
+"""The port that a LocalCluster asks for."""
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do, so that a port that was in use a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _run_and_tell(topic: str, task: str, *submitted: Any) -> State:
+    """Call :func:`run_submitted` on a worker, and tell the client how it ended."""
+    state = run_submitted(*submitted)
+    get_worker().log_event(topic, {"task": task, "outcome": ending(state)})
+    return state

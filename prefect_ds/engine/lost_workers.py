@@ -1,0 +1,133 @@
+"""Says which workers a Dask cluster loses during a run, and the tasks that run again.
+
+Runs on the client, which hears it from the scheduler's events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import dask
+from distributed.scheduler import KilledWorker
+
+from prefect_ds.checkpoints.reference import size
+
+logger = logging.getLogger("prefect.prefect_ds.engine.lost_workers")
+
+_MAX_NAMED = 5
+
+
+class LostWorkers:
+    """The workers that one run has lost."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, tuple[str, str]] = {}
+        """The name and the slug of the task that a key of Dask's runs."""
+        self._limits: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def watched(self, client: Any) -> Iterator[None]:
+        """Log a line for each worker that the cluster loses meanwhile.
+
+        Parameters
+        ----------
+        client
+            Dask's client of the cluster.
+        """
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        for address, worker in workers.items():
+            self._limits[address] = worker["memory_limit"] or 0
+        client.subscribe_topic(_MEMORY_TOPIC, self._note_memory)
+        client.subscribe_topic(_ALL_TOPIC, self._note_change)
+        try:
+            yield
+        finally:
+            if client.status == "running":
+                client.unsubscribe_topic(_MEMORY_TOPIC)
+                client.unsubscribe_topic(_ALL_TOPIC)
+
+    def _note_memory(self, event: tuple[float, Any]) -> None:
+        _, stopped = event
+        limit = self._limits.get(stopped["worker"])
+        if limit is None and len(set(self._limits.values())) == 1:
+            # One that joined later, of a cluster whose workers are alike.
+            (limit,) = set(self._limits.values())
+        used = size(stopped["rss"])
+        reason = f"it used {used} of memory and was stopped"
+        if limit:
+            percent = 100 * stopped["rss"] / limit
+            reason = f"it was stopped at {percent:.0f} % of its {size(limit)} of memory"
+        self._reasons[stopped["worker"]] = reason
+
+    def _note_change(self, event: tuple[float, Any]) -> None:
+        _, change = event
+        if not isinstance(change, Mapping) or change.get("action") != "remove-worker":
+            return
+        worker = change["worker"]
+        reason = self._reasons.setdefault(worker, _reason(change))
+        again = self._again(
+            [*change["processing-tasks"], *change["lost-computed-tasks"]]
+        )
+        level = logging.INFO if change["expected"] else logging.WARNING
+        logger.log(level, "Worker %s is gone: %s%s", worker, reason, again)
+
+    def _again(self, keys: Iterable[Any]) -> str:
+        names = sorted(self.runs[key][0] for key in keys if key in self.runs)
+        if not names:
+            return ""
+        named = ", ".join(map(repr, names[:_MAX_NAMED]))
+        if len(names) > _MAX_NAMED:
+            named += f" and {len(names) - _MAX_NAMED} more"
+        return f"; Dask runs again: {named}"
+
+    def words(self, key: Any, error: BaseException) -> str:
+        """Return why Dask gave up a task of its own.
+
+        Parameters
+        ----------
+        key
+            The task's key.
+        error
+            What Dask says of it.
+        """
+        if not isinstance(error, KilledWorker):
+            return f"Dask brought no result of it: {error!r}"
+        worker = error.last_worker
+        reason = self._reasons.get(worker.address, _UNKNOWN)
+        n_lost = error.allowed_failures + 1
+        workers = "1 worker was" if n_lost == 1 else f"{n_lost} workers were"
+        what = "it" if key in self.runs else f"its {_part(key)}"
+        advice = "look into the worker's log"
+        if "of memory" in reason:
+            advice = "give the workers more memory, or cut the work into smaller pieces"
+        return (
+            f"{workers} lost while computing {what}. The last was {worker.address}: "
+            f"{reason}; {advice}, then run again"
+        )
+
+
+_ALL_TOPIC = "all"
+_MEMORY_TOPIC = "worker-restart-memory"
+_UNKNOWN = "its connection broke: its process ended, or the network did"
+
+
+def _reason(change: Mapping[str, Any]) -> str:
+    """Return why the scheduler took a worker off its list."""
+    stimulus = str(change["stimulus_id"])
+    if change["expected"]:
+        return "it was asked to close"
+    if "ttl" in stimulus:
+        ttl = dask.config.get("distributed.scheduler.worker-ttl")
+        return f"it did not answer for {ttl}"
+    return _UNKNOWN
+
+
+def _part(key: Any) -> str:
+    """Return a task of Dask's own in words."""
+    if isinstance(key, tuple) and len(key) > 1 and isinstance(key[1], int):
+        return f"partition {key[1]} ({key[0]})"
+    return f"Dask task {key!r}"
