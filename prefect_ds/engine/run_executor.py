@@ -249,7 +249,10 @@ class _Memory(PrefectCallback):
         self, key: str, value: Any, dsk: Any, state: Any, worker_id: Any
     ) -> None:
         super()._posttask(key, value, dsk, state, worker_id)  # type: ignore[no-untyped-call]
-        self.cache[key] = self._computed(key, value)
+        remembered = self._computed(key, value)
+        if remembered is not value:
+            # Dask returns it from the first, a later call finds it in the second.
+            state["cache"][key] = self.cache[key] = remembered
 
 
 def future_of(submitted: Submitted) -> Any:

@@ -14,9 +14,10 @@ from typing import Any
 import prefect
 import pytest
 from distributed.protocol import Serialized
-from prefect import Flow, Task, task
+from prefect import Flow, Task, resource_manager, task
 from prefect.engine.state import State
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+from prefect.triggers import any_successful
 from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import DSTaskRunner
@@ -140,9 +141,50 @@ def _takes_all_and_waits(folder: str) -> Task:
     return both(numbers.map([1, 2]), late.map(prefect.unmapped(folder), [7]))
 
 
+@task
+def fails() -> None:
+    raise ValueError("on purpose")
+
+
+@task(trigger=any_successful)
+def names(one: Any, other: Any) -> str:
+    return f"{one} {other}"
+
+
+def _gets_its_children_later(folder: str) -> Task:
+    late(folder)
+    # Prefect maps over nothing in the first round, and over the numbers in the second.
+    return names.map(double.map(fails()), numbers(1))
+
+
+def _maps_over_the_shorter(folder: str) -> Task:
+    doubled = double.map([1, 2, 3])
+    return both.map(doubled, late.map(prefect.unmapped(folder), [7]))
+
+
+@resource_manager
+class Connection:
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    def setup(self) -> list[int]:
+        return [2 * number for number in self.numbers]
+
+    def cleanup(self, connection: list[int]) -> None:
+        assert connection
+
+
+def _sets_a_resource_up_again(folder: str) -> Task:
+    with Connection(numbers(1)) as connection:
+        return both(connection, late(folder))
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        _gets_its_children_later,
+        _maps_over_the_shorter,
+        _sets_a_resource_up_again,
         _waits_with_its_input,
         _waits_with_its_input_in_a_list,
         _is_mapped_and_waits,
@@ -165,6 +207,49 @@ def test_what_a_later_round_takes_is_not_let_go(
         found.append(state.result[answer].result)
         assert list(folder.iterdir())  # There was a second round.
     assert found[1] == found[0]
+
+
+def test_what_a_cached_task_took_is_not_let_go(
+    run: Callable[..., State], tmp_path: Path
+) -> None:
+    folder = str(tmp_path)
+
+    def is_valid(_state: State, inputs: dict[str, Any], _parameters: Any) -> bool:
+        # Once: Prefect asks again in the second round, and then runs the task.
+        try:
+            (Path(folder) / "asked").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    @task(cache_for=timedelta(hours=1), cache_validator=is_valid)
+    def added(one: list[int]) -> int:
+        return sum(one)
+
+    with Flow("cached") as flow:
+        answer = both(added(numbers(1)), late(folder))
+    with Flow("cached") as filled:
+        added(numbers(1))
+    run(filled)
+    state = run(flow, keep_results=[])
+    assert state.result[answer].result == (3, 10)
+    assert (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("has_our_tasks", [True, False])
+def test_results_that_no_task_takes_are_let_go_too(
+    executor: Callable[[], Executor], has_our_tasks: bool
+) -> None:
+    """Prefect maps over the shorter of two, so nothing takes the rest of the longer."""
+    with Flow("shorter") as flow:
+        doubled = double.map([1, 2, 3])
+        answer = both.map(doubled, [10])
+    runner = {"task_runner_cls": DSTaskRunner} if has_our_tasks else {}
+    state = flow.run(executor=executor(), keep_results=[], **runner)
+    assert isinstance(state, State)
+    assert list(state.result[answer].result) == [(2, 10)]
+    for child in state.result[doubled].map_states:
+        assert isinstance(child._result, PurgedResult)
 
 
 class Large:
