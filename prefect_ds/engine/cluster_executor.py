@@ -23,7 +23,7 @@ from prefect.executors import DaskExecutor
 
 from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.engine import cluster_check, worker_logs
-from prefect_ds.engine.lost_workers import LostWorkers
+from prefect_ds.engine.lost_workers import LostWorkers, Run
 from prefect_ds.engine.progress import ending
 from prefect_ds.engine.release import Release, ReleaseOnCluster, TaskRun
 from prefect_ds.engine.run_executor import RunExecutor, future_of, is_final
@@ -148,7 +148,7 @@ class ClusterExecutor(RunExecutor):
         future = self.executor.submit(fn, *args, extra_context=extra_context)
         index = own.context.get("map_index")
         name = run.task.name if index is None else f"{run.task.name}[{index}]"
-        self._lost.runs[future.key] = name, slug
+        self._lost.runs[future.key] = Run(name, slug, run.is_counted)
         return future
 
     def wait(self, futures: Any) -> Any:
@@ -172,9 +172,10 @@ class ClusterExecutor(RunExecutor):
         """Let go of calls that will not be submitted again."""
         running = []
         for submitted in self._running:
-            if getattr(submitted.future, "status", "") == "pending":
+            future = submitted.future
+            if isinstance(future, Future) and future.status != "finished":
                 running.append(submitted)
-            elif submitted.future.status == "finished":
+            else:
                 submitted.submit_again = None
                 submitted.takes = ()
         self._running = running
@@ -220,10 +221,11 @@ class ClusterExecutor(RunExecutor):
         key = submitted.future.key
         if key not in self._lost.runs:
             return False
-        name, slug = self._lost.runs[key]
-        message = f"Task {name!r} failed: {self._lost.words(key, error)}"
+        run = self._lost.runs[key]
+        message = f"Task {run.name!r} failed: {self._lost.words(key, error)}"
         self.executor.logger.error(message)
-        self.progress.done(slug, "failed")
+        if run.is_counted:
+            self.progress.done(run.slug, "failed")
         submitted.future = Failed(message=message, result=error)
         return True
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 from distributed.scheduler import KilledWorker
@@ -20,12 +21,23 @@ logger = logging.getLogger("prefect.prefect_ds.engine.lost_workers")
 _MAX_NAMED = 5
 
 
+class Run(NamedTuple):
+    """The run of a task of Prefect's that a task of Dask's is."""
+
+    name: str
+    """The name of the task, with the index of a mapped child."""
+    slug: str
+    is_counted: bool
+    """It is more than the preparation of mapped children."""
+
+
 class LostWorkers:
     """The workers that one run has lost."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, tuple[str, str]] = {}
-        """The name and the slug of the task that a key of Dask's runs."""
+        self.runs: dict[str, Run] = {}
+        """By Dask's keys."""
+        self._n_lost: Counter[Any] = Counter()
         self._limits: dict[str, int] = {}
         self._reasons: dict[str, str] = {}
 
@@ -69,14 +81,18 @@ class LostWorkers:
             return
         worker = change["worker"]
         reason = self._reasons.setdefault(worker, _reason(change))
-        again = self._again(
-            [*change["processing-tasks"], *change["lost-computed-tasks"]]
-        )
+        processing = change["processing-tasks"]
+        if not change["expected"]:
+            self._n_lost.update(processing)
+        allowed = dask.config.get("distributed.scheduler.allowed-failures")
+        given_another = [key for key in processing if self._n_lost[key] <= allowed]
+        again = self._again([*given_another, *change["lost-computed-tasks"]])
         level = logging.INFO if change["expected"] else logging.WARNING
         logger.log(level, "Worker %s is gone: %s%s", worker, reason, again)
 
     def _again(self, keys: Iterable[Any]) -> str:
-        names = sorted(self.runs[key][0] for key in keys if key in self.runs)
+        runs = [self.runs[key] for key in keys if key in self.runs]
+        names = sorted(run.name for run in runs if run.is_counted)
         if not names:
             return ""
         named = ", ".join(map(repr, names[:_MAX_NAMED]))
