@@ -22,7 +22,6 @@ from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.report import RunReport
 from tests.support.flows import Notes, frame_of, parquet
 
-
 pytestmark = pytest.mark.slow  # Each starts a cluster, and loses some of it.
 
 

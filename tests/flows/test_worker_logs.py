@@ -310,7 +310,7 @@ def test_workers_that_print_where_the_client_does_are_heard_once(
         "from prefect import Flow\n"
         "from prefect.executors import DaskExecutor\n"
         "from prefect_ds import DSTaskRunner\n"
-        "from tests.test_forwarding import say\n"
+        "from tests.flows.test_worker_logs import say\n"
         "if __name__ == '__main__':\n"
         "    one = {'threads_per_worker': 1, 'dashboard_address': ':0'}\n"
         "    with Flow('printed') as flow:\n"
