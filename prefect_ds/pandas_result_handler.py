@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.file_types.edited import schema_of_edited
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.lookup import Check
-from prefect_ds.storage.manifest import Manifest, Match, Origin
+from prefect_ds.storage.manifest import JSONObject, Manifest, Match, Origin
 
 
 class PandasResultHandler(ResultHandler):
@@ -115,6 +116,15 @@ class PandasResultHandler(ResultHandler):
         frame = self._format(path).decode(data, None)
         part = describe_file(path, data, len(frame))
         return Draft((part,), frame.shape[1], None, frame)
+
+    def _describe_edited(self, path: str, earlier: JSONObject) -> Draft:
+        data = self.store.files.read_bytes(path)
+        form = self._format(path)
+        plain = form.decode(data, None)
+        schema = schema_of_edited(form, data, plain, earlier)
+        frame = plain if schema is None else form.decode(data, schema)
+        part = describe_file(path, data, len(frame))
+        return Draft((part,), frame.shape[1], schema, frame)
 
     def _remember(self, content: str, value: pd.DataFrame) -> None:
         # A class of a user's own may read a file in its own way.

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, get_args
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
 
+from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.identity import digest
 from prefect_ds.checkpoints.reference import CheckpointReference
@@ -36,7 +37,8 @@ from prefect_ds.errors import (
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
-from prefect_ds.storage.lookup import Check, Found
+from prefect_ds.storage.layout import side_folder
+from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
 from prefect_ds.storage.manifest import (
     JSONObject,
     Manifest,
@@ -71,6 +73,11 @@ class Draft:
     note: str = ""
     staged: Staged | None = None
     """``None`` for data that were there already."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all parts."""
+        return sum(part.n_rows for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +226,14 @@ class ResultHandler(Result, abc.ABC):
         return found
 
     def _find_foreign(self, path: str, found: Found) -> Found:
-        status = self.store.files.status(path)
+        store = self.store
+        status = store.files.status(path)
+        has_side_folder = bool(store.files.names(side_folder(path)))
         try:
-            draft = self._describe_foreign(path)
+            if found.reason == CHANGED_BY_HAND:
+                draft = self._describe(path)
+            else:
+                draft = self._describe_foreign(path)
         except Exception as error:
             if self._is_no_fault_of_data(error):
                 raise
@@ -229,15 +241,25 @@ class ResultHandler(Result, abc.ABC):
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
             )
             return Found("damaged", reason=reason, stamp=found.stamp)
+        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
+        if not has_side_folder:
+            adoption.warn_of_lost_manifests(path)
         described = self._manifest(path, draft, Origin())
         try:
-            manifest = self.store.adopt(path, described, status)
+            manifest = store.adopt(path, described, status)
         except CheckpointNotFoundError:
             raise
         except OSError as error:  # A read-only folder, a full disk: then it is read each time, and counts all the same.
             logger.debug("%s: cannot file a manifest for it: %s", path, error)
             manifest = replace(described, stamp=found.stamp, adopted=True)
         return Found("committed", manifest, found.reason)
+
+    def _describe(self, path: str) -> Draft:
+        """Describe a person's file, with the types of the checkpoint that it was."""
+        earlier = self.store.last_schema(path)
+        if earlier is None:
+            return self._describe_foreign(path)
+        return self._describe_edited(path, earlier)
 
     def set_aside(self, path: str, found: Found, *, then: str) -> None:
         """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
@@ -352,8 +374,11 @@ class ResultHandler(Result, abc.ABC):
                 return kept
         found = self.look_up(path)
         if found.manifest is None:
+            hint = ""
+            if found.kind == "damaged":
+                hint = f", or, if it is an edit of yours: handler.adopt({path!r})"
             raise CheckpointNotFoundError(
-                f"no checkpoint at {path!r}: {found.reason}; run the task again"
+                f"no checkpoint at {path!r}: {found.reason}; run the task again{hint}"
             )
         manifest = found.manifest
         if content is not None and self._content(manifest) != content:
@@ -403,7 +428,7 @@ class ResultHandler(Result, abc.ABC):
             f"its bytes are whole, but cannot be decoded as {self.file_type} ({cause})"
         )
         try:
-            aside = self.store.set_aside(path, why, manifest.stamp)
+            aside = self.store.set_aside(path, why, manifest.stamp, is_edit=False)
         except OSError as refused:
             return UndecodableCheckpointError(
                 f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
@@ -448,7 +473,9 @@ class ResultHandler(Result, abc.ABC):
         return found.manifest
 
     def adopt(self, path: str) -> Manifest:
-        """Let what lies at ``path`` count as the checkpoint, whatever its manifest says: an edit made on purpose.
+        """Let the data at ``path`` count as the checkpoint: an edit made on purpose.
+
+        Columns keep the types of the checkpoint before the edit where they still fit.
 
         Raises
         ------
@@ -460,7 +487,8 @@ class ResultHandler(Result, abc.ABC):
             raise CheckpointNotFoundError(
                 f"no checkpoint at {path!r}: there is nothing to adopt"
             )
-        draft = self._describe_foreign(path)
+        draft = self._describe(path)
+        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
         return self.store.adopt(path, self._manifest(path, draft, Origin()))
 
     # What follows is how Prefect 1.x calls a Result.
@@ -523,6 +551,10 @@ class ResultHandler(Result, abc.ABC):
     @abc.abstractmethod
     def _describe_foreign(self, path: str) -> Draft:
         """Read what a person put at ``path`` and describe it."""
+
+    def _describe_edited(self, path: str, earlier: JSONObject) -> Draft:
+        """Read an edited file and describe it, with the types of its earlier schema."""
+        return self._describe_foreign(path)
 
     def _content(self, manifest: Manifest) -> str:
         """Return a digest of what a reader gets through this handler: of data and of options that shape them."""

@@ -270,6 +270,7 @@ def _refuse_collision(filed: FiledManifests, manifest: Manifest) -> None:
             path,
             f"written by {other.owner} and by {manifest.owner} in one run",
             status.stamp,
+            is_edit=False,
         )
     why = ""
     if manifest.identity and other.identity:

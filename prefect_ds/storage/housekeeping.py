@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import time
 
 from prefect_ds.errors import CheckpointNotFoundError
@@ -33,6 +34,7 @@ def set_aside(
     stamp: str | None = None,
     *,
     then: str = "the next run computes it again",
+    is_edit: bool = True,
 ) -> str:
     """Move the data at ``path`` out of the way and return their new path.
 
@@ -48,7 +50,11 @@ def set_aside(
         files.move(path, aside)
     except FileNotFoundError:
         return aside  # Another reader saw the damage too, and was first.
-    logger.warning("%s: %s; set aside as %s; %s", path, why, aside, then)
+    way_back = ""
+    if is_edit:
+        move = f"mv {shlex.quote(aside)} {shlex.quote(path)}"
+        way_back = f"; was it an edit of yours? {move}, then handler.adopt({path!r})"
+    logger.warning("%s: %s; set aside as %s; %s%s", path, why, aside, then, way_back)
     return aside
 
 

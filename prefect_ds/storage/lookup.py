@@ -25,6 +25,10 @@ Check = Literal["size", "checksum"]
 """Checked before a checkpoint counts: its size and time of change, or every byte."""
 
 
+CHANGED_BY_HAND = "it was put there by hand, and changed since"
+"""Reason of a file that a person put there, and then changed."""
+
+
 class Found(NamedTuple):
     """What lies at a path."""
 
@@ -209,7 +213,7 @@ def _edit_by_hand(evidence: _Evidence) -> Found | None:
     if all(manifest.adopted for manifest in manifests):
         return Found(
             "foreign",
-            reason="it was put there by hand, and changed since",
+            reason=CHANGED_BY_HAND,
             stamp=evidence.status.stamp,
         )
     return None

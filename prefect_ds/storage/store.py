@@ -222,6 +222,15 @@ class CheckpointStore:
         FiledManifests(self.files, path).refile(manifest)
         return manifest
 
+    def last_schema(self, path: str) -> dict[str, Any] | None:
+        """Return the newest schema filed for ``path``, also of data that are gone."""
+        filed = FiledManifests(self.files, path).readable()
+        manifests = [manifest for _, manifest in filed if manifest.schema is not None]
+        if not manifests:
+            return None
+        newest = max(manifests, key=lambda manifest: manifest.written_at)
+        return newest.schema
+
     def set_aside(
         self,
         path: str,
@@ -229,14 +238,25 @@ class CheckpointStore:
         stamp: str | None = None,
         *,
         then: str = "the next run computes it again",
+        is_edit: bool = True,
     ) -> str:
         """Move the data at ``path`` out of the way and return their new path.
 
         One line in the log says so. With ``stamp``, data with another one stay: a
-        writer put a good copy there meanwhile. ``then`` says in the log what happens
-        next.
+        writer put a good copy there meanwhile.
+
+        Parameters
+        ----------
+        path, why, stamp
+            Of the data, and the reason in words.
+        then
+            Says in the log what happens next.
+        is_edit
+            Whether the data may be a person's edit: then the log says how to keep it.
         """
-        return housekeeping.set_aside(self.files, path, why, stamp, then=then)
+        return housekeeping.set_aside(
+            self.files, path, why, stamp, then=then, is_edit=is_edit
+        )
 
     def verify(self, path: str) -> list[str]:
         """Read every byte of a checkpoint and return its faults in words.
