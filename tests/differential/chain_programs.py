@@ -61,6 +61,8 @@ class ChainGenerator:
             self._add_first("o0")
         for number in range(1, self.chance.randint(2, 4)):
             self._add_stage(f"s{number}")
+        if self.chance.random() < 0.2:
+            self._add_duplicate_labels("d0")
         for number in range(self.chance.randint(1, 4)):
             self._add_read(f"r{number}")
         p = self.chance.randrange(5)
@@ -100,6 +102,20 @@ class ChainGenerator:
         self._define(frame, "a, b=None, p=None", body)
         by_parameter = ", p=p" if self.chance.random() < 0.3 else ""
         self.wiring.append(f"{name} = {name}({arguments}{by_parameter})")
+
+    def _add_duplicate_labels(self, name: str) -> None:
+        """Add a stage that no other takes, as few operations know such frames."""
+        source = self.chance.choice(self.frames)
+        if len(source.columns) < 2:
+            return
+        first, second = self.chance.sample(list(source.columns), 2)
+        others = {one: kind for one, kind in source.columns.items() if one != second}
+        others.pop(first)
+        frame = dataclasses.replace(source, name=name, columns=others)
+        body = [f"out = a.rename(columns={{{first!r}: {second!r}}})"]
+        self._define(frame, "a", body)
+        self.frames.pop()
+        self.wiring.append(f"{name} = {name}({source.name})")
 
     def _define(self, frame: Frame, arguments: str, body: list[str]) -> None:
         name = frame.name

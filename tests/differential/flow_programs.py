@@ -186,13 +186,21 @@ class FlowGenerator:
             call = f"{name}({', '.join(arguments)})"
         variable = self._define(name, outcome, is_mapped, taken, scalar_map)
         self.wiring.append(f"{self.indent}{name} = {call}")
-        if outcome == "twice" and not is_mapped and self.chance.random() < 0.5:
-            self.wiring.append(f"{self.indent}{name}_0 = {name}[0]")
-            self.variables.append(
-                Variable(f"{name}_0", "one", False, False, variable.by_parameter)
-            )
-            variable.n_uses += 1
+        if outcome == "twice" and not is_mapped and self.chance.random() < 0.7:
+            self._add_items(variable)
         return variable
+
+    def _add_items(self, of: Variable) -> None:
+        """Add the two items of a pair, as variables of their own."""
+        items = [f"{of.name}_0", f"{of.name}_1"]
+        if "nout=2" in self.definitions[of.name]:
+            self.wiring.append(f"{self.indent}{', '.join(items)} = {of.name}")
+        else:
+            for at, item in enumerate(items):
+                self.wiring.append(f"{self.indent}{item} = {of.name}[{at}]")
+        for item in items:
+            self.variables.append(Variable(item, "one", False, False, of.by_parameter))
+        of.n_uses += 1
 
     def _outcome(self) -> str:
         if self.chance.random() < 0.12:
@@ -244,22 +252,31 @@ class FlowGenerator:
         )
         self.variables.remove(condition)
         self.wiring.append(f"{self.indent}{condition.name} = {condition.name}(p)")
-        branches = []
-        known = list(self.variables)
-        for value in (True, False):
-            self.wiring.append(f"{self.indent}with case({condition.name}, {value}):")
-            self.indent += "    "
-            last = self._add_task(may_map=False)
-            if self.chance.random() < 0.4:
-                self._add_task()
-            self.indent = self.indent[:-4]
-            branches.append(last.name)
-            if self.chance.random() < 0.7:
-                # What follows stays inside of the branch, mostly.
-                self.variables = list(known)
+        if self.chance.random() < 0.3:
+            branches = [self._add_task(may_map=False).name for _ in range(2)]
+            chosen = f"{{True: {branches[0]}, False: {branches[1]}}}"
+            self.wiring.append(f"{self.indent}switch({condition.name}, {chosen})")
+        else:
+            branches = [
+                self._add_case(condition.name, value) for value in (True, False)
+            ]
         name = f"m{len(self.wiring)}"
         self.wiring.append(f"{self.indent}{name} = merge({', '.join(branches)})")
         self.variables.append(Variable(name, "merged", False, False, True))
+
+    def _add_case(self, condition: str, value: bool) -> str:
+        """Add the tasks that run if the condition has the value, and return one."""
+        known = list(self.variables)
+        self.wiring.append(f"{self.indent}with case({condition}, {value}):")
+        self.indent += "    "
+        last = self._add_task(may_map=False)
+        if self.chance.random() < 0.4:
+            self._add_task()
+        self.indent = self.indent[:-4]
+        if self.chance.random() < 0.7:
+            # What follows stays inside of the branch, mostly.
+            self.variables = known
+        return last.name
 
     # Arguments
 
@@ -354,6 +371,8 @@ class FlowGenerator:
         options = [f'name="{name}"']
         before, raises = self._raises(name, outcome, changes)
         options += raises
+        if outcome == "twice" and self.chance.random() < 0.5:
+            options.append("nout=2")
         trigger = ""
         if self.chance.random() < 0.15 and outcome != "condition":
             trigger = self.chance.choice(TRIGGERS)
@@ -451,7 +470,8 @@ class FlowGenerator:
         if match == "path" and by_parameter:
             match = "code"
         self.kept[name] = template
-        return f'**kept("{template}", "{file_type}", match="{match}")'
+        more = ", by_target=True" if self.chance.random() < 0.15 else ""
+        return f'**kept("{template}", "{file_type}", match="{match}"{more})'
 
 
 def flow_program(seed: int, *, with_slow_types: bool = False) -> Program:

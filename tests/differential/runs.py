@@ -62,9 +62,14 @@ def handlers(folder: str) -> Callable[..., dict[str, Any]]:
     from prefect_ds import PandasResultHandler
     from prefect_ds.dask import DaskDataFrameResultHandler
 
-    def kept(template: str, *file_type: str, **options: Any) -> dict[str, Any]:
+    def kept(
+        template: str, *file_type: str, by_target: bool = False, **options: Any
+    ) -> dict[str, Any]:
         kind = PandasResultHandler if file_type else DaskDataFrameResultHandler
-        return {"result": kind(f"{folder}/data/{template}", *file_type, **options)}
+        path = f"{folder}/data/{template}"
+        if by_target:
+            return {"target": path, "result": kind(None, *file_type, **options)}
+        return {"result": kind(path, *file_type, **options)}
 
     return kept
 

@@ -28,7 +28,7 @@ import pandas as pd
 import prefect
 from prefect import Flow, Parameter, case, flatten, task, triggers, unmapped
 from prefect.engine import signals
-from prefect.tasks.control_flow import merge
+from prefect.tasks.control_flow import merge, switch
 """
 OWN_IMPORT = re.compile(
     r"^from (tests\.differential|__future__)[^(\n]*(\([^)]*\))?\n", re.MULTILINE
