@@ -125,7 +125,9 @@ class ChainGenerator:
             f"def {name}({arguments}):",
             f'    notes.took("{name}")',
             *("    " + line for line in body),
-            "    return out",
+            # Computed at each stage, as with us: across stages Dask's optimizer has
+            # errors of its own (a column of a part of a concat loses rows).
+            "    return out.persist() if is_stock else out",
         ]
         self.definitions[name] = "\n    ".join(lines)
         self.stages[name] = {

@@ -85,6 +85,7 @@ class Program:
         lines = [
             "def build(folder, kept):",
             "    notes = Notes(folder)",
+            '    is_stock = not kept("any")',
             *("    " + text for text in self.definitions.values()),
             '    with Flow("random") as flow:',
             '        p = Parameter("p", default=1)',

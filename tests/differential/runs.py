@@ -96,6 +96,7 @@ def run_step(
     """Run a flow as the step says, and return what is observed of it."""
     os.makedirs(f"{folder}/data", exist_ok=True)
     Path(folder, "bodies.jsonl").unlink(missing_ok=True)
+    Path(folder, "kill").unlink(missing_ok=True)
     if step.gone is not None:
         delete_some(folder, step.gone)
     if step.kill_after is not None:

@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("last", type=int)
     parser.add_argument("--executors", default="local")
     parser.add_argument("--slow-types", action="store_true")
+    parser.add_argument("--until-one", action="store_true", help="stop at the first")
     options = parser.parse_args()
     executors = options.executors.split(",")
     servers = [ForkServer(1), ForkServer(2)]
@@ -68,6 +69,8 @@ def main() -> None:
         if differences:
             n_different += 1
             print(f"seed {seed}: {folder}", *differences[:3], sep="\n    ", flush=True)
+            if options.until_one:
+                break
         else:
             shutil.rmtree(folder)
     print(
