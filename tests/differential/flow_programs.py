@@ -283,6 +283,7 @@ class FlowGenerator:
 
     def _arguments(self, n: int) -> tuple[list[str], list[Variable]]:
         arguments, taken = [], []
+        is_flat: dict[str, bool] = {}
         for _ in range(n):
             if self.chance.random() < 0.2:
                 arguments.append(self._constant())
@@ -290,12 +291,16 @@ class FlowGenerator:
             source = self._source()
             taken.append(source)
             form = self.chance.choice(["{0}"] * 6 + ["[{0}, {0}]", "({0}, 1)"])
-            if self.chance.random() < 0.15:
+            flatten = source.is_mapped and self.chance.random() < self._share_flat(
+                source
+            )
+            # With and without `flatten` in one task, Prefect gives one of them to both.
+            if is_flat.setdefault(source.name, flatten):
+                form = "flatten({0})"
+            elif self.chance.random() < 0.15:
                 other = self._source()
                 taken.append(other)
                 form = f"{{{{'a': {{0}}, 'b': [{other.name}, 2]}}}}"
-            elif source.is_mapped and self.chance.random() < self._share_flat(source):
-                form = "flatten({0})"
             arguments.append(form.format(source.name))
         return arguments, taken
 

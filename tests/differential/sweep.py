@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.differential import script_main
@@ -53,29 +54,53 @@ def main() -> None:
     parser.add_argument("kind", choices=["flows", "chains"])
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)
-    parser.add_argument("--executors", default="local")
+    parser.add_argument(
+        "--executors",
+        default="local",
+        help="some of local, threads, processes, own, cluster, with commas between",
+    )
     parser.add_argument("--slow-types", action="store_true")
     parser.add_argument("--until-one", action="store_true", help="stop at the first")
     options = parser.parse_args()
     executors = options.executors.split(",")
     servers = [ForkServer(1), ForkServer(2)]
-    n_different = 0
-    for seed in range(options.first, options.last):
-        folder = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-"))
-        program = chain_program(seed)
-        if options.kind == "flows":
-            program = flow_program(seed, with_slow_types=options.slow_types)
-        differences = differences_of(program, folder, servers, executors)
-        if differences:
-            n_different += 1
-            print(f"seed {seed}: {folder}", *differences[:3], sep="\n    ", flush=True)
-            if options.until_one:
+    with cluster_of("cluster" in executors) as address:
+        executors = [address if one == "cluster" else one for one in executors]
+        n_different = 0
+        for seed in range(options.first, options.last):
+            program = chain_program(seed)
+            if options.kind == "flows":
+                program = flow_program(seed, with_slow_types=options.slow_types)
+            n_different += report(program, servers, executors)
+            if options.until_one and n_different:
                 break
-        else:
-            shutil.rmtree(folder)
-    print(
-        f"{options.last - options.first} {options.kind}, {n_different} with differences"
-    )
+    print(f"{seed + 1 - options.first} {options.kind}, {n_different} with differences")
+
+
+def report(
+    program: Program, servers: Sequence[ForkServer], executors: Sequence[str]
+) -> bool:
+    """Print what differs and where its script is; return whether anything does."""
+    folder = Path(tempfile.mkdtemp(prefix=f"seed-{program.seed}-"))
+    differences = differences_of(program, folder, servers, executors)
+    if not differences:
+        shutil.rmtree(folder)
+        return False
+    lines = "\n    ".join(differences[:3])
+    print(f"seed {program.seed}: {folder}\n    {lines}", flush=True)
+    return True
+
+
+@contextlib.contextmanager
+def cluster_of(is_wanted: bool) -> Iterator[str]:
+    """Run a cluster of two processes for all runs, and give its address."""
+    if not is_wanted:
+        yield ""
+        return
+    from distributed import LocalCluster
+
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
 
 
 if __name__ == "__main__":
