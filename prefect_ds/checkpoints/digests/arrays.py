@@ -55,11 +55,44 @@ def encode_cells(values: np.ndarray, walk: Walk) -> bytes:
         return pack_all("fields", [encode_cells(values[n], walk) for n in dtype.names])
     if dtype.hasobject or dtype.kind == "T":
         return encode_items(values.ravel().tolist(), walk)
-    hasher = hashlib.sha256()
-    if dtype.itemsize and values.size:
+    stream = CellStream()
+    stream.add(values)
+    return stream.digest()
+
+
+class CellStream:
+    """Hashes the cells of arrays of one dtype, one array after the other."""
+
+    def __init__(self) -> None:
+        self._hasher = hashlib.sha256()
+        self._waiting: list[np.ndarray] = []
+        self._n_waiting = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Hash an array's cells in C order."""
+        if not values.size or not values.dtype.itemsize:
+            return
+        if values.ndim == 1 and values.size < _CHUNK:
+            # A wide frame has thousands of short columns: they are hashed together.
+            self._waiting.append(values)
+            self._n_waiting += values.size
+            if self._n_waiting >= _CHUNK:
+                self._flush()
+            return
+        self._flush()
         for run in _runs(values):
-            update(hasher, run)
-    return hasher.digest()
+            update(self._hasher, run)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            update(self._hasher, np.concatenate(self._waiting))
+            self._waiting.clear()
+            self._n_waiting = 0
+
+    def digest(self) -> bytes:
+        """Return the sha256 of all cells."""
+        self._flush()
+        return self._hasher.digest()
 
 
 def _runs(values: np.ndarray) -> Iterator[np.ndarray]:
@@ -87,8 +120,9 @@ def update(hasher: Any, run: np.ndarray) -> None:
     if kind not in "fc":
         hasher.update(run.view(np.uint8))
         return
-    for start in range(0, len(run), _CHUNK):
-        hasher.update(_number_bytes(run[start : start + _CHUNK]))
+    with np.errstate(all="ignore"):
+        for start in range(0, len(run), _CHUNK):
+            hasher.update(_number_bytes(run[start : start + _CHUNK]))
 
 
 def _number_bytes(numbers: np.ndarray) -> np.ndarray:
@@ -96,7 +130,7 @@ def _number_bytes(numbers: np.ndarray) -> np.ndarray:
     if np.isnan(np.minimum.reduce(numbers)):
         numbers = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers)
     cells = numbers.view(np.uint8)
-    if np.finfo(numbers.dtype).nmant != 63:
+    if numbers.dtype.char != "g" or np.finfo(np.longdouble).nmant != 63:
         return cells
     padded = cells.reshape(len(numbers), -1)
     return np.ascontiguousarray(padded[:, :_LONG_DOUBLE_BYTES]).reshape(-1)
