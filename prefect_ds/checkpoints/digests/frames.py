@@ -10,8 +10,8 @@ from pandas.api.extensions import ExtensionArray, ExtensionDtype
 from pandas.tseries.offsets import BaseOffset
 
 from prefect_ds.checkpoints.digests.arrays import (
-    CellStream,
     encode_cells,
+    encode_columns,
     encode_dtype,
 )
 from prefect_ds.checkpoints.digests.arrow import encode_arrow, encode_text
@@ -44,20 +44,21 @@ def _columns(frame: Any, walk: Walk) -> bytes:
 
     Numbers go into one hash for each dtype: a wide frame has thousands of columns.
     """
-    columns, streams = [], {}
+    columns: list[bytes] = []
+    dtypes: dict[Any, bytes] = {}
+    numbers: dict[Any, list[np.ndarray]] = {}
     for number in range(frame.shape[1]):
         # Not a series, which takes ten times as long and copies the attrs.
         values = frame._get_column_array(number)
-        if not isinstance(values, np.ndarray) or not _is_plain(values.dtype):
+        dtype = values.dtype
+        if not isinstance(values, np.ndarray) or not _is_plain(dtype):
             columns.append(_column_at(frame, number, values, walk))
             continue
-        dtype = values.dtype
-        if dtype not in streams:
-            streams[dtype] = (encode_dtype(dtype, walk), CellStream())
-        encoded, stream = streams[dtype]
-        columns.append(encoded)
-        stream.add(values)
-    cells = [stream.digest() for _, stream in streams.values()]
+        if dtype not in dtypes:
+            dtypes[dtype], numbers[dtype] = encode_dtype(dtype, walk), []
+        columns.append(dtypes[dtype])
+        numbers[dtype].append(values)
+    cells = [encode_columns(group) for group in numbers.values()]
     return pack("columns", pack_all("list", columns), *cells)
 
 
@@ -136,7 +137,7 @@ def _cells(values: Any, walk: Walk) -> list[bytes]:
     if isinstance(dtype, pd.StringDtype):
         if dtype.storage == "pyarrow":
             return [encode_text(values.__arrow_array__())]
-        return [encode_items(np.asarray(values, dtype=object).tolist(), walk)]
+        return [encode_items(np.asarray(values, dtype=object), walk)]
     if isinstance(dtype, pd.core.dtypes.dtypes.BaseMaskedDtype):  # type: ignore[attr-defined]
         return _masked(values, walk)
     # Of another library: cell by cell.
