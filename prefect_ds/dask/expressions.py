@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,7 +84,6 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         "_partitions": None,
         "_series": False,
     }
-    _absorb_projections = True
 
     @property
     def columns(self) -> list[Any]:
@@ -101,14 +100,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         labels = self.operand("columns")
         if labels is None:
             return None
-        wanted = set(labels)
-        # NaN is unlike itself once it has been pickled.
-        has_nan = any(label != label for label in labels)
-        return [
-            place
-            for place, label in enumerate(self.source.meta.columns)
-            if label in wanted or (has_nan and label != label)
-        ]
+        return places_of(labels, self.source.meta.columns)
 
     @functools.cached_property
     def _meta(self) -> Any:
@@ -144,14 +136,32 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
             columns = cast(
                 list[Any], determine_column_projection(self, parent, dependents)
             )
-            fewer = [column for column in self.columns if column in columns]
+            fewer = [self.columns[place] for place in places_of(columns, self.columns)]
             less = self.substitute_parameters({"columns": fewer, "_series": False})
             return (
                 None if isinstance(parent, CheckpointIndex) else CheckpointIndex(less)
             )
         if isinstance(parent, Projection):
-            return super()._simplify_up(parent, dependents)
+            return self._projected(parent, dependents)
         return None
+
+    def _projected(self, parent: Projection, dependents: Any) -> Any:
+        """Return a projection of fewer columns, ``None`` where all are needed.
+
+        Dask's own way takes a tuple for several labels and ``None`` for no projection.
+        """
+        wanted: Any = determine_column_projection(self, parent, dependents)
+        labels = wanted if isinstance(wanted, list) else [wanted]
+        # A label of the first of several levels stands for columns that are named
+        # otherwise here.
+        is_known = len(places_of(self.columns, labels)) == len(labels)
+        fewer = [self.columns[place] for place in places_of(labels, self.columns)]
+        if not is_known or len(fewer) == len(self.columns):
+            return None
+        less = self.substitute_parameters({"columns": fewer})
+        projected: Any = parent.operand("columns")
+        is_same = isinstance(projected, list) and projected == fewer
+        return less if is_same else Projection(less, projected)
 
     def _filter_passthrough_available(self, parent: Any, dependents: Any) -> bool:
         # Asked by a filter, before it lets a projection come between it and this.
@@ -206,6 +216,17 @@ class CheckpointIndex(Index):
         ):
             return Literal(sum(self.frame._lengths))
         return super()._simplify_up(parent, dependents)
+
+
+def places_of(labels: Sequence[Any], among: Iterable[Any]) -> list[int]:
+    """Return where labels are among others; NaN is unlike itself once it was pickled."""
+    wanted = set(labels)
+    has_nan = any(label != label for label in labels)
+    return [
+        place
+        for place, label in enumerate(among)
+        if label in wanted or (has_nan and label != label)
+    ]
 
 
 def _is_by_row(predicate: Any) -> bool:

@@ -17,6 +17,7 @@ from prefect_ds.dask._internals import (
     to_pyarrow_string,
 )
 from prefect_ds.dask.partition_dtypes import fits
+from prefect_ds.dask.read_plan import leaf_positions
 from prefect_ds.errors import FileTypeError
 
 MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
@@ -122,15 +123,16 @@ def hive_keys(part_name: str) -> dict[str, str | None]:
 
 
 def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
-    names = footer.schema.names
-    if label not in names:
+    """Return whether a column of integers may have missing values in a file."""
+    schema = footer.schema.to_arrow_schema()
+    leaves = leaf_positions(schema, footer.num_columns)
+    leaf = leaves.get(schema.get_field_index(str(label)))
+    if leaf is None:
         return True
-    columns = (
-        footer.row_group(i).column(names.index(label))
-        for i in range(footer.num_row_groups)
-    )
+    columns = (footer.row_group(i).column(leaf) for i in range(footer.num_row_groups))
     return any(
-        each.statistics is None or each.statistics.null_count != 0 for each in columns
+        column.statistics is None or column.statistics.null_count != 0
+        for column in columns
     )
 
 

@@ -28,6 +28,7 @@ from prefect_ds.errors import (
     DamagedCheckpointError,
     PrefectDSError,
 )
+from prefect_ds.frames.dtypes import MASKED_DTYPES
 from prefect_ds.frames.table import (
     UnkeepableError,
     column_specs,
@@ -123,7 +124,7 @@ class PartReader:
                 footer = (parquet.metadata.metadata or {}).get(FOOTER_KEY)
                 if footer is None:
                     return self._foreign(parquet, part, columns)
-                return self._ours(parquet, json.loads(footer), columns, where)
+                return self.frame_of(parquet, json.loads(footer), columns, where)
             except MemoryError:
                 raise  # Arrow's is an ArrowException too, and says nothing of the bytes.
             except (pa.ArrowException, UnkeepableError, OSError) as error:
@@ -140,14 +141,14 @@ class PartReader:
                     "versions that wrote it, or move it away: the next run computes it"
                 ) from error
 
-    def _ours(
+    def frame_of(
         self,
         parquet: pq.ParquetFile,
         document: JSONObject,
         wanted: Sequence[int] | None,
         where: Condition | None,
     ) -> pd.DataFrame:
-        """Return rows and columns of a part that one of our writers wrote."""
+        """Return rows and columns of a file that a `PartWriter` wrote, by its footer."""
         footer = Footer.from_json(document)
         columns = ColumnPlan.of(self.meta.columns, footer.keys.columns, wanted)
         may_hold_group = group_filter(parquet, footer, self.meta, where)
@@ -180,10 +181,15 @@ class PartReader:
             self.meta.columns if columns is None else self.meta.columns[list(columns)]
         )
         in_file = set(parquet.schema_arrow.names)
-        frame = parquet.read(
-            columns=[label for label in labels if label in in_file],
-            use_pandas_metadata=True,
-        ).to_pandas()
+        # A file's names are text, its metadata say which labels they stand for.
+        names = [str(label) for label in labels if str(label) in in_file]
+        table = parquet.read(columns=names, use_pandas_metadata=True)
+        frame = table.to_pandas()
+        for label, dtype in self.meta.dtypes.items():
+            # By way of floats, as pandas goes, whole numbers above 2**53 would change.
+            is_masked = isinstance(dtype, MASKED_DTYPES)
+            if is_masked and label in frame.columns and str(label) in names:
+                frame[label] = dtype.__from_arrow__(table.column(str(label)))
         return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
 
     def _look_up(self, part: Part) -> Found:

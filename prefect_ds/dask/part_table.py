@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from prefect_ds.dask.parts import TEXT_RULES, Layout
+from prefect_ds.dask.parts import TEXT_RULES, Layout, culprit
 from prefect_ds.file_types.frame_format import FILE_TYPES
 from prefect_ds.frames.base import array_of
 from prefect_ds.frames.table import (
@@ -77,28 +77,13 @@ def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
     try:
         flat, schema = to_table(frame, _rules(), with_default_index=True)
     except UnkeepableError as error:
-        raise UnkeepableError(f"{_culprit(frame)}: {error}") from error
+        raise UnkeepableError(f"{culprit(frame, _rules())}: {error}") from error
     freq = schema["index"].get("freq")
     offset = None if freq is None else pd.tseries.frequencies.to_offset(freq)
     if offset is not None and offset != getattr(frame.index, "freq", None):
         # A name does not tell all of it: the holidays of a calendar, say.
         del schema["index"]["freq"]
     return flat, schema
-
-
-def _culprit(frame: pd.DataFrame) -> str:
-    """Return what of a frame has no table form."""
-    for i, label in enumerate(frame.columns):
-        column = pd.DataFrame({"x": frame.iloc[:, i].array})
-        try:
-            to_table(column, _rules())
-        except UnkeepableError:
-            return f"column {label!r} of {frame.dtypes.iloc[i]}"
-    try:
-        to_table(pd.DataFrame(index=frame.index), _rules())
-    except UnkeepableError:
-        return f"the index of {frame.index.dtype}"
-    return "the frame as a whole"
 
 
 def _with_texts(

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_table import part_table
-from prefect_ds.dask.partition_dtypes import concatenated, conform, joinable_runs
-from prefect_ds.dask.partition_keys import KeyGroup, key_groups
+from prefect_ds.dask.partition_dtypes import concatenated, conform, fits, joinable_runs
+from prefect_ds.dask.partition_keys import KeyGroup, check_partition_on, key_groups
 from prefect_ds.dask.parts import (
     FOOTER_KEY,
     Layout,
@@ -110,6 +110,52 @@ class PartWriter:
             joined.append(self._stage(frame, partition, len(joined), "", 0))
         return joined
 
+    def check(self) -> None:
+        """Write the frame's meta to memory and read it back, before anything is computed.
+
+        Raises
+        ------
+        RoundTripError
+            A parquet file does not keep the frame, or ``partition_on`` does not fit it.
+        TypeError, ValueError
+            pyarrow does not take the keyword arguments.
+        """
+        check_partition_on(self.meta, self.partition_on)
+        frame_to_json(self.meta)
+        meta = self.meta.drop(columns=list(self.partition_on))
+        try:
+            kept = part_table(meta, None)
+            sink = pa.BufferOutputStream()
+            options = self._options(kept.table)
+            row_group_size = options.pop("row_group_size", None)
+            with pq.ParquetWriter(sink, kept.table.schema, **options) as writer:
+                writer.write_table(kept.table, row_group_size=row_group_size)
+            parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
+            reader = PartReader("", "", {}, meta)
+            back = reader.frame_of(parquet, {"schema": kept.schema}, None, None)
+        except (
+            UnkeepableError,
+            pa.ArrowNotImplementedError,
+            pa.ArrowTypeError,
+        ) as error:
+            raise RoundTripError(
+                f"the Dask frame cannot be kept in parquet files: {error}"
+            ) from error
+        for i, (dtype, found) in enumerate(zip(meta.dtypes, back.dtypes, strict=True)):
+            if not fits(found, dtype):
+                raise RoundTripError(
+                    f"column {meta.columns[i]!r} of {dtype} would come back from parquet "
+                    f"files as {found}: cast it with astype"
+                )
+
+    def _options(self, table: pa.Table) -> dict[str, Any]:
+        """Return the keyword arguments of pyarrow's writer."""
+        return {
+            "write_page_checksum": True,
+            "use_dictionary": _repeating(table),
+            **self.write_kwargs,
+        }
+
     def _read(self, staged: StagedPart) -> pd.DataFrame:
         reader = PartReader(self.folder, "", self.storage_options, self.meta)
         return reader.read(staged.part._replace(name=staged.file))
@@ -174,11 +220,7 @@ class PartWriter:
         footer["schema"] = kept.schema
         if kept.types:
             footer["types"] = types_to_text(kept.types)
-        options = {
-            "write_page_checksum": True,
-            "use_dictionary": _repeating(kept.table),
-            **self.write_kwargs,
-        }
+        options = self._options(kept.table)
         row_group_size = options.pop("row_group_size", None)
         # Arrow writes the file itself: through a file of Python's, all bytes would be
         # copied on their way to it.

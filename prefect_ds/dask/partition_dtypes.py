@@ -172,7 +172,10 @@ def _is_same(column: pd.Series[Any], cast: pd.Series[Any]) -> bool:
     """Return whether a cast kept all values, the sign of zero among them."""
     if not (cast.isna() == column.isna()).all():
         return False
-    present, back = column[column.notna()], cast[column.notna()].astype(column.dtype)
+    present, back = column[column.notna()], cast[column.notna()]
+    if len(present) == 0:
+        return True
+    back = back.astype(column.dtype)
     if not bool((back == present).all()):
         return False
     if getattr(column.dtype, "kind", "") != "f":

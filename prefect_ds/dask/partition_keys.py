@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from prefect_ds.dask.foreign_parquet import MISSING_KEY
 from prefect_ds.errors import RoundTripError
@@ -46,12 +45,17 @@ def check_partition_on(meta: pd.DataFrame, partition_on: Sequence[str]) -> None:
                 f"partition_on needs one column {key!r}, and the frame has the columns "
                 f"{list(meta.columns)}: rename its columns, or give another partition_on"
             )
-        dtype = meta[key].dtype
-        if isinstance(dtype, pd.ArrowDtype) and pa.types.is_nested(dtype.pyarrow_dtype):
+        column = meta[key]
+        try:
+            column.groupby(column, observed=True).ngroups  # noqa: B018
+        except (TypeError, NotImplementedError) as error:
             raise RoundTripError(
-                f"column {key!r} of partition_on is of {dtype}, whose values name no "
-                "folder: give another partition_on"
-            )
+                f"column {key!r} of partition_on is of {column.dtype}, which pandas cannot "
+                f"group by ({error}): give another partition_on"
+            ) from error
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            for category in column.dtype.categories:
+                _folder_name(key, category)
     if partition_on and len(partition_on) == meta.shape[1]:
         raise RoundTripError(
             f"partition_on names all columns of the frame, {list(partition_on)}, so that "
@@ -71,8 +75,7 @@ def key_groups(
     keys = [frame[key] for key in partition_on]
     kinds = [codes for key in keys if (codes := _kinds(array_of(key))) is not None]
     try:
-        groups = frame.groupby([*keys, *kinds], observed=True, dropna=False)
-        groups.ngroups  # noqa: B018 - finds the groups, which is where it can fail
+        groups = _grouped(frame, [*keys, *kinds])
     except TypeError as error:
         raise RoundTripError(
             f"partition {partition}: a column of partition_on, {list(partition_on)}, has "
@@ -81,11 +84,21 @@ def key_groups(
     n_groups: Counter[str] = Counter()
     for _, rows in groups:
         folder = "".join(
-            f"{_folder_name(key, rows[key].iloc[0], partition)}/"
-            for key in partition_on
+            f"{_folder_name(key, rows[key].iloc[0])}/" for key in partition_on
         )
         yield KeyGroup(folder, n_groups[folder], rows)
         n_groups[folder] += 1
+
+
+def _grouped(frame: pd.DataFrame, keys: list[Any]) -> Any:
+    """Return the groups of a frame, sorted by their keys where these have an order."""
+    try:
+        groups = frame.groupby(keys, observed=True, dropna=False)
+        groups.ngroups  # noqa: B018 - finds the groups, which is where it can fail
+    except TypeError:
+        groups = frame.groupby(keys, observed=True, dropna=False, sort=False)
+        groups.ngroups  # noqa: B018
+    return groups
 
 
 def _kinds(values: Array) -> np.ndarray | None:
@@ -112,13 +125,12 @@ def _codes(texts: Sequence[str]) -> np.ndarray:
     return pd.factorize(np.array(texts, dtype=object))[0]
 
 
-def _folder_name(key: Any, value: Any, partition: int) -> str:
+def _folder_name(key: Any, value: Any) -> str:
     name = f"{quote(str(key), safe=' :')}={_text(value)}"
     if len(name.encode()) > _MAX_NAME_BYTES:
         raise RoundTripError(
-            f"partition {partition}: column {key!r} of partition_on has a value of "
-            f"{len(str(value)):,} characters, too long for the name of a folder: give "
-            "another partition_on"
+            f"column {key!r} of partition_on has a value of {len(str(value)):,} "
+            "characters, too long for the name of a folder: give another partition_on"
         )
     return name
 

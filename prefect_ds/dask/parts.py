@@ -25,6 +25,7 @@ from prefect_ds.frames.table import (
     UnkeepableError,
     difference,
     from_table,
+    index_to_json,
     is_object,
     to_table,
 )
@@ -173,12 +174,10 @@ def frame_to_json(frame: pd.DataFrame) -> JSONObject:
             ],
         }
         change = difference(frame, frame_from_json(document))
-    except UnkeepableError as error:
-        change = str(error)
+    except (UnkeepableError, NotImplementedError) as error:
+        change = f"{culprit(frame, TEXT_RULES)}: {error}"
     if change is not None:
-        raise RoundTripError(
-            f"a frame with the columns {list(frame.columns)} cannot be kept: {change}"
-        )
+        raise RoundTripError(f"the Dask frame cannot be kept: {change}")
     return document
 
 
@@ -188,6 +187,29 @@ def frame_from_json(document: JSONObject) -> pd.DataFrame:
         [np.array(cells, dtype=object) for cells in document["cells"]],
         document["schema"],
     )
+
+
+def culprit(frame: pd.DataFrame, rules: CellRules) -> str:
+    """Return which part of a frame has no table form, in words for an error."""
+    parts = [
+        (f"column {label!r} of {frame.dtypes.iloc[i]}", frame.iloc[:, [i]])
+        for i, label in enumerate(frame.columns)
+    ]
+    for what, part in parts:
+        column = pd.Series(part.iloc[:, 0].array, dtype=part.dtypes.iloc[0], name="x")
+        try:
+            to_table(column.to_frame(), rules)
+        except (UnkeepableError, NotImplementedError):
+            return what
+    try:
+        to_table(pd.DataFrame(index=frame.index), rules)
+    except (UnkeepableError, NotImplementedError):
+        return f"the index of {frame.index.dtype}"
+    try:
+        index_to_json(frame.columns)
+    except UnkeepableError:
+        return f"the column labels {list(frame.columns)}"
+    return "the frame as a whole"
 
 
 def divisions_to_json(divisions: Sequence[Any]) -> JSONObject | None:

@@ -85,7 +85,8 @@ class DaskDataFrameResultHandler(ResultHandler):
     partition_on
         Columns whose values become folders, ``year=2024/part.00000.parquet``, which
         readers can leave out. The rows of a partition are then grouped by them; where
-        the divisions are known they come back in the order of the index.
+        the divisions are known they come back in the order of the index. Missing values
+        get the folder that Hive, DuckDB and polars know, and pandas does not.
     partition_size
         ``"128MB"``: partitions of at most about this size in memory in place of those
         of the frame. Larger ones are split when they are written, small neighbours are
@@ -194,6 +195,7 @@ class DaskDataFrameResultHandler(ResultHandler):
                 None if isinstance(value, pd.DataFrame) else self.partition_size,
                 self.write_kwargs,
             )
+            writer.check()
             finished = self._finished(path, key, writer) if key else {}
             missing = [
                 each for each in range(frame.npartitions) if each not in finished
