@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from prefect_ds.checkpoints.digests.walk import (
     pack_all,
 )
 
-_CHUNK: Final = 2**15
+_CHUNK: Final = 2**14
 """Cells that are looked at together, so that they are still in the processor's cache."""
 _LONG_DOUBLE_BYTES: Final = 10
 """Bytes of a long double of Intel's that hold its number; the rest is padding."""
@@ -54,11 +54,27 @@ def encode_cells(values: np.ndarray, walk: Walk) -> bytes:
         # One by one: between fields there may be bytes of no meaning.
         return pack_all("fields", [encode_cells(values[n], walk) for n in dtype.names])
     if dtype.hasobject or dtype.kind == "T":
-        return encode_items(values.ravel().tolist(), walk)
+        return encode_items(values.ravel(), walk)
     hasher = hashlib.sha256()
     if dtype.itemsize and values.size:
         for run in _runs(values):
             update(hasher, run)
+    return hasher.digest()
+
+
+def encode_columns(columns: Sequence[np.ndarray]) -> bytes:
+    """Return the encoding of the cells of columns of one dtype and length."""
+    hasher = hashlib.sha256()
+    n_rows = len(columns[0])
+    if n_rows >= _CHUNK:
+        for column in columns:
+            for run in _runs(column):
+                update(hasher, run)
+        return hasher.digest()
+    # A wide frame has thousands of short columns: they are hashed together.
+    n_together = _CHUNK // max(n_rows, 1)
+    for start in range(0, len(columns), n_together):
+        update(hasher, np.concatenate(columns[start : start + n_together]))
     return hasher.digest()
 
 
@@ -81,22 +97,28 @@ def _runs(values: np.ndarray) -> Iterator[np.ndarray]:
 
 def update(hasher: Any, run: np.ndarray) -> None:
     """Hash a contiguous, one-dimensional array."""
-    kind = run.dtype.kind
-    if kind == "c":
+    if run.dtype.kind == "c":
         run = run.view(run.real.dtype)
-    if kind not in "fc":
+    if not _has_nan(run) and run.dtype.char != "g":
         hasher.update(run.view(np.uint8))
         return
     for start in range(0, len(run), _CHUNK):
         hasher.update(_number_bytes(run[start : start + _CHUNK]))
 
 
+def _has_nan(run: np.ndarray) -> bool:
+    if run.dtype.kind != "f" or not len(run):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.isnan(np.minimum.reduce(run)))
+
+
 def _number_bytes(numbers: np.ndarray) -> np.ndarray:
     """Return the bytes of floats. All NaN are one: 0/0 is another than that of a file."""
-    if np.isnan(np.minimum.reduce(numbers)):
+    if _has_nan(numbers):
         numbers = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers)
     cells = numbers.view(np.uint8)
-    if np.finfo(numbers.dtype).nmant != 63:
+    if numbers.dtype.char != "g" or np.finfo(np.longdouble).nmant != 63:
         return cells
     padded = cells.reshape(len(numbers), -1)
     return np.ascontiguousarray(padded[:, :_LONG_DOUBLE_BYTES]).reshape(-1)

@@ -176,13 +176,17 @@ def _valid(chunk: Any) -> np.ndarray:
 
 def _nulls(chunks: list[Any]) -> bytes:
     """Return the encoding of where nulls are, and of the number of cells."""
-    n_cells = atom(sum(map(len, chunks)))
-    if not any(chunk.null_count for chunk in chunks):
-        return pack("valid", n_cells)
-    hasher = hashlib.sha256()
+    n_cells, hasher, has_nulls = 0, hashlib.sha256(), False
     for chunk in chunks:
-        hasher.update(_valid(chunk).data)
-    return pack("nulls", n_cells, hasher.digest())
+        if chunk.null_count:
+            hasher.update((_null_places(chunk) + np.uint64(n_cells)).data)
+            has_nulls = True
+        n_cells += len(chunk)
+    return pack("nulls", atom(n_cells), hasher.digest() if has_nulls else b"")
+
+
+def _null_places(chunk: Any) -> np.ndarray:
+    return np.asarray(pc.indices_nonzero(pc.is_null(chunk)), np.uint64)
 
 
 def _text(chunks: list[Any]) -> bytes:
@@ -191,16 +195,20 @@ def _text(chunks: list[Any]) -> bytes:
         if not len(chunk):
             continue
         lengths, start, end = _extent(chunk)
-        if chunk.null_count and lengths[~_valid(chunk)].any():
+        if chunk.null_count and _has_text_below_nulls(chunk, lengths):
             chunk = pc.fill_null(chunk, "" if "string" in str(chunk.type) else b"")
             lengths, start, end = _extent(chunk)
         short.update(np.minimum(lengths, _MANY).astype(np.uint8).data)
-        if len(lengths) and lengths.max() >= _MANY:
+        if lengths.max() >= _MANY:
             long.update(lengths[lengths >= _MANY].astype("<i8").data)
         if end > start:
             data.update(memoryview(chunk.buffers()[2])[start:end])
     parts = [data.digest(), short.digest(), long.digest()]
     return pack("text", _nulls(chunks), *parts)
+
+
+def _has_text_below_nulls(chunk: Any, lengths: np.ndarray) -> bool:
+    return bool(lengths[_null_places(chunk)].any())
 
 
 def _extent(chunk: Any) -> tuple[np.ndarray, int, int]:

@@ -9,10 +9,14 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype
 from pandas.tseries.offsets import BaseOffset
 
-from prefect_ds.checkpoints.digests.arrays import encode_cells, encode_dtype
+from prefect_ds.checkpoints.digests.arrays import (
+    encode_cells,
+    encode_columns,
+    encode_dtype,
+)
 from prefect_ds.checkpoints.digests.arrow import encode_arrow, encode_text
 from prefect_ds.checkpoints.digests.code import encode_class
-from prefect_ds.checkpoints.digests.objects import encode_state
+from prefect_ds.checkpoints.digests.objects import encode_named
 from prefect_ds.checkpoints.digests.plain import encode_items, encode_range, short
 from prefect_ds.checkpoints.digests.walk import (
     Encoder,
@@ -25,20 +29,49 @@ from prefect_ds.checkpoints.digests.walk import (
 
 
 def _frame(frame: Any, walk: Walk) -> bytes:
-    columns = []
-    for label, column in frame.items():
-        try:
-            columns.append(_encode_series_cells(column, walk))
-        except UndigestibleError as error:
-            raise error.below(f"[{short(label)}]") from error.__cause__
     return pack(
         "frame",
         _of_class(frame, pd.DataFrame, walk),
         walk.encode_at(frame.columns, ".columns"),
         walk.encode_at(frame.index, ".index"),
-        pack_all("columns", columns),
+        _columns(frame, walk),
         _extras(frame, walk),
     )
+
+
+def _columns(frame: Any, walk: Walk) -> bytes:
+    """Return the encoding of the columns' dtypes and cells.
+
+    Numbers go into one hash for each dtype: a wide frame has thousands of columns.
+    """
+    columns: list[bytes] = []
+    dtypes: dict[Any, bytes] = {}
+    numbers: dict[Any, list[np.ndarray]] = {}
+    for number in range(frame.shape[1]):
+        # Not a series, which takes ten times as long and copies the attrs.
+        values = frame._get_column_array(number)
+        dtype = values.dtype
+        if not isinstance(values, np.ndarray) or not _is_plain(dtype):
+            columns.append(_column_at(frame, number, values, walk))
+            continue
+        if dtype not in dtypes:
+            dtypes[dtype], numbers[dtype] = encode_dtype(dtype, walk), []
+        columns.append(dtypes[dtype])
+        numbers[dtype].append(values)
+    cells = [encode_columns(group) for group in numbers.values()]
+    return pack("columns", pack_all("list", columns), *cells)
+
+
+def _is_plain(dtype: Any) -> bool:
+    return dtype.kind in "biufc" and dtype.metadata is None
+
+
+def _column_at(frame: Any, number: int, values: Any, walk: Walk) -> bytes:
+    try:
+        return _encode_array(values, walk)
+    except UndigestibleError as error:
+        step = f"[{short(frame.columns[number])}]"
+        raise error.below(step) from error.__cause__
 
 
 def _series(series: Any, walk: Walk) -> bytes:
@@ -70,20 +103,19 @@ def _extras(value: Any, walk: Walk) -> bytes:
 def _encode_series_cells(values: Any, walk: Walk) -> bytes:
     dtype = values.dtype
     if isinstance(dtype, np.dtype) and dtype.kind not in "mM":
-        cells = values.to_numpy()
-        return pack("cells", encode_dtype(dtype, walk), encode_cells(cells, walk))
+        return _encode_array(values.to_numpy(), walk)
     return _encode_array(values.array, walk)
 
 
 def _encode_array(values: Any, walk: Walk) -> bytes:
-    """Return the encoding of an extension array: its dtype and its cells."""
+    """Return the encoding of a column: its dtype and its cells."""
     dtype = values.dtype
-    if isinstance(dtype, np.dtype) and not isinstance(values, np.ndarray):
+    if not isinstance(dtype, np.dtype):
+        return pack("cells", _encode_dtype(dtype, walk), *_cells(values, walk))
+    if not isinstance(values, np.ndarray):
         # pandas' own class around an array of numpy's, or of times.
-        is_time = dtype.kind in "mM"
-        cells = values.asi8 if is_time else values.to_numpy()
-        return pack("cells", encode_dtype(dtype, walk), encode_cells(cells, walk))
-    return pack("cells", _encode_dtype(dtype, walk), *_cells(values, walk))
+        values = values.asi8 if dtype.kind in "mM" else values.to_numpy()
+    return pack("cells", encode_dtype(dtype, walk), encode_cells(values, walk))
 
 
 def _cells(values: Any, walk: Walk) -> list[bytes]:
@@ -91,7 +123,8 @@ def _cells(values: Any, walk: Walk) -> list[bytes]:
     if isinstance(dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
         return [encode_cells(values.asi8, walk)]
     if isinstance(dtype, pd.CategoricalDtype):
-        return [encode_cells(np.asarray(values.codes, np.int64), walk)]
+        # Their type follows from the number of categories.
+        return [encode_cells(values.codes, walk)]
     if isinstance(dtype, pd.IntervalDtype):
         return [
             _encode_series_cells(values.left, walk),
@@ -104,7 +137,7 @@ def _cells(values: Any, walk: Walk) -> list[bytes]:
     if isinstance(dtype, pd.StringDtype):
         if dtype.storage == "pyarrow":
             return [encode_text(values.__arrow_array__())]
-        return [encode_items(np.asarray(values, dtype=object).tolist(), walk)]
+        return [encode_items(np.asarray(values, dtype=object), walk)]
     if isinstance(dtype, pd.core.dtypes.dtypes.BaseMaskedDtype):  # type: ignore[attr-defined]
         return _masked(values, walk)
     # Of another library: cell by cell.
@@ -228,7 +261,14 @@ def _constant(value: Any, walk: Walk) -> bytes:
 
 
 def _offset(offset: Any, walk: Walk) -> bytes:
-    return pack("offset", type(offset).__name__.encode(), encode_state(offset, walk))
+    _, args, *state = offset.__reduce_ex__(2)
+    attributes = state[0] if state else None
+    return pack(
+        "offset",
+        type(offset).__name__.encode(),
+        walk.encode(args),
+        encode_named(attributes or {}, type(offset), walk),
+    )
 
 
 LEAVES: Final[dict[type, Encoder]] = {

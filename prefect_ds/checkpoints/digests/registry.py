@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_ds.checkpoints.digests import arrays, arrow, code, frames, objects, plain
+from prefect_ds.checkpoints.digests import (
+    arrays,
+    arrow,
+    code,
+    frames,
+    graphs,
+    objects,
+    plain,
+)
 from prefect_ds.checkpoints.digests.walk import (
     Encoder,
     UndigestibleError,
@@ -78,4 +86,5 @@ def _encoder(kind: type) -> tuple[Encoder, bool]:
     for base, encoder in _BASES:
         if issubclass(kind, base):
             return encoder, False
-    return arrow.polars_encoder(kind) or objects.encode_object, False
+    of_package = arrow.polars_encoder(kind) or graphs.dask_encoder(kind)
+    return of_package or objects.encode_object, False

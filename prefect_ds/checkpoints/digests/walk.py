@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 SCHEME: Final = "v2"
 """How digests are made; digests of two schemes never compare as equal."""
 
-MAX_DEPTH: Final = 150
+MAX_DEPTH: Final = 100
 """A value nested deeper has no digest. A fixed limit, as Python's own hangs on the
 caller's stack, and would give a digest in one process and none in another."""
 
