@@ -20,7 +20,7 @@ from prefect_ds import PandasResultHandler, task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import DamagedCheckpointError, NewerFormatError
 from prefect_ds.file_types.registry import FILE_TYPES
-from prefect_ds.storage.layout import manifest_folder
+from prefect_ds.storage.layout import hidden_name, manifest_folder
 from prefect_ds.storage.manifest import Manifest
 from tests.support.flows import frame_of
 from tests.support.scale import SCALE
@@ -294,7 +294,11 @@ def test_damage_is_seen_told_in_one_line_set_aside_and_mended(
         for key, path, line in zip(
             damaged, (checkpoints.a, checkpoints.b), sorted(lines), strict=False
         ):
-            [went] = [each for each in aside if each.name.startswith(f"{path.name}.")]
+            [went] = [
+                each
+                for each in aside
+                if each.name.startswith(f"{hidden_name(path.name)}.")
+            ]
             assert content(went) == there[path.name]
             what = (
                 reason
@@ -306,10 +310,12 @@ def test_damage_is_seen_told_in_one_line_set_aside_and_mended(
                 if shows
                 else "the next run computes it again"
             )
+            said, _, way_back = line.partition("; was it an edit of yours? ")
             assert re.fullmatch(
                 f"{re.escape(str(path))}: {what}; set aside as {re.escape(str(went))}; {then}",
-                line,
+                said,
             )
+            assert way_back == f"mv {went} {path}, then handler.adopt({str(path)!r})"
     if not shows:
         assert checkpoints.run(run_here) == (True, ["a"])
     assert checkpoints.run(run_here) == (True, [])
@@ -359,7 +365,7 @@ def test_with_checksums_on_every_hit_no_read_fails(
     assert checkpoints.run(run_here) == (True, ["a"])
     [line] = [line for line in log_lines if "set aside as" in line]
     assert line.startswith(f"{checkpoints.a}: {OTHER_BYTES}; ")
-    assert line.endswith("; task 'make[0]' runs")
+    assert "; task 'make[0]' runs; was it an edit of yours? " in line
     assert checkpoints.run(run_here) == (True, [])
 
 
