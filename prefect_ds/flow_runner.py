@@ -37,7 +37,6 @@ class DSFlowRunner(FlowRunner):
 
     _keep: set[Task] | None = None
     _shows_progress = False
-    _has_looked = False
 
     def run(
         self,
@@ -81,11 +80,10 @@ class DSFlowRunner(FlowRunner):
         self._keep = None
         if keep_results is not None:
             self._keep = self.flow.terminal_tasks() | self._tasks_of(keep_results)
-        if not self._has_looked:
-            # Once, as Prefect comes by again for each retry.
-            self._has_looked = True
-            warn_of_unused_results(self.flow, self._has_our_tasks)
         call = _prefects_run.bind(self, *args, **kwargs)
+        if not call.arguments.get("task_states"):
+            # Not again in the rounds that follow, for retries.
+            warn_of_unused_results(self.flow, self._has_our_tasks)
         if self._has_our_tasks:
             resize_cache(prefect.config)
             self._shows_progress = wanted(progress)

@@ -294,7 +294,7 @@ class DSTaskRunner(TaskRunner):
             return checkpoint.keep(
                 new_state,
                 is_own=self.task.result is not None,
-                reason=self._miss.reason,
+                miss=self._miss,
                 compute_s=self._compute_s or 0.0,
             )
         if passes_on:

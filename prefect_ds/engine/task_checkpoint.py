@@ -7,6 +7,7 @@ its arguments as it likes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from prefect_ds.checkpoints.identity import identify_run, identify_task
 from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.engine import context
+from prefect_ds.engine.log_levels import important_level
 from prefect_ds.errors import TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
@@ -50,6 +52,11 @@ class Miss:
     problem: OSError | None = None
     """The store gave no answer. To be raised where the task would run: Prefect retries
     an error there, and no error of a state handler."""
+
+    @property
+    def is_said(self) -> bool:
+        """Whether the log says why the task runs before it does."""
+        return bool(self.stale) or self.damaged is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,8 @@ class TaskCheckpoint:
     def make_way(self, miss: Miss) -> Miss:
         """Set damaged data aside and say why the task runs; return the miss as it is then."""
         if miss.stale:
-            self._log(f"the checkpoint at {self.path} is stale: {miss.stale}; running")
+            message = f"the checkpoint at {self.path} is stale: {miss.stale}; running"
+            self._log(message, important_level(_logger))
         if miss.damaged is None:
             return miss
         then = f"task {self.task!r} runs"
@@ -145,7 +153,7 @@ class TaskCheckpoint:
         return miss
 
     def keep(
-        self, state: State, *, is_own: bool, reason: str, compute_s: float
+        self, state: State, *, is_own: bool, miss: Miss, compute_s: float
     ) -> State:
         """Write the task's result, and return its state with a reference to it.
 
@@ -156,7 +164,7 @@ class TaskCheckpoint:
         is_own
             The handler is the task's own. The flow's is a default for all tasks, also
             for those that return something else.
-        reason
+        miss
             Why the task ran.
         compute_s
             Seconds that it took.
@@ -179,12 +187,13 @@ class TaskCheckpoint:
             ]
         )
         message = (
-            f"{state.message or _SUCCEEDED} Ran because {reason}; "
+            f"{state.message or _SUCCEEDED} Ran because {miss.reason}; "
             f"wrote {written} to {self.path}"
         )
         if kept.note:
             message += f" ({kept.note})"
-        self._log(message)
+        # One line a task: a second one would repeat why it ran.
+        self._log(message, logging.DEBUG if miss.is_said else logging.INFO)
         result = LazyResult(reference, self.path).loaded(kept.value)
         return Success(message=message, result=result, context=state.context)
 
@@ -194,8 +203,8 @@ class TaskCheckpoint:
         self._log(f"no checkpoint was written: {why}")
         return state
 
-    def _log(self, message: str) -> None:
-        _logger.info("Task %r: %s", self.task, message)
+    def _log(self, message: str, level: int = logging.INFO) -> None:
+        _logger.log(level, "Task %r: %s", self.task, message)
 
 
 _SUCCEEDED = "Task run succeeded."
