@@ -27,6 +27,7 @@ from prefect_ds.checkpoints.lazy_result import (
     by_reference,
     lazy,
     raw_value,
+    with_result,
 )
 from prefect_ds.checkpoints.reference import (
     CheckpointReference,
@@ -152,7 +153,10 @@ class DSTaskRunner(TaskRunner):
             is_mapped_parent=is_mapped_parent,
         )
         if self._compute_s is not None:
-            final.context[COMPUTE_S] = self._attempts_s + self._compute_s
+            seconds = self._attempts_s + self._compute_s
+            with_seconds = {**final.context, COMPUTE_S: seconds}
+            # A copy: a signal holds the state too, and seconds are not in its digest.
+            final = with_result(final, final._result, context=with_seconds)
         if not self._by_reference:
             return final
         if isinstance(error := raw_value(final), BaseException):
@@ -203,12 +207,14 @@ class DSTaskRunner(TaskRunner):
             check_template(self.task, upstream_states)
         except TemplateError as error:
             raise ENDRUN(Failed(str(error), result=error)) from error
-        # Prefect counts what is mapped over, and hands it to the client for a retry:
-        # neither reads anything.
-        unread = {
-            edge: by_reference(upstream) for edge, upstream in upstream_states.items()
-        }
-        parent = _check_task_ready_to_map(self, state, upstream_states=unread)
+        if self._by_reference:
+            # Prefect counts what is mapped over, and hands it to the client for a
+            # retry: neither reads anything.
+            upstream_states = {
+                edge: by_reference(upstream)
+                for edge, upstream in upstream_states.items()
+            }
+        parent = _check_task_ready_to_map(self, state, upstream_states=upstream_states)
         return cast(State, parent)
 
     def check_target(self, state: State, inputs: dict[str, Result]) -> State:

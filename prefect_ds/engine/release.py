@@ -111,7 +111,9 @@ class _LastUses:
             uses = flow.downstream_tasks(task)
             # Prefect runs resources and secrets again in each round, also those that
             # have ended.
-            if uses and not any(isinstance(use, _RUN_EACH_ROUND) for use in uses):
+            if any(isinstance(use, _RUN_EACH_ROUND) for use in uses):
+                continue
+            if uses and not _is_counted_each_round(flow, task):
                 self._last_use[task] = max(self._order[use] for use in uses)
 
     def __contains__(self, task: Task) -> bool:
@@ -120,6 +122,14 @@ class _LastUses:
     def are_before(self, held: Task, task: Task | None) -> bool:
         """Return whether all that take the result of ``held`` come before ``task``."""
         return task is None or self._last_use[held] < self._order[task]
+
+
+def _is_counted_each_round(flow: Flow, task: Task) -> bool:
+    """Return whether Prefect looks at the result in each round, to count children.
+
+    It does so where a task maps over what ``flatten`` makes of the result.
+    """
+    return any(edge.mapped and edge.flattened for edge in flow.edges_from(task))
 
 
 _RUN_EACH_ROUND = (ResourceSetupTask, ResourceCleanupTask, SecretBase)

@@ -133,6 +133,12 @@ def _takes_pieces_and_waits(folder: str) -> Task:
     )
 
 
+def _takes_pieces_beside_a_late_task(folder: str) -> Task:
+    # All children have ended in the first round, and are counted again in the second.
+    late(folder)
+    return double.map(prefect.flatten(numbers.map([1, 2])))
+
+
 def _raises_retry(folder: str) -> Task:
     return asks_to_be_retried.map(prefect.unmapped(folder), numbers(1))
 
@@ -190,6 +196,7 @@ def _sets_a_resource_up_again(folder: str) -> Task:
         _is_mapped_and_waits,
         _some_children_wait,
         _takes_pieces_and_waits,
+        _takes_pieces_beside_a_late_task,
         _raises_retry,
         _takes_all_and_waits,
     ],

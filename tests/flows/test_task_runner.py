@@ -36,6 +36,7 @@ from tests.support.flows import (
     Notes,
     data_files,
     frame_of,
+    late,
     parquet,
     poison,
     result_of,
@@ -47,6 +48,54 @@ AT_ONCE = datetime.timedelta(0)
 
 def reads(notes: Notes) -> list[str]:
     return [line for line in notes if line.startswith("read ")]
+
+
+# Prefect's own flow runner
+
+
+def test_a_frame_handed_to_mapped_children_stays_a_frame_in_a_later_round(tmp_path):
+    @task(result=parquet(tmp_path, "frame"))
+    def makes():
+        return frame_of(1)
+
+    @task
+    def length(_number, frame):
+        return len(frame)
+
+    with Flow("rounds") as flow:
+        frame = makes()
+        lengths = length.map([1, 2], unmapped(frame))
+        late(str(tmp_path), upstream_tasks=[lengths])
+    ours = {"engine.task_runner.default_class": "prefect_ds.DSTaskRunner"}
+    with set_temporary_config(ours):
+        state = flow.run(runner_cls=FlowRunner)
+
+    assert state.result[lengths].result == [3, 3]
+    assert_frame_equal(state.result[frame].result, frame_of(1))
+
+
+# Inputs that are failures
+
+
+@pytest.mark.parametrize("error", [signals.FAIL("no"), ValueError("no")])
+def test_a_task_that_takes_a_failure_loads_its_checkpoint(
+    run_here, tmp_path, notes, error
+):
+    @task
+    def fails():
+        raise type(error)("no")
+
+    @task(trigger=all_finished, result=parquet(tmp_path, "reported"))
+    def report(failure):
+        notes("reported")
+        return frame_of(1).assign(failure=str(failure))
+
+    with Flow("failure") as flow:
+        report(fails())
+    run_here(flow)
+    run_here(flow)
+
+    assert notes.lines == ["reported"]
 
 
 # Retries
