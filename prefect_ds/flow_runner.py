@@ -19,6 +19,7 @@ from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
 from prefect_ds.engine.first_look import warn_of_unused_results
+from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.run_executor import for_run
@@ -84,6 +85,8 @@ class DSFlowRunner(FlowRunner):
         if not call.arguments.get("task_states"):
             # Not again in the rounds that follow, for retries.
             warn_of_unused_results(self.flow, self._has_our_tasks)
+            if self._has_our_tasks:
+                say_leftovers(self.flow)
         if self._has_our_tasks:
             resize_cache(prefect.config)
             self._shows_progress = wanted(progress)

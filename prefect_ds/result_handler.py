@@ -37,7 +37,8 @@ from prefect_ds.errors import (
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
-from prefect_ds.storage.layout import side_folder
+from prefect_ds.storage.housekeeping import unfinished_writes
+from prefect_ds.storage.layout import parent, side_folder
 from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
 from prefect_ds.storage.manifest import (
     JSONObject,
@@ -490,6 +491,63 @@ class ResultHandler(Result, abc.ABC):
         draft = self._describe(path)
         adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
         return self.store.adopt(path, self._manifest(path, draft, Origin()))
+
+    def clean(
+        self,
+        folder: str | PurePath | None = None,
+        *,
+        older_than_s: float = 86_400.0,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Remove what stopped and replaced writes left in a folder; return the paths.
+
+        Checkpoints, their manifests, and data that were set aside stay.
+
+        Parameters
+        ----------
+        folder
+            The folder in which checkpoints lie; ``None``: the one of the template.
+        older_than_s
+            Younger leftovers stay: a writer may still be at work on them.
+        dry_run
+            Only return the paths that would go.
+
+        Raises
+        ------
+        ValueError
+            The folder of the template has fields, and no other is given.
+        """
+        where = self.folder if folder is None else self._absolute(folder)
+        if where is None:
+            raise ValueError(
+                f"the folder of the template {self.location!r} is not the same for all "
+                "checkpoints: name one, as in handler.clean('data/2024-01-01')"
+            )
+        return self.store.clean(where, older_than_s=older_than_s, dry_run=dry_run)
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of all checkpoints; ``None`` where a field is part of its name."""
+        if self.location is None:
+            return None
+        folder = parent(self._absolute(self.location))
+        return None if "{" in folder else folder
+
+    def unfinished_writes(self) -> tuple[int, int]:
+        """Return how many writes were stopped, or are under way, and their bytes.
+
+        Zero for an object store, where the question would cost a request.
+        """
+        files = self.store.files
+        if self.folder is None or not files.renames_folders:
+            return 0, 0
+        return unfinished_writes(files, self.folder)
+
+    def at(self, location: str) -> ResultHandler:
+        """Return a copy whose template is another: a task's ``target``."""
+        moved = copy.copy(self)
+        moved.location = location
+        return moved
 
     # What follows is how Prefect 1.x calls a Result.
 

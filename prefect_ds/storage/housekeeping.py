@@ -128,6 +128,18 @@ def clean(
     return old
 
 
+def unfinished_writes(files: FileSystem, folder: str) -> tuple[int, int]:
+    """Return how many writes to a folder are under way or were stopped, and bytes."""
+    staging = f"{folder}/{SIDE_FOLDER}/staging"
+    n_writes = len(files.names(staging))
+    if not n_writes:
+        return 0, 0
+    try:
+        return n_writes, sum(files.sizes(staging).values())
+    except FileNotFoundError:
+        return n_writes, 0  # One of them has ended meanwhile.
+
+
 def _filed_in(files: FileSystem, folder: str, hidden: str) -> FiledManifests | None:
     """Return the manifests in a folder of this name; ``None``: it is none of ours."""
     checkpoint = data_name(hidden)

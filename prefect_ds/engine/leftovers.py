@@ -1,0 +1,44 @@
+"""Says at the start of a run what stopped runs left behind. Runs on the client."""
+
+from __future__ import annotations
+
+from prefect import Flow, Task
+from prefect.utilities.logging import get_logger
+
+from prefect_ds.checkpoints.reference import count, size
+from prefect_ds.result_handler import ResultHandler
+
+logger = get_logger("DSFlowRunner")
+
+
+def say_leftovers(flow: Flow) -> None:
+    """Log one line for each folder of checkpoints in which unfinished writes lie.
+
+    Only folders on disks are looked at, and only those that no field of a template
+    names: a listing of an object store takes a request.
+    """
+    handlers = {}
+    for task in flow.tasks:
+        handler = _handler_of(flow, task)
+        if handler is not None and handler.folder is not None:
+            handlers[handler.folder] = handler
+    for folder, handler in sorted(handlers.items()):
+        n_writes, size_bytes = handler.unfinished_writes()
+        if n_writes:
+            logger.info(
+                "%s, %s, lie in %s/.prefect_ds/staging: a run that was stopped left "
+                "them, or another run is at work. Dask frames go on with parts that "
+                "still fit; handler.clean() removes what is older than a day",
+                count(n_writes, "unfinished write"),
+                size(size_bytes),
+                folder,
+            )
+
+
+def _handler_of(flow: Flow, task: Task) -> ResultHandler | None:
+    handler = task.result or flow.result
+    if not isinstance(handler, ResultHandler) or task.checkpoint is False:
+        return None
+    if isinstance(task.target, str) and task.target:
+        return handler.at(task.target)
+    return handler
