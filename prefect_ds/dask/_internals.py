@@ -16,6 +16,9 @@ from dask._task_spec import (
     TaskRef,
     convert_legacy_graph,
 )
+from dask._task_spec import (
+    _execute_subgraph as execute_subgraph,
+)
 from dask.base import (
     get_scheduler,
 )
@@ -36,6 +39,7 @@ from dask.dataframe.dask_expr._expr import (
     LE,
     LT,
     And,
+    Assign,
     Between,
     Binop,
     Blockwise,
@@ -99,6 +103,7 @@ __all__ = [
     "UNKNOWN_CATEGORIES",
     "Alias",
     "And",
+    "Assign",
     "AssignPartitioningIndex",
     "Between",
     "Binop",
@@ -141,6 +146,7 @@ __all__ = [
     "clear_known_categories",
     "convert_legacy_graph",
     "determine_column_projection",
+    "execute_subgraph",
     "get_scheduler",
     "is_filter_pushdown_available",
     "new_collection",
@@ -151,6 +157,7 @@ __all__ = [
 WHY: Final = {
     "Alias": "a key of a graph that stands for another",
     "And": "joins conditions of a filter",
+    "Assign": "adds columns: a frame of as many rows",
     "AssignPartitioningIndex": "says which partition a row goes to",
     "Between": "a step of a filter that looks at one row",
     "Binop": "a step of a filter that looks at one row",
@@ -199,6 +206,7 @@ WHY: Final = {
     "clear_known_categories": "makes a meta that knows none",
     "convert_legacy_graph": "gives older graphs of tuples the form of these classes",
     "determine_column_projection": "says which columns the steps above need",
+    "execute_subgraph": "runs a few tasks that were made one",
     "get_scheduler": "says who would compute here; on a worker, asking makes the client",
     "is_filter_pushdown_available": "says whether a filter may move to the reader",
     "new_collection": "makes a frame of an expression of ours",

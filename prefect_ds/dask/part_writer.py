@@ -33,6 +33,7 @@ from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.table import UnkeepableError
 from prefect_ds.storage.manifest import JSONObject, Part
 from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.part_names import PartNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class PartWriter:
     folder: str
     storage_options: Mapping[str, Any]
     meta: pd.DataFrame
-    name: str
-    """Pattern of a part's name in place, such as ``part.{:05d}.parquet``."""
+    names: PartNames
+    """Of the parts in place."""
     partition_on: tuple[str, ...] = ()
     partition_bytes: int | None = None
     """Bytes in memory above which a partition becomes several parts."""
@@ -75,15 +76,22 @@ class PartWriter:
             the file.
         """
         groups = self._groups(conform(frame, self.meta, partition), partition)
-        return [
+        staged = [
             self._stage(group.rows, partition, number, group.folder, group.twin)
             for number, group in enumerate(groups)
         ]
+        n_rows = sum(part.part.n_rows for part in staged)
+        if n_rows != len(frame):
+            raise RoundTripError(
+                f"partition {partition} has {len(frame):,} rows, and its parts hold "
+                f"{n_rows:,}"
+            )
+        return staged
 
     def named(self, staged: StagedPart, partition: int) -> StagedPart:
         """Return a staged part under the name that this writer gives to a partition of this number."""
         below, slash, _ = staged.part.name.rpartition("/")
-        name = below + slash + self._part_name(partition, staged.twin)
+        name = below + slash + self.names.of(partition, staged.twin)
         return replace(
             staged, partition=partition, part=staged.part._replace(name=name)
         )
@@ -179,10 +187,6 @@ class PartWriter:
             return 0
         return int(frame.memory_usage(deep=True).sum())
 
-    def _part_name(self, partition: int, twin: int) -> str:
-        name = self.name.format(partition)
-        return f"{name.removesuffix('.parquet')}.{twin}.parquet" if twin else name
-
     def _stage(
         self, frame: pd.DataFrame, partition: int, number: int, below: str, twin: int
     ) -> StagedPart:
@@ -191,7 +195,7 @@ class PartWriter:
         # Dask runs a task again where it lost its worker, which may still be at work:
         # each run has names of its own.
         file = f"{partition}.{number}.{uuid.uuid4().hex}.staged"
-        name = below + self._part_name(partition, twin)
+        name = below + self.names.of(partition, twin)
         with files.writing(f"{self.folder}/{file}") as path:
             part, layout = self._write_file(frame, path, name, partition)
         size_bytes, ends = self._memory_bytes(frame), None

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import dask
 from dask.delayed import delayed
 
+from prefect_ds.dask.lowering import Lowered
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import Layout, StagedPart, ends_from_json
 
 
-def agree(staged: list[StagedPart], writer: PartWriter) -> list[StagedPart]:
+def agree(
+    staged: list[StagedPart], writer: PartWriter, lowered: Lowered
+) -> list[StagedPart]:
     """Rewrite the parts whose schema differs, so that the folder has one schema.
 
     Raises
@@ -28,11 +30,14 @@ def agree(staged: list[StagedPart], writer: PartWriter) -> list[StagedPart]:
     common = Layout.common(layouts)
     rewrite = delayed(replace(writer, layout=common).rewrite, pure=False)
     agreed = [part if part.layout == common else rewrite(part) for part in staged]
-    return list(dask.compute(agreed)[0])
+    return list(lowered.compute(agreed)[0])
 
 
 def regroup(
-    staged: list[StagedPart], divisions: Sequence[Any], writer: PartWriter
+    staged: list[StagedPart],
+    divisions: Sequence[Any],
+    writer: PartWriter,
+    lowered: Lowered,
 ) -> tuple[list[StagedPart], Sequence[Any]]:
     """Join small neighbours; return the parts, each a partition of its own, and the divisions.
 
@@ -45,6 +50,8 @@ def regroup(
         Of the frame that was written.
     writer
         Writes the joined parts.
+    lowered
+        Says where that is computed.
     """
     assert writer.partition_bytes is not None
     join = delayed(writer.join, pure=False)
@@ -53,7 +60,7 @@ def regroup(
         parts if len(parts) == 1 else join(parts, number)
         for number, parts in enumerate(groups)
     ]
-    regrouped = [part for parts in dask.compute(joined)[0] for part in parts]
+    regrouped = [part for parts in lowered.compute(joined)[0] for part in parts]
     numbered = [writer.named(part, number) for number, part in enumerate(regrouped)]
     is_known = divisions[0] is not None
     return numbered, _divisions(numbered) if is_known else _unknown(numbered)

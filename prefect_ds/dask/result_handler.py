@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
+import logging
 import math
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, cast
 
-import dask
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow.parquet as pq
-from dask.delayed import delayed
 from dask.utils import natural_sort_key, parse_bytes
 
 from prefect_ds.dask.expressions import (
     FrameSource,
     open_frame,
-    write_parts,
 )
 from prefect_ds.dask.foreign_parquet import foreign_meta
-from prefect_ds.dask.lowering import lower
-from prefect_ds.dask.part_reader import PartReader, check_part
+from prefect_ds.dask.frame_write import FrameWrite, Written, known_rows
+from prefect_ds.dask.lowering import Lowered, lower
+from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import (
-    StagedPart,
     divisions_from_json,
     divisions_to_json,
     footer_of,
     frame_from_json,
     frame_to_json,
 )
-from prefect_ds.dask.regroup import agree, regroup
-from prefect_ds.dask.resume_key import computation_key
+from prefect_ds.dask.resume_key import NotResumableError, resume_key
+from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.lookup import Check
@@ -49,6 +44,9 @@ from prefect_ds.storage.manifest import (
     Part,
     content_digest,
 )
+from prefect_ds.storage.part_names import PartNames
+
+logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _PANDAS_PARTITION_BYTES = 128 * 2**20
 _ADVICE = {
@@ -175,70 +173,77 @@ class DaskDataFrameResultHandler(ResultHandler):
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         # A pandas frame is in this process already: it does not go through the
         # scheduler to be written elsewhere.
-        scheduler = "threads" if isinstance(value, pd.DataFrame) else None
+        is_here = isinstance(value, pd.DataFrame)
+        given = self._frame(value)
         # What Dask computes may have other partitions than the frame says: a groupby,
         # files that are read together.
-        lowered = lower(self._frame(value), path, scheduler)
-        frame = lowered.frame
-        meta = frame._meta.iloc[:0]
-        key = computation_key(frame, origin.identity, self.options)
-        store = self.store
-        with store.staging_folder(path, key) as folder:
-            unique = "" if store.files.renames_folders else f"-{uuid.uuid4().hex[:8]}"
-            digits = max(5, len(str(frame.npartitions - 1)))
+        lowered = lower(given, path, "threads" if is_here else None)
+        meta = lowered.frame._meta.iloc[:0]
+        staging = self._staging(path, lowered, origin)
+        with staging.folder() as folder:
+            files = staging.files
+            n_partitions = lowered.frame.npartitions
+            names = PartNames.for_write(
+                n_partitions, renames_folders=files.renames_folders
+            )
             writer = PartWriter(
                 folder,
                 self.storage_options,
                 meta,
-                f"part.{{:0{digits}d}}{unique}.parquet",
+                names,
                 self.partition_on,
-                None if isinstance(value, pd.DataFrame) else self.partition_size,
+                None if is_here else self.partition_size,
                 self.write_kwargs,
             )
             writer.check()
-            finished = self._finished(path, key, writer) if key else {}
-            missing = [
-                each for each in range(frame.npartitions) if each not in finished
-            ]
-            staged = [part for parts in finished.values() for part in parts]
-            staged += (
-                write_parts(frame, writer, missing, lowered.scheduler)
-                if missing
-                else []
-            )
-            # All partitions empty, and no value to name a folder for.
-            staged = staged or replace(writer, partition_on=()).write(meta, 0)
-            staged.sort(key=lambda each: (each.partition, each.number))
-            divisions = frame.divisions
-            if writer.partition_bytes is not None:
-                staged, divisions = regroup(staged, divisions, writer)
-            staged = agree(staged, writer)
-            parts = tuple(each.part for each in staged)
-            schema = {
-                "meta": frame_to_json(meta),
-                "divisions": divisions_to_json(divisions),
-                "n_partitions": len(divisions) - 1,
-                "partitions": [each.partition for each in staged]
-                if self.partition_on
-                else None,
-            }
-            placed = store.files.finish_folder(
-                folder, {each.file: each.part.name for each in staged}
+            n_rows = known_rows(given.expr)
+            written = FrameWrite(path, lowered, writer, staging, n_rows).run()
+            parts = tuple(staged.part for staged in written.parts)
+            schema = self._schema(meta, written)
+            placed = files.finish_folder(
+                folder, {staged.file: staged.part.name for staged in written.parts}
             )
             content = content_digest(self.file_type, parts, schema)
-            note = (
-                f"{len(finished)} of {frame.npartitions} partitions from a write that was stopped"
-                if finished
-                else ""
-            )
-            yield Draft(
-                parts,
-                meta.shape[1],
-                schema,
-                self._open(path, parts, schema, content),
-                note,
-                placed,
-            )
+            opened = self._open(path, parts, schema, content)
+            note = ""
+            if written.n_resumed:
+                note = (
+                    f"{written.n_resumed} of {n_partitions} partitions from a write "
+                    "that was stopped"
+                )
+            yield Draft(parts, meta.shape[1], schema, opened, note, placed)
+        staging.remove_stopped()
+
+    def _staging(self, path: str, lowered: Lowered, origin: Origin) -> Staging:
+        """Return the staging folders; say which parts of stopped writes are of no use, and why."""
+        key, why_not = None, "they are of another computation"
+        try:
+            key = resume_key(lowered.frame.expr, origin.identity, self.options)
+        except NotResumableError as error:
+            why_not = str(error)
+        staging = Staging(self.store.files, path, key)
+        same = staging.same()
+        for folder in staging.stopped():
+            n_finished = staging.n_records(folder)
+            if n_finished and folder not in same:
+                logger.info(
+                    "%s: %d finished partitions of a stopped write are not used: %s",
+                    path,
+                    n_finished,
+                    why_not,
+                )
+        return staging
+
+    def _schema(self, meta: pd.DataFrame, written: Written) -> JSONObject:
+        partitions = None
+        if self.partition_on:
+            partitions = [staged.partition for staged in written.parts]
+        return {
+            "meta": frame_to_json(meta),
+            "divisions": divisions_to_json(written.divisions),
+            "n_partitions": len(written.divisions) - 1,
+            "partitions": partitions,
+        }
 
     def _load(self, path: str, manifest: Manifest) -> dd.DataFrame:
         assert manifest.schema is not None
@@ -324,36 +329,6 @@ class DaskDataFrameResultHandler(ResultHandler):
                 f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
             )
         return value
-
-    def _finished(
-        self, path: str, key: str, writer: PartWriter
-    ) -> dict[int, list[StagedPart]]:
-        """Return the parts that stopped writes of the same computation finished, which stand in our folder then too."""
-        files, records = self.store.files, {}
-        for source in self.store.unfinished(path, key):
-            for name in files.names(source):
-                if name.endswith(".json"):
-                    with contextlib.suppress(
-                        ValueError, TypeError, KeyError, FileNotFoundError
-                    ):
-                        record = json.loads(files.read_bytes(f"{source}/{name}"))
-                        records[record["partition"]] = (
-                            source,
-                            [StagedPart.from_json(each) for each in record["parts"]],
-                        )
-        checks = [
-            [
-                delayed(check_part)(part, source, writer.folder, self.storage_options)
-                for part in parts
-            ]
-            for source, parts in records.values()
-        ]
-        checked = dask.compute(checks)[0] if checks else []
-        return {
-            partition: [writer.named(part, partition) for part in parts]
-            for partition, parts in zip(records, checked, strict=True)
-            if None not in parts
-        }
 
 
 def _check_kwargs(

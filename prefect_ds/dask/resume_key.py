@@ -1,29 +1,48 @@
-"""What a Dask frame computes, as a key under which a later run finds the parts that an earlier one finished.
+"""A key of what a Dask frame computes, under which a later run finds the parts that an earlier one finished.
 
-Dask's names tell two computations apart, but for a function that can be imported they
-hold only where it stands. So the key has the code of the user's functions in it too,
-with all that they call and the globals that they read.
+Dask's own names do not do: two computations can share one, and one computation has
+another name in each process where a file system is in it. So the key is made of what
+the frame computes: its data, the files that it reads with size and time of change, and
+the code of the functions that it calls.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import importlib.metadata
 import io
-import logging
 import sys
 import sysconfig
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import cloudpickle
-import dask.dataframe as dd
+import dask
+import fsspec
+import pyarrow.fs
+from dask.delayed import Delayed
+from distributed import Future
+from fsspec.core import OpenFile
 
 from prefect_ds.checkpoints.identity import code_digest, digest
-
-logger = logging.getLogger("prefect.prefect_ds.dask")
+from prefect_ds.dask._internals import (
+    Alias,
+    DataNode,
+    Expr,
+    FromGraph,
+    GraphNode,
+    ReadParquet,
+    Task,
+    TaskRef,
+    convert_legacy_graph,
+    execute_subgraph,
+)
+from prefect_ds.dask.determinism import why_not_separable
+from prefect_ds.dask.expressions import FrameSource
 
 _LIBRARIES = tuple(
     {
@@ -33,23 +52,34 @@ _LIBRARIES = tuple(
 )
 
 
-def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
-    """Return a digest of all that decides what a frame's partitions hold, ``None`` where no digest would hold later.
+class NotResumableError(Exception):
+    """A stopped write of a frame cannot go on; says why."""
+
+
+def resume_key(expr: Expr, *more: object) -> str:
+    """Return a digest of all that decides what a frame's partitions hold.
 
     Parameters
     ----------
-    frame
-        The lazy frame, optimised. Data that it has in it (``dd.from_pandas``) count by
-        Dask's token.
+    expr
+        The expression of the frame, lowered.
     *more
         What else decides what is written; compared by ``repr``.
+
+    Raises
+    ------
+    NotResumableError
+        No digest would hold in a later run, or partitions of two runs may not be
+        joined.
     """
+    why_not = why_not_separable(expr, trusts_functions=False)
+    if why_not:
+        raise NotResumableError(why_not)
     try:
-        code = _Code(frame.expr)
-    except Exception as error:  # noqa: BLE001 - whatever cannot be named or pickled: no key is never wrong
-        logger.debug("no part of a stopped write will be found again: %r", error)
-        return None
-    facts = (frame._name, frame.npartitions, sorted(code.facts), _versions(), more)
+        described = _Description().of(expr)
+    except RecursionError:
+        raise NotResumableError("its graph is too deep") from None
+    facts = (described, expr.npartitions, _versions(), more)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
@@ -58,10 +88,251 @@ def _versions() -> list[str]:
     return [
         sys.version,
         *(
-            importlib.metadata.version(each)
-            for each in ("dask", "numpy", "pandas", "pyarrow")
+            importlib.metadata.version(name)
+            for name in ("dask", "numpy", "pandas", "pyarrow")
         ),
     ]
+
+
+# Operands of a reader that hold what Dask has read already, and differ from process to
+# process.
+_CACHES = {"_dataset_info_cache", "_pq_length_stats", "_pd_length_stats", "filesystem"}
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, slice, range)
+
+
+class _Description:
+    """Digests of what expressions, graphs and values in them compute, each made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+        self._alive: list[object] = []  # No later object may get the id of a known one.
+
+    def of(self, value: Any) -> str:
+        """Return a digest of a value, or of all that an expression or a graph computes."""
+        if type(value) in _PLAIN:
+            return repr(value)
+        if id(value) not in self._known:
+            text = repr(self._facts(value))
+            self._known[id(value)] = hashlib.sha256(text.encode()).hexdigest()
+            self._alive.append(value)
+        return self._known[id(value)]
+
+    def _facts(self, value: Any) -> object:
+        """Return what tells a value from others: texts, and digests of what is in it."""
+        self._refuse_future(value)
+        if isinstance(value, Expr):
+            return self._of_expression(value)
+        if isinstance(value, Delayed):
+            return self._of_graph(value.__dask_graph__(), [value.key])
+        if dask.is_dask_collection(value):
+            if isinstance(getattr(value, "expr", None), Expr):
+                return self.of(value.expr)
+            return self._of_graph(value.__dask_graph__(), value.__dask_keys__())
+        if isinstance(value, GraphNode):
+            return _Scope(self.of, {}).of_node(value)
+        if isinstance(value, FrameSource):
+            reader = value.reader
+            return (
+                "checkpoint",
+                value.__dask_tokenize__(),
+                self.of(reader.read_kwargs),
+            )
+        if isinstance(value, enum.Enum):
+            return ("enum", _place(type(value)), value.name, self.of(value.value))
+        if type(value) in (list, tuple):
+            return (type(value).__name__, [self.of(item) for item in value])
+        if type(value) in (set, frozenset):
+            return (type(value).__name__, sorted(map(self.of, value)))
+        if type(value) is dict:
+            # In order: the order of columns may depend on it.
+            items = value.items()
+            return ("dict", [(self.of(key), self.of(item)) for key, item in items])
+        if isinstance(value, fsspec.AbstractFileSystem):
+            # Its own token has the number of the process in it.
+            storage = (list(value.storage_args), dict(value.storage_options))
+            return ("file system", value.protocol, self.of(storage))
+        if isinstance(value, pyarrow.fs.FileSystem):
+            return ("file system", value.type_name)
+        if isinstance(value, OpenFile):
+            return (
+                self.of(value.fs),
+                *_version_of_file(value.fs, value.path),
+                (value.mode, value.compression, value.encoding),
+            )
+        if isinstance(value, functools.partial):
+            return ("partial", *map(self.of, (value.func, value.args, value.keywords)))
+        if _is_of_dask(value):
+            return (_place(type(value)), self.of(_state(value)))
+        return self._of_object(value)
+
+    def _refuse_future(self, value: Any) -> None:
+        if isinstance(value, Future):
+            raise NotResumableError("it has data that were persisted on a cluster")
+
+    def _of_expression(self, node: Expr) -> object:
+        if isinstance(node, FromGraph):
+            layer = node.operand("layer")
+            for task in layer.values():
+                self._refuse_future(task)
+            graph = self._of_graph(layer, node.operand("keys"))
+            return (graph, self.of(node.operand("_meta")), self.of(node.divisions))
+        operands = [
+            (parameter, self.of(operand))
+            for parameter, operand in _operands(node)
+            if parameter not in _CACHES
+        ]
+        files = _files_of(node) if isinstance(node, ReadParquet) else []
+        return (_place(type(node)), operands, files)
+
+    def _of_graph(self, graph: Mapping[Any, Any], keys: Any) -> object:
+        """Return what a graph computes for its keys; the names of its tasks do not count."""
+        scope = _Scope(self.of, convert_legacy_graph(dict(graph)))
+        return [scope.of_key(key) for key in _flat(keys)]
+
+    def _of_object(self, value: Any) -> object:
+        """Return the facts on data, a function, a class, or an object of one."""
+        if isinstance(value, types.BuiltinFunctionType | type):
+            name = _place(value)
+        elif isinstance(value, types.FunctionType) and _is_library(value):
+            name = _place(value)
+            if "<" in name:  # Many lambdas of one place have one name.
+                name = f"{name} {code_digest(value)}"
+        elif isinstance(value, types.MethodType):
+            name = f"a method of {self.of(value.__self__)}"
+        elif isinstance(value, types.FunctionType):
+            name = "a function"
+        else:
+            found = digest(value)
+            if found is None:
+                kind = _place(type(value))
+                raise NotResumableError(f"it has a {kind}, which has no digest")
+            name = found
+        try:
+            return (name, sorted(_Code(value).facts))
+        except _UnstableError as error:
+            raise NotResumableError(f"its code reads {error}") from None
+        except Exception as error:
+            kind = _place(type(value))
+            raise NotResumableError(f"a {kind} cannot be pickled: {error}") from error
+
+
+class _Scope:
+    """A graph, and what its keys compute."""
+
+    def __init__(
+        self,
+        describe: Callable[[Any], str],
+        nodes: Mapping[Any, Any],
+        known: Mapping[Any, str] = MappingProxyType({}),
+    ) -> None:
+        self._describe = describe
+        self._nodes = nodes
+        self._known: dict[Any, str] = dict(known)
+
+    def of_key(self, key: Any) -> str:
+        """Return a digest of what a key stands for."""
+        if key not in self._known:
+            if key not in self._nodes:
+                raise NotResumableError(f"its graph has no {key!r}")
+            self._known[key] = self._describe(repr(self.of_node(self._nodes[key])))
+        return self._known[key]
+
+    def of_node(self, node: Any) -> object:
+        """Return what tells a task, or an argument of one, from others."""
+        if isinstance(node, Alias):
+            return self.of_key(node.target)
+        if isinstance(node, TaskRef):
+            return self.of_key(node.key)
+        if isinstance(node, DataNode):
+            return self._describe(node.value)
+        if isinstance(node, Task):
+            if node.func is execute_subgraph:
+                return self._of_fused(*node.args)
+            arguments = [self.of_node(argument) for argument in node.args]
+            named = [(key, self.of_node(item)) for key, item in node.kwargs.items()]
+            return (_place(type(node)), self._describe(node.func), arguments, named)
+        if isinstance(node, GraphNode):
+            raise NotResumableError(f"its graph has a {type(node).__name__}")
+        if type(node) in (list, tuple):
+            return (type(node).__name__, [self.of_node(item) for item in node])
+        if type(node) is dict:
+            items = node.items()
+            return [(self._describe(key), self.of_node(item)) for key, item in items]
+        return self._describe(node)
+
+    def _of_fused(self, tasks: Any, key: Any, names: Any, *given: Any) -> str:
+        """Return what a few tasks, which Dask has made one, compute."""
+        # What they are given are tasks of this graph.
+        known = {
+            name: self._describe(repr(self.of_node(node)))
+            for name, node in zip(names, given, strict=True)
+        }
+        scope = _Scope(self._describe, tasks, known)
+        return scope.of_key(key)
+
+
+def _place(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _operands(node: Expr) -> Iterator[tuple[str, Any]]:
+    """Yield the operands of an expression with their names; those beyond its parameters have none."""
+    parameters = type(node)._parameters
+    for number, operand in enumerate(node.operands):
+        yield parameters[number] if number < len(parameters) else "", operand
+
+
+def _is_of_dask(value: Any) -> bool:
+    """Return whether a value is an object of one of Dask's classes: it is what it holds."""
+    module = type(value).__module__
+    return module.partition(".")[0] == "dask" and not isinstance(value, type)
+
+
+def _state(value: Any) -> dict[str, Any]:
+    slots = [
+        slot for kind in type(value).__mro__ for slot in vars(kind).get("__slots__", ())
+    ]
+    state = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
+    state |= getattr(value, "__dict__", {})
+    # What it has computed of itself.
+    return {
+        name: item
+        for name, item in state.items()
+        if name not in ("_division_info", "_token")
+    }
+
+
+def _files_of(node: Any) -> list[object]:
+    """Return the files that a reader of parquet reads, with what changes when they do."""
+    info = node._dataset_info
+    if "ds" in info:  # Through fsspec.
+        return [_version_of_file(info["fs"], path) for path in info["ds"].files]
+    paths = [fragment.fragment.path for fragment in info["fragments"]]
+    found = node.fs.get_file_info(paths)
+    return [(file.path, file.size, file.mtime_ns) for file in found]
+
+
+def _version_of_file(fs: fsspec.AbstractFileSystem, path: str) -> tuple[object, ...]:
+    """Return a file's path, size, and time of change or tag."""
+    info = fs.info(path)
+    tags = (
+        "size",
+        "mtime",
+        "ETag",
+        "etag",
+        "LastModified",
+        "last_modified",
+        "generation",
+    )
+    return (path, [str(info[tag]) for tag in tags if tag in info])
+
+
+def _flat(keys: Any) -> Iterator[Any]:
+    if isinstance(keys, list):
+        for key in keys:
+            yield from _flat(key)
+    else:
+        yield keys
 
 
 class _UnstableError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import time
 
@@ -19,12 +18,9 @@ from prefect_ds.storage.layout import (
     set_aside_path,
 )
 from prefect_ds.storage.lookup import find_displaced, look_up, put_back
+from prefect_ds.storage.part_names import is_part_in_store
 
 logger = logging.getLogger("prefect.prefect_ds.storage.housekeeping")
-
-# The names that a handler gives to parts in an object store; no other file in a folder
-# is ever taken for ours.
-_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}(\.\d+)?\.parquet")
 
 
 def set_aside(
@@ -185,7 +181,7 @@ def _stray_parts(filed: FiledManifests, status: Status, newest: float) -> list[s
     parts = [
         part_name
         for part_name in filed.files.sizes(path)
-        if _PART_IN_STORE.fullmatch(name(part_name))
+        if is_part_in_store(name(part_name))
     ]
     # Manifests are listed after the parts: a part on its way has a manifest by now.
     manifests = dict(filed.readable())

@@ -20,6 +20,7 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.dask.resume_key import NotResumableError
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     DamagedCheckpointError,
@@ -493,6 +494,54 @@ class TestResume:
         )
         assert written.value["value"].compute().iloc[-1] == 599.0
 
+    def test_parts_of_no_use_are_said_and_removed_once_all_is_committed(
+        self, tmp_path, notes, log_lines
+    ):
+        n_done = len(self.failing_once(str(tmp_path), notes))
+
+        written = handler(tmp_path, "events").write(
+            self.flaky(notes).assign(id=lambda part: part["id"] + 1)
+        )
+
+        assert_frame_equal(
+            written.value.compute(), expected(6).assign(id=lambda all: all["id"] + 1)
+        )
+        said = [line for line in log_lines if f"{tmp_path}/events: " in line]
+        assert (
+            f"{n_done} finished partitions of a stopped write are not used" in said[0]
+        )
+        assert "another computation" in said[0]
+        assert "removed" in said[1]
+        assert staged_in(tmp_path) == []
+
+    def test_why_a_stopped_write_cannot_go_on_is_said(self, tmp_path, notes, log_lines):
+        self.failing_once(str(tmp_path), notes)
+        handler(tmp_path, "events").write(self.flaky(notes).shuffle("id"))
+        [said] = [line for line in log_lines if "are not used" in line]
+        assert "a function of yours" in said
+        assert len(notes.take()) == 6
+
+    def test_parts_of_other_rows_with_the_same_look_are_not_used(
+        self, tmp_path, notes, in_child_process
+    ):
+        """Slices of one frame of text, which have one token in Dask."""
+        flag = Path(f"{notes.path}.fails")
+        flag.touch()
+        stopped = in_child_process(
+            "import dask\n"
+            "from tests.flows.test_dask_result_handler import batch\n"
+            "with dask.config.set(scheduler='synchronous'):\n"
+            f"    batch({str(tmp_path)!r}, 0, {notes.path!r})\n"
+        )
+        assert "not now" in stopped.stderr
+        assert len(staged_in(tmp_path)) == 1
+        flag.unlink()
+
+        written = batch(str(tmp_path), 3, notes.path)
+
+        assert list(written.value["name"].compute()) == ["r3", "r4", "r5"]
+        assert staged_in(tmp_path) == []
+
     def test_a_finished_part_that_was_damaged_is_computed_again(self, tmp_path, notes):
         done = self.failing_once(str(tmp_path), notes)
         [staging] = (tmp_path / ".prefect_ds/staging").iterdir()
@@ -516,9 +565,10 @@ class TestResume:
         assert staged_in(tmp_path) == []
 
     def test_what_cannot_be_named_leaves_nothing(self, tmp_path, notes, monkeypatch):
-        monkeypatch.setattr(
-            "prefect_ds.dask.result_handler.computation_key", lambda *_: None
-        )
+        def no_key(*args):
+            raise NotResumableError("there is none")
+
+        monkeypatch.setattr("prefect_ds.dask.result_handler.resume_key", no_key)
         self.failing_once(str(tmp_path), notes)
         assert staged_in(tmp_path) == []
 
@@ -549,6 +599,21 @@ def fails_while_told(number: int, path: str) -> pd.DataFrame:
     if number == 3 and os.path.exists(f"{path}.fails"):
         raise OSError(13, "not now")
     return dask_flows.partition(number)
+
+
+def passes_while_not_told(part: pd.DataFrame, path: str) -> pd.DataFrame:
+    if os.path.exists(f"{path}.fails") and "r2" in set(part["name"]):
+        raise OSError(13, "not now")
+    return part
+
+
+def batch(folder: str, start: int, path: str) -> DaskDataFrameResultHandler:
+    text = pd.DataFrame({"name": [f"r{number}" for number in range(6)]})
+    piece = text.iloc[start : start + 3].reset_index(drop=True)
+    held = dd.from_pandas(piece, npartitions=3).map_partitions(
+        passes_while_not_told, path, meta=piece.iloc[:0]
+    )
+    return handler(folder, "batch").write(held)
 
 
 def pandas_rows(folder: str) -> int:

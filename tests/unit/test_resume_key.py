@@ -2,18 +2,31 @@
 
 import functools
 import importlib
+import os
 import sys
 import textwrap
 import threading
 from pathlib import Path
 
+import dask
+import dask.array as da
+import dask.bag as db
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client
 
-from prefect_ds.dask.resume_key import computation_key
+from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from tests.support.dask_flows import frame, handler
+
+
+def computation_key(frame: dd.DataFrame, *more: object) -> str | None:
+    """Return the key of a frame, None where it has none."""
+    try:
+        return resume_key(frame.optimize(fuse=False).expr, *more)
+    except NotResumableError:
+        return None
 
 
 @pytest.fixture
@@ -80,7 +93,7 @@ def test_the_key_holds_in_other_processes(tmp_path, in_child_process):
     for seed in "12":
         code = (
             f"import sys; sys.path.insert(0, {folder!r})\n"
-            "from prefect_ds.dask.resume_key import computation_key\n"
+            "from tests.unit.test_resume_key import computation_key\n"
             "import flow\n"
             "print(computation_key(flow.made()))\n"
         )
@@ -188,3 +201,98 @@ def test_the_search_for_code_does_not_look_into_libraries(monkeypatch):
     )
     computation_key(held.groupby("x").agg("sum").reset_index().merge(held, on="x"))
     assert looked_at == []
+
+
+def up(part: pd.DataFrame) -> pd.DataFrame:
+    return part
+
+
+DATA = pd.DataFrame({"x": range(10), "k": [i % 3 for i in range(10)]})
+
+# What frames are read from, or made of: a folder with csv and parquet is given.
+SOURCES = {
+    "isin": lambda folder: held().pipe(lambda frame: frame[frame["x"].isin([1, 2])]),
+    "parquet": lambda folder: dd.read_parquet(f"{folder}/parquet"),
+    "parquet through fsspec": lambda folder: dd.read_parquet(
+        f"{folder}/parquet", filesystem="fsspec"
+    ),
+    "some of parquet": lambda folder: dd.read_parquet(
+        f"{folder}/parquet", filters=[("x", ">", 3)]
+    )[["x"]].map_partitions(up),
+    "csv": lambda folder: dd.read_csv(f"{folder}/*.csv", blocksize=20),
+    "Delayed": lambda folder: dd.from_delayed(
+        [dask.delayed(pd.DataFrame)({"x": [i]}) for i in range(3)]
+    ),
+    "bag": lambda folder: db.from_sequence([{"x": 1}, {"x": 2}]).to_dataframe(
+        meta={"x": "int64"}
+    ),
+    "array": lambda folder: dd.from_dask_array(
+        da.ones((10, 2), chunks=(5, 2)), columns=["x", "y"]
+    ),
+    "shuffle": lambda folder: held().shuffle("k"),
+    "merge": lambda folder: held().merge(dd.read_parquet(f"{folder}/parquet"), on="k"),
+    "groupby": lambda folder: held().groupby("k").apply(up, meta=DATA.iloc[:0]),
+}
+
+
+def held() -> dd.DataFrame:
+    return dd.from_pandas(DATA, npartitions=3)
+
+
+def print_keys(folder: str) -> None:
+    """Print the key of a frame over each source; other processes call this."""
+    for name, make in SOURCES.items():
+        print(name, computation_key(make(folder)))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder with data in two file types."""
+    held().to_parquet(tmp_path / "parquet")
+    DATA.to_csv(tmp_path / "data.csv", index=False)
+    return tmp_path
+
+
+def test_every_source_has_a_key_that_holds_in_other_processes(files, in_child_process):
+    code = (
+        "from tests.unit.test_resume_key import print_keys\n"
+        f"print_keys({str(files)!r})\n"
+    )
+    said = []
+    for seed in "12":
+        ran = in_child_process(code, PYTHONHASHSEED=seed)
+        assert ran.returncode == 0, ran.stderr
+        said.append(ran.stdout)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == len(SOURCES)
+    assert "None" not in said[0]
+
+
+@pytest.mark.parametrize("name", ["parquet", "parquet through fsspec", "csv"])
+def test_a_file_that_was_written_again_counts_as_another(files, name):
+    before = computation_key(SOURCES[name](files))
+    for path in [files / "data.csv", *(files / "parquet").iterdir()]:
+        os.utime(path, ns=(0, 0))
+    assert computation_key(SOURCES[name](files)) != before
+
+
+def test_slices_of_one_frame_have_keys_of_their_own():
+    text = pd.DataFrame({"name": [f"r{i}" for i in range(6)]})
+    keys = {
+        computation_key(dd.from_pandas(piece.reset_index(drop=True), npartitions=2))
+        for piece in (text.iloc[:3], text.iloc[3:])
+    }
+    assert len(keys) == 2
+
+
+def test_seeds_count():
+    assert computation_key(held().sample(frac=0.5)) != computation_key(
+        held().sample(frac=0.5)
+    )
+
+
+def test_data_persisted_on_a_cluster_have_no_key():
+    with Client(processes=False, dashboard_address=":0", set_as_default=False) as made:
+        persisted = made.persist(held())
+        with pytest.raises(NotResumableError, match="persisted"):
+            resume_key(persisted.optimize(fuse=False).expr)

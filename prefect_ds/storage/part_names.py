@@ -1,0 +1,49 @@
+"""Names of the parts in a folder: how they are made, and how one of ours is told."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+
+_SMALLEST_WIDTH = 5
+_PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}(\.\d+)?\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class PartNames:
+    """The names of the parts of one write.
+
+    Examples
+    --------
+    >>> names = PartNames(5, "")
+    >>> names.of(3), names.of(3, twin=1)
+    ('part.00003.parquet', 'part.00003.1.parquet')
+    >>> is_part_in_store("part.00003-0a1b2c3d.parquet")
+    True
+    >>> is_part_in_store("part.00003.parquet")
+    False
+    """
+
+    width: int
+    unique: str
+    """Ends each name in a store, where parts of two writes lie in one folder."""
+
+    @classmethod
+    def for_write(cls, n_partitions: int, *, renames_folders: bool) -> PartNames:
+        """Return the names for a write of so many partitions."""
+        width = max(_SMALLEST_WIDTH, len(str(n_partitions - 1)))
+        return cls(width, "" if renames_folders else f"-{uuid.uuid4().hex[:8]}")
+
+    def of(self, partition: int, twin: int = 0) -> str:
+        """Return the name of a partition's part; of its twin, where keys of two share a folder."""
+        suffix = f".{twin}" if twin else ""
+        return f"part.{partition:0{self.width}d}{self.unique}{suffix}.parquet"
+
+
+def is_part_in_store(file: str) -> bool:
+    """Return whether a file in a store's folder has the name of a part of ours.
+
+    No other file in a folder is ever taken for ours.
+    """
+    return _PART_IN_STORE.fullmatch(file) is not None
