@@ -12,18 +12,22 @@ from typing import Any
 import prefect
 from prefect.core import Task
 from prefect.engine.flow_runner import FlowRunner
+from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed, Mapped, State
 from prefect.executors import Executor
 
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
+from prefect_ds.engine.failures import failed_flow
 from prefect_ds.engine.first_look import warn_of_unused_results
 from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
+from prefect_ds.engine.result_check import check_result
 from prefect_ds.engine.run_executor import for_run
 from prefect_ds.engine.task_checkpoint import check_template, of_all_runs
+from prefect_ds.errors import PrefectDSError
 from prefect_ds.report import RunReport
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.task_runner import DSTaskRunner
@@ -119,11 +123,11 @@ class DSFlowRunner(FlowRunner):
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
         """Prefect's first step of a run.
 
-        It ends the run if a template could never tell mapped children apart.
+        It ends the run if a template could never tell mapped children apart, or a task
+        could never keep its result.
         """
         if self._has_our_tasks:
-            for task in self.flow.tasks:
-                check_template(task, self.flow.edges_to(task))
+            self._check_tasks()
         initialized = super().initialize_run(*args, **kwargs)
         if self._has_our_tasks:
             for task, context in initialized.task_contexts.items():
@@ -131,6 +135,17 @@ class DSFlowRunner(FlowRunner):
                 if isinstance(handler, ResultHandler):
                     context[IDENTITY] = of_all_runs(task, handler)
         return initialized
+
+    def _check_tasks(self) -> None:
+        """End the run before it begins where a task could never keep its result."""
+        try:
+            for task in self.flow.tasks:
+                check_template(task, self.flow.edges_to(task))
+                check_result(task)
+        except (PrefectDSError, TypeError, ValueError) as error:
+            if prefect.context.get("raise_on_exception"):
+                raise
+            raise ENDRUN(failed_flow(error, self.flow)) from error
 
     def get_flow_run_state(
         self,

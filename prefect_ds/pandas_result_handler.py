@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 
 from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.edited import schema_of_edited
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
+from prefect_ds.file_types.registry import FILE_TYPES, check_ending, file_type_of
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.lookup import Check
@@ -31,7 +33,8 @@ class PandasResultHandler(ResultHandler):
         ``target``.
     file_type
         csv, json, parquet, feather, orc, excel, hdf, html, xml, stata or pickle, in any
-        case.
+        case. ``None``: the type that the ending of the path means, such as
+        ``data/x_{id}.parquet`` or ``x.csv.gz``.
     read_kwargs, write_kwargs
         Given to pandas' reader and writer, and win over what the handler would choose.
         Where they change the data (``usecols``, ``float_format``), the task's result is
@@ -42,8 +45,8 @@ class PandasResultHandler(ResultHandler):
     Raises
     ------
     FileTypeError
-        pandas cannot both write and read such files, or a package that it needs is not
-        installed.
+        pandas cannot both write and read such files, a package that it needs is not
+        installed, or the ending of the path means another type.
     TemplateError
         The template is malformed.
 
@@ -63,7 +66,7 @@ class PandasResultHandler(ResultHandler):
     def __init__(
         self,
         path: str | PurePath | None,
-        file_type: str,
+        file_type: str | None = None,
         read_kwargs: Mapping[str, Any] | None = None,
         write_kwargs: Mapping[str, Any] | None = None,
         *,
@@ -81,15 +84,47 @@ class PandasResultHandler(ResultHandler):
             durability=durability,
             check=check,
         )
-        self.file_type = file_type.lower()
-        self._format(self.location or "")
+        self._given_type = None if file_type is None else file_type.lower()
+        # Without a path, it comes with the task's target.
+        if file_type is not None or path is not None:
+            self.check_options()
 
-    def accepts(self, value: Any) -> bool:
-        """Return whether the value is a DataFrame."""
-        return isinstance(value, pd.DataFrame)
+    def kept_classes(self) -> tuple[type, ...]:
+        """Return pandas' DataFrame."""
+        return (pd.DataFrame,)
+
+    @property
+    def file_type(self) -> str:  # type: ignore[override]
+        """The file type: the one given, or the one that the path's ending means."""
+        return self._given_type or file_type_of(self._written_path)
+
+    def check_options(self) -> None:
+        """Raise an error where the options do not fit one another, or the path.
+
+        Raises
+        ------
+        FileTypeError
+            There is no such file type, none that the path means, or it means another.
+        TypeError, ValueError
+            Keyword arguments for pandas that do not work with the file type.
+        """
+        path = self._written_path
+        self._format(path)
+        check_ending(self.file_type, path)
+
+    @property
+    def _written_path(self) -> str:
+        """The path as the user wrote it; empty where there is none, or a function."""
+        return self.location if isinstance(self.location, str) else ""
 
     def _format(self, path: str) -> FrameFormat:
-        return frame_format(self.file_type, path, self.read_kwargs, self.write_kwargs)
+        file_type = self.file_type
+        if not file_type:
+            raise FileTypeError(
+                f"no file type ends as the path {self._written_path!r} does: "
+                f"give file_type, one of {', '.join(FILE_TYPES)}"
+            )
+        return frame_format(file_type, path, self.read_kwargs, self.write_kwargs)
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:

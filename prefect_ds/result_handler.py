@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal, get_args
 
+import cloudpickle
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
 
@@ -38,7 +39,7 @@ from prefect_ds.errors import (
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
 from prefect_ds.storage.housekeeping import unfinished_writes
-from prefect_ds.storage.layout import parent, side_folder
+from prefect_ds.storage.layout import parent, set_aside_path, side_folder
 from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
 from prefect_ds.storage.manifest import (
     JSONObject,
@@ -592,9 +593,34 @@ class ResultHandler(Result, abc.ABC):
         written.value = self.keep(value_, written.location, origin=origin).value
         return written
 
-    @abc.abstractmethod
     def accepts(self, value: Any) -> bool:
         """Return whether the handler keeps values of this type."""
+        return isinstance(value, self.kept_classes())
+
+    @abc.abstractmethod
+    def kept_classes(self) -> tuple[type, ...]:
+        """Return the classes of the values that the handler keeps."""
+
+    def check_options(self) -> None:
+        """Raise an error where the options do not fit one another, or the path."""
+
+    def rescue(self, value: Any, path: str) -> str | None:
+        """Keep a value that could not be written, and return the path of its pickle.
+
+        It lies among the files set aside, for a person: hours of computing went into
+        it. ``None``: it cannot be pickled, or is not computed yet.
+        """
+        if hasattr(value, "__dask_graph__"):
+            return None
+        aside = set_aside_path(path)
+        try:
+            with self.store.staging(path) as file:
+                cloudpickle.dump(value, file)
+                self.store.files.place(self.store.files.finish(file), aside)
+        except Exception as error:  # noqa: BLE001 - the first error counts, not this one
+            logger.debug("%s: cannot keep the refused value: %s", path, error)
+            return None
+        return aside
 
     @abc.abstractmethod
     def _stage(

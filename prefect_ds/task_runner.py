@@ -35,7 +35,7 @@ from prefect_ds.checkpoints.reference import (
     has_references,
 )
 from prefect_ds.engine import context as run_context
-from prefect_ds.engine.failures import free_locals
+from prefect_ds.engine.failures import failed, free_locals
 from prefect_ds.engine.task_checkpoint import (
     Hit,
     Miss,
@@ -43,8 +43,9 @@ from prefect_ds.engine.task_checkpoint import (
     TemplateNames,
     check_template,
     raw_input,
+    run_name,
 )
-from prefect_ds.errors import TemplateError
+from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Identity
@@ -167,7 +168,10 @@ class DSTaskRunner(TaskRunner):
 
     def call_runner_target_handlers(self, old_state: State, new_state: State) -> State:
         """Call the checkpoint handler, then the task's own state handlers."""
-        new_state = checkpoint_handler(self, old_state, new_state) or new_state
+        try:
+            new_state = checkpoint_handler(self, old_state, new_state) or new_state
+        except PrefectDSError as error:
+            raise ENDRUN(failed(error, run_name(self.task))) from error
         return super().call_runner_target_handlers(old_state, new_state)
 
     def load_results(
@@ -285,9 +289,12 @@ class DSTaskRunner(TaskRunner):
         """Prefect's step that runs the task; our handler writes its result, once."""
         if self._miss.problem is not None:
             raise self._miss.problem
-        checkpoint = self._taken_checkpoint(inputs)
         passes_on = self._passes_on(inputs)
-        arguments = _task_arguments(inputs, passes_on)
+        try:
+            checkpoint = self._taken_checkpoint(inputs)
+            arguments = _task_arguments(inputs, passes_on)
+        except PrefectDSError as error:
+            return failed(error, run_name(self.task))
         if passes_on or isinstance(self.result, ResultHandler):
             with prefect.context(checkpointing=False):
                 new_state = self._timed_run(state, arguments)
@@ -297,12 +304,15 @@ class DSTaskRunner(TaskRunner):
         if type(new_state) is Success and checkpoint is not None:
             # In this step, not in a state handler: an error here is retried as the
             # task's own are.
-            return checkpoint.keep(
-                new_state,
-                is_own=self.task.result is not None,
-                miss=self._miss,
-                compute_s=self._compute_s or 0.0,
-            )
+            try:
+                return checkpoint.keep(
+                    new_state,
+                    is_own=self.task.result is not None,
+                    miss=self._miss,
+                    compute_s=self._compute_s or 0.0,
+                )
+            except PrefectDSError as error:
+                return failed(error, run_name(self.task))
         if passes_on:
             new_state._result = PlainResult(raw_value(new_state))
             return lazy(new_state, load=self._load)

@@ -165,9 +165,9 @@ class DaskDataFrameResultHandler(ResultHandler):
         """What shapes the files, for the identity of a checkpoint."""
         return (*super().options, self.partition_on, self.partition_size)
 
-    def accepts(self, value: Any) -> bool:
-        """Return whether the value is a Dask DataFrame, or a pandas one."""
-        return isinstance(value, dd.DataFrame | pd.DataFrame)
+    def kept_classes(self) -> tuple[type, ...]:
+        """Return Dask's DataFrame, and pandas' own."""
+        return (dd.DataFrame, pd.DataFrame)
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:

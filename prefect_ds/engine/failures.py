@@ -1,10 +1,17 @@
-"""What a failed task leaves in memory. Used where the task ran."""
+"""The state of a failed task, and its memory. Used where the task ran."""
 
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from types import FrameType
+
+import prefect
+from prefect.core import Flow
+from prefect.engine.state import Failed
+
+from prefect_ds.errors import PrefectDSError
 
 _MAY_BE_SUSPENDED = (
     inspect.CO_GENERATOR
@@ -12,6 +19,60 @@ _MAY_BE_SUSPENDED = (
     | inspect.CO_ASYNC_GENERATOR
     | inspect.CO_ITERABLE_COROUTINE
 )
+
+
+def failed(error: PrefectDSError, task: str) -> Failed:
+    """Return the state of a task that an error of ours fails.
+
+    A user can mend these errors, and our traceback does not help with that: one line
+    goes to the log. Prefect would call the error unexpected.
+
+    Parameters
+    ----------
+    error
+        It becomes the state's result.
+    task
+        The name of the task's run.
+    """
+    if prefect.context.get("raise_on_exception"):
+        raise error
+    message = f"{type(error).__name__}: {error}"
+    _logger.error("Task %r: %s", task, message)
+    return Failed(message=message, result=error)
+
+
+_logger = prefect.utilities.logging.get_logger("DSTaskRunner")
+
+
+def failed_flow(error: Exception, flow: Flow) -> Failed:
+    """Return the state of a flow that a check ends before it runs; log it in one line.
+
+    Parameters
+    ----------
+    error
+        It becomes the state's result.
+    flow
+        The flow. Its ``run`` would log the error a second time, as an unexpected one.
+    """
+    _logger.error(str(error))
+    flow.logger.addFilter(_SaidOnce(flow.logger, repr(error)))
+    return Failed(message=str(error), result=error)
+
+
+class _SaidOnce(logging.Filter):
+    """Drops the next record that calls an error unexpected, and itself."""
+
+    def __init__(self, logger: logging.Logger, error: str) -> None:
+        super().__init__()
+        self._logger = logger
+        self._error = error
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message.startswith("Unexpected error") and message.endswith(self._error):
+            self._logger.removeFilter(self)
+            return False
+        return True
 
 
 def free_locals(error: BaseException) -> None:

@@ -23,7 +23,7 @@ from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
-from prefect_ds.errors import TemplateError
+from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.lookup import Found
@@ -177,7 +177,14 @@ class TaskCheckpoint:
             why = f"it returned {kind}, which the flow's result does not keep"
             return self._not_kept(state, why)
         origin = replace(self.origin, compute_s=compute_s)
-        kept = self.handler.keep(value, self.path, origin=origin)
+        try:
+            kept = self.handler.keep(value, self.path, origin=origin)
+        except (ResultTypeError, RoundTripError) as error:
+            aside = self.handler.rescue(value, self.path)
+            message = f"the result cannot be kept at {self.path}: {error}"
+            if aside is not None:
+                message += f". It was set aside as a pickle, {aside}"
+            raise type(error)(message) from error
         reference = kept.reference
         written = ", ".join(
             [

@@ -90,7 +90,7 @@ def _is_certain(dtype: Any) -> bool:
     if isinstance(dtype, np.dtype):
         return dtype.isnative and (dtype.kind in "biu" or dtype.name in _CERTAIN_DTYPES)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        is_known = isinstance(dtype.tz, zoneinfo.ZoneInfo | datetime.timezone)
+        is_known = type(dtype.tz) in (zoneinfo.ZoneInfo, datetime.timezone)
         return is_known and dtype.unit != "s"
     return str(dtype) in _CERTAIN_DTYPES
 
@@ -148,6 +148,7 @@ _CONTENT: Final = {
 
 PARQUET: Final = FileType(
     name="parquet",
+    endings=(".parquet", ".pq"),
     rules=_RULES,
     write=_write_parquet,
     read=_read_parquet,
@@ -175,6 +176,7 @@ def _read_feather(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array
 
 FEATHER: Final = FileType(
     name="feather",
+    endings=(".feather",),
     rules=_RULES,
     write=_write_feather,
     read=_read_feather,
@@ -230,6 +232,7 @@ def _read_orc(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 ORC: Final = FileType(
     name="orc",
+    endings=(".orc",),
     rules=CellRules(_is_orc_native, missing=None),
     write=_write_orc,
     read=_read_orc,

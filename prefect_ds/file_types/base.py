@@ -69,6 +69,8 @@ class FileType:
     """Tells a writer that adds a column for even a default index not to."""
     is_certain: Callable[[Any], bool] = _never
     """Whether the type surely keeps all values of a dtype, so no read proves it."""
+    endings: tuple[str, ...] = ()
+    """Endings of paths that mean this type, before an ending of a compression."""
     other_names: Mapping[str, str] = field(default_factory=dict)
     """Names that people give it in error, and what to say then."""
 

@@ -96,6 +96,7 @@ _TABS: Final = "csv with write_kwargs={'sep': '\\t'} is the same"
 
 CSV: Final = FileType(
     name="csv",
+    endings=(".csv",),
     rules=CellRules(is_decimal_number, missing="", native_dtypes=NUMBER_DTYPES),
     write=_write,
     read=_read,

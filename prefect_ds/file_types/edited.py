@@ -65,7 +65,7 @@ def _column_by_column(
     if not plain.columns.is_unique:
         return None
     try:
-        _, guessed = to_table(plain, form._rules())
+        _, guessed = to_table(plain, form.rules())
     except UnkeepableError:
         return None
     labels = map(str, index_from_json(earlier["labels"]))

@@ -127,6 +127,7 @@ def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
 
 EXCEL: Final = FileType(
     name="excel",
+    endings=tuple(_ENGINES),
     rules=CellRules(_is_native, missing=""),
     write=_write,
     read=_read,
@@ -147,7 +148,6 @@ EXCEL: Final = FileType(
     complete=_complete,
     index_kwarg="index",
     other_names={
-        **dict.fromkeys(("xlsx", "xlsm", "ods"), "the type is called 'excel'"),
         "xls": (
             "pandas cannot write it since version 2; "
             "use the type 'excel' with a path that ends in .xlsx"

@@ -1,17 +1,16 @@
-"""How the frames of a handler become the bytes of a plain file, and how they come back the same.
+"""The frames of a handler as the bytes of a plain file, and back.
 
 A frame is written in its table form (`prefect_ds.frames.table`), which any tool reads,
-and read back by strict options and a schema that is kept elsewhere. What comes back
-equals what was written, or the write fails with an error.
+and read back by strict options and a schema that is kept elsewhere. The frame that
+comes back equals the one written, or the write fails with an error.
 """
 
-import difflib
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,18 @@ from prefect_ds.errors import (
     RoundTripError,
     UndecodableCheckpointError,
 )
-from prefect_ds.file_types.base import Kwargs, parameters, without
+from prefect_ds.file_types.base import FileType, Kwargs, without
+from prefect_ds.file_types.keywords import check_keywords
 from prefect_ds.file_types.plain import read_plainly, write_plainly
+from prefect_ds.file_types.refusals import Fault, refusal, uncopyable, wrong_type
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
-from prefect_ds.frames.base import CellRules, JSONObject, UnkeepableError, is_object
+from prefect_ds.frames.base import (
+    Array,
+    CellRules,
+    JSONObject,
+    UnkeepableError,
+    is_object,
+)
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import is_default_index
 from prefect_ds.frames.table import column_specs, from_table, to_table
@@ -34,23 +41,24 @@ __all__ = ["FILE_TYPES", "Encoded", "FrameFormat", "frame_format"]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What `FrameFormat.encode` made of a frame."""
+    """The outcome of `FrameFormat.encode`."""
 
     schema: JSONObject | None
-    """What `FrameFormat.decode` needs beside the bytes; ``None`` where the plain reader's answer is the result."""
+    """For `FrameFormat.decode`; ``None``: the plain reader's answer is the result."""
     frame: pd.DataFrame
-    """What decoding the file gives: the frame given, or what the user's own keyword arguments make of it."""
+    """The frame that the file gives: the one given, unless keyword arguments change it.
+    """
     note: str
     """Empty, or one clause that says how the two differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """How the frames of one handler become the bytes of a file and come back; made by `frame_format`.
+    """The way in which the frames of one handler become bytes and come back.
 
-    Two ways lead there. The *exact* way restores everything. Keyword arguments that
-    choose or convert values take the *plain* way instead: pandas writes and reads as
-    the user says, and what the file gives back is the result.
+    Made by `frame_format`. There are two ways. The *exact* way restores everything.
+    Keyword arguments that choose or convert values take the *plain* way instead: pandas
+    writes and reads as the user says, and the file's content is the result.
     """
 
     file_type: str
@@ -90,16 +98,19 @@ class FrameFormat:
             The file cannot be written.
         """
         if not isinstance(frame, pd.DataFrame):
-            raise ResultTypeError(_wrong_type(frame))
-        if self.is_plain or (
-            self.write_kwargs.get("index") is False
-            and not is_default_index(frame.index)
-        ):
+            raise ResultTypeError(wrong_type(frame))
+        problem = uncopyable(frame)
+        if problem is not None:
+            raise RoundTripError(problem)
+        leaves_index_out = self.write_kwargs.get("index") is False
+        if self.is_plain or (leaves_index_out and not is_default_index(frame.index)):
             return self._encode_plainly(frame, file)
         try:
             return Encoded(self._encode_exactly(frame, file), frame, "")
         except UnkeepableError as error:
-            raise RoundTripError(self._explain(frame, str(error))) from error
+            reason = str(error)
+            message = refusal(frame, self.file_type, reason, self._fault_in)
+            raise RoundTripError(message) from error
 
     def decode(self, data: bytes, schema: JSONObject | None) -> pd.DataFrame:
         """Return the frame of a file's bytes.
@@ -128,18 +139,27 @@ class FrameFormat:
                 f"the bytes are no {self.file_type} file that fits its schema: {error}"
             ) from error
 
+    @property
+    def _type(self) -> FileType:
+        return FILE_TYPES[self.file_type]
+
+    # --- the exact way ---
+
     def _encode_exactly(self, frame: pd.DataFrame, file: BinaryIO) -> JSONObject:
-        """Write the table form of a frame and return its schema; raise `UnkeepableError` unless it comes back."""
-        file_type = FILE_TYPES[self.file_type]
+        """Write the table form of a frame and return its schema.
+
+        Raises `UnkeepableError` where the frame would not come back.
+        """
+        if type(frame) is not pd.DataFrame:
+            raise UnkeepableError(f"a {type(frame).__name__} comes back as a DataFrame")
+        write = self._type.write
+        assert write is not None
+        with_default_index = self.write_kwargs.get("index") is True
         with _as_unkeepable("it cannot be written"):
-            with_index = self.write_kwargs.get("index") is True
             table, schema = to_table(
-                frame, self._rules(), with_default_index=with_index
+                frame, self.rules(), with_default_index=with_default_index
             )
-            assert file_type.write is not None
-            file_type.write(
-                table, schema, file, without(self.write_kwargs, "index", "na_rep")
-            )
+            write(table, schema, file, without(self.write_kwargs, "index", "na_rep"))
         if self._is_certain(frame):
             return schema
         with _as_unkeepable("it cannot be read back"):
@@ -152,104 +172,124 @@ class FrameFormat:
     def _read_exactly(self, data: bytes, schema: JSONObject) -> pd.DataFrame:
         if schema["n_rows"] == 0:
             # Many a file type has no place for the columns of a table without rows.
-            return from_table(
-                [np.array([], dtype=object) for _ in column_specs(schema)], schema
-            )
+            empty = [np.array([], dtype=object) for _ in column_specs(schema)]
+            return from_table(empty, schema)
+        read = self._type.read
+        assert read is not None
         with _quiet():
-            read = FILE_TYPES[self.file_type].read
-            assert read is not None
             return from_table(read(data, schema, self.read_kwargs), schema)
 
-    def _encode_plainly(self, frame: pd.DataFrame, file: BinaryIO) -> Encoded:
-        """Write a frame as pandas does with the user's keyword arguments; what the file gives back is the result."""
-        kwargs = dict(self.write_kwargs)
-        index_kwarg = FILE_TYPES[self.file_type].index_kwarg
-        if (
-            index_kwarg
-            and is_default_index(frame.index)
-            and "index_col" not in self.read_kwargs
-        ):
-            kwargs.setdefault(index_kwarg, False)
-        try:
-            with _quiet():
-                write_plainly(FILE_TYPES[self.file_type], frame, file, kwargs)
-            if self.file_type == "pickle" and not _has_objects(frame):
-                return Encoded(None, frame, "")
-            back = self._read_plainly(_content(file))
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:
-            raise RoundTripError(
-                f"pandas cannot write this frame to a file of type {self.file_type!r} and read it back with "
-                f"write_kwargs={self.write_kwargs} and read_kwargs={self.read_kwargs}: {error!r}"
-            ) from error
-        change = difference(frame, back)
-        if change is None:
-            return Encoded(None, frame, "")
-        return Encoded(None, back, change)
-
-    def _read_plainly(self, data: bytes) -> pd.DataFrame:
-        with _quiet():
-            frame = read_plainly(FILE_TYPES[self.file_type], data, self.read_kwargs)
-        if not isinstance(frame, pd.DataFrame):
-            raise ValueError(
-                f"the {self.file_type} file gives a {type(frame).__name__}, where a DataFrame is needed"
-            )
-        return frame
-
-    def _rules(self) -> CellRules:
-        rules = FILE_TYPES[self.file_type].rules
+    def rules(self) -> CellRules:
+        """Return the rules for cells, with the user's own text for missing ones."""
+        rules = self._type.rules
         assert rules is not None
         na_rep = self.write_kwargs.get("na_rep")
         if na_rep is None:
             return rules
-        return CellRules(
-            lambda values: rules.is_native(values) and not pd.isna(values).any(),
-            na_rep,
-            rules.identifiers,
-        )
+
+        def is_native(values: Array) -> bool:
+            return rules.is_native(values) and not pd.isna(values).any()
+
+        return CellRules(is_native, na_rep, rules.identifiers)
 
     def _is_certain(self, frame: pd.DataFrame) -> bool:
-        """Return whether a frame is sure to come back, so that the proof by reading may be left out."""
-        is_certain = FILE_TYPES[self.file_type].is_certain
-        return (
-            type(frame) is pd.DataFrame
-            and not self.write_kwargs.keys() - {"compression", "index"}
-            and all(map(is_certain, frame.dtypes))
-            and (is_default_index(frame.index) or is_certain(frame.index.dtype))
-            and getattr(frame.index, "freq", None) is None
-            and frame.columns.dtype == "str"
-            and not isinstance(frame.columns, pd.MultiIndex)
-        )
+        """Return whether a frame is sure to come back, so that no read proves it."""
+        index, labels = frame.index, frame.columns
+        is_certain = self._type.is_certain
+        if self.write_kwargs.keys() - {"compression", "index"}:
+            return False
+        if labels.dtype != "str" or isinstance(labels, pd.MultiIndex):
+            return False
+        if not is_default_index(index) and not is_certain(index.dtype):
+            return False
+        if getattr(index, "freq", None) is not None:
+            return False
+        return all(map(is_certain, frame.dtypes))
 
-    def _explain(self, frame: pd.DataFrame, reason: str) -> str:
-        """Return the message that names the part of a frame at fault, and the file types that keep it."""
-        parts = [
-            ("the column labels", pd.DataFrame(columns=frame.columns, dtype="float64")),
-            *((f"column {label!r} (dtype {dtype})", frame.iloc[:, [i]].reset_index(drop=True))
-              for i, (label, dtype) in enumerate(frame.dtypes.items())),
-            ("the index", frame.iloc[:, :0]),
-        ]  # fmt: skip
-        whole = ("the frame as a whole", frame)
-        what, part = next(
-            ((what, part) for what, part in parts if not self._keeps(part)), whole
-        )
-        keepers = [
-            name
-            for name in _SUGGESTED
-            if name != self.file_type and frame_format(name, "")._keeps(part)
-        ]
-        return (
-            f"a file of type {self.file_type!r} does not keep {what} ({reason}). "
-            f"File types that keep it: {', '.join(keepers) or 'none'}"
-        )
+    # --- the plain way ---
 
-    def _keeps(self, frame: pd.DataFrame) -> bool:
+    def _encode_plainly(self, frame: pd.DataFrame, file: BinaryIO) -> Encoded:
+        """Write a frame as pandas does with the user's keyword arguments.
+
+        The content of the file is the result.
+        """
+        try:
+            with _quiet():
+                write_plainly(self._type, frame, file, self._plain_kwargs(frame))
+            if self.file_type == "pickle" and not _has_objects(frame):
+                return Encoded(None, frame, "")
+            back = self._read_plainly(_content(file))
+            change = difference(frame, back)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            problem = repr(error)
+            culprit = self._unwritable_attr(frame)
+            if culprit is not None:
+                problem = f"attrs[{culprit!r}] is at fault, {problem}"
+            raise RoundTripError(
+                f"pandas cannot write this frame to a file of type {self.file_type!r} "
+                f"and read it back with write_kwargs={self.write_kwargs} "
+                f"and read_kwargs={self.read_kwargs}: {problem}"
+            ) from error
+        if change is None:
+            return Encoded(None, frame, "")
+        return Encoded(None, back, change)
+
+    def _plain_kwargs(self, frame: pd.DataFrame) -> Kwargs:
+        """Return the writer's arguments, which leave a default index out."""
+        kwargs = dict(self.write_kwargs)
+        index_kwarg = self._type.index_kwarg
+        is_wanted = "index_col" in self.read_kwargs
+        if index_kwarg and is_default_index(frame.index) and not is_wanted:
+            kwargs.setdefault(index_kwarg, False)
+        return kwargs
+
+    def _read_plainly(self, data: bytes) -> pd.DataFrame:
+        with _quiet():
+            frame = read_plainly(self._type, data, self.read_kwargs)
+        if not isinstance(frame, pd.DataFrame):
+            raise ValueError(
+                f"the {self.file_type} file gives a {type(frame).__name__}, "
+                "where a DataFrame is needed"
+            )
+        return frame
+
+    # --- faults ---
+
+    def _fault_in(self, file_type: str) -> Fault:
+        """Return the function that finds a fault; with these arguments in this type."""
+        if file_type == self.file_type:
+            return self._fault
+        return frame_format(file_type, "")._fault
+
+    def _fault(self, frame: pd.DataFrame) -> str | None:
+        """Return why a frame does not come back; ``None``: it does."""
         try:
             if self.is_plain:
-                return self._encode_plainly(frame, io.BytesIO()).note == ""
+                return self._encode_plainly(frame, io.BytesIO()).note or None
             self._encode_exactly(frame, io.BytesIO())
-        except (UnkeepableError, RoundTripError):
+        except (UnkeepableError, RoundTripError) as error:
+            return str(error)
+        return None
+
+    def _unwritable_attr(self, frame: pd.DataFrame) -> object:
+        """Return the key of the attrs that pandas cannot write; ``None``: no such."""
+        bare = pd.DataFrame(frame)
+        if not self._is_writable(bare):
+            return None
+        for key, value in frame.attrs.items():
+            bare.attrs = {key: value}
+            if not self._is_writable(bare):
+                return key
+        return None
+
+    def _is_writable(self, frame: pd.DataFrame) -> bool:
+        kwargs = self._plain_kwargs(frame)
+        try:
+            with _quiet():
+                write_plainly(self._type, frame, io.BytesIO(), kwargs)
+        except Exception:  # noqa: BLE001 - whatever the engine of a type raises
             return False
         return True
 
@@ -290,20 +330,8 @@ def frame_format(
     """
     kind = file_type_named(file_type)
     write, read = dict(write_kwargs or {}), dict(read_kwargs or {})
-    _check_kwargs(
-        "write_kwargs", write, f"DataFrame.to_{kind.name}", kind.more_write_kwargs
-    )
-    _check_kwargs("read_kwargs", read, f"read_{kind.name}", kind.more_read_kwargs)
-    exact_write = kind.write_syntax | (
-        {"index"} if isinstance(write.get("index"), bool) else set()
-    )
-    is_plain = kind.rules is None or not (
-        write.keys() <= exact_write and read.keys() <= kind.read_syntax
-    )
-    if (
-        write.get("orient") == "table"
-    ):  # pandas' own typed form of JSON, with its own idea of dtypes
-        is_plain = True
+    check_keywords(kind, write, read)
+    is_plain = kind.rules is None or not _is_syntax_only(kind, write, read)
     for name in kind.mirrored & write.keys():
         read.setdefault(name, write[name])
     kind.complete(write, read, path)
@@ -313,58 +341,35 @@ def frame_format(
     return result
 
 
-# ---------------------------------------------------------------------------------------------------
-# keyword arguments
-
-_RESERVED: Final = frozenset(
-    {"self", "path_or_buf", "path", "path_or_buffer", "filepath_or_buffer", "excel_writer", "buf", "io", "dest",
-     "mode", "storage_options", "filesystem", "partition_cols", "append", "iterator", "typ", "where", "df",
-     "table", "source"}
-)  # fmt: skip
-"""Set here, or at odds with one frame in one file."""
-
-
-def _check_kwargs(
-    what: str, kwargs: Kwargs, function: str, more: tuple[str, ...]
-) -> None:
-    """Raise TypeError for a keyword argument that a pandas function does not take from here."""
-    known = set().union(*map(parameters, (f"pandas:{function}", *more)))
-    for name in kwargs:
-        if name in _RESERVED or (name == "chunksize" and what == "read_kwargs"):
-            raise TypeError(
-                f"{what} may not have {name!r}: one frame goes to one file, at the path of the handler"
-            )
-        if name not in known:
-            close = difflib.get_close_matches(name, known - _RESERVED, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise TypeError(
-                f"{what} has {name!r}, which pandas.{function} does not take{hint}"
-            )
+def _is_syntax_only(file_type: FileType, write: Kwargs, read: Kwargs) -> bool:
+    """Return whether arguments change the layout of a file, not its values."""
+    if write.get("orient") == "table":
+        # pandas' own typed form of JSON, with its own idea of dtypes.
+        return False
+    syntax = file_type.write_syntax
+    if isinstance(write.get("index"), bool):
+        syntax = syntax | {"index"}
+    return write.keys() <= syntax and read.keys() <= file_type.read_syntax
 
 
 def _try_out(frame_format: FrameFormat) -> None:
     """Raise where keyword arguments keep even the simplest frame from coming back."""
-    try:
-        frame_format._encode_exactly(
-            pd.DataFrame({"a": ["x"], "b": [1.5]}), io.BytesIO()
-        )
-    except UnkeepableError as error:
+    simplest = pd.DataFrame({"a": ["x"], "b": [1.5]})
+    fault = frame_format._fault(simplest)
+    if fault is not None:
         raise ValueError(
             f"file type {frame_format.file_type!r} does not work with "
-            f"write_kwargs={frame_format.write_kwargs} and read_kwargs={frame_format.read_kwargs}: {error}"
-        ) from error
-
-
-_SUGGESTED: Final = ("parquet", "feather", "json", "csv", "pickle")
-"""The file types tried for an error message."""
-
-# -------------------------------------------------------------------------------------------------------------
-# helpers
+            f"write_kwargs={frame_format.write_kwargs} "
+            f"and read_kwargs={frame_format.read_kwargs}: {fault}"
+        )
 
 
 @contextmanager
 def _as_unkeepable(what: str) -> Iterator[None]:
-    """Turn the errors of pandas and its engines into `UnkeepableError`, but for those of the file itself."""
+    """Turn the errors of pandas and its engines into `UnkeepableError`.
+
+    Those of the file itself stay as they are.
+    """
     try:
         with _quiet():
             yield
@@ -376,7 +381,7 @@ def _as_unkeepable(what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings about what the proof by reading settles, such as changed labels or lost precision."""
+    """Silence warnings, as of lost precision: the proof by reading settles them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -388,19 +393,12 @@ def _content(file: BinaryIO) -> bytes:
 
 
 def _has_objects(frame: pd.DataFrame) -> bool:
-    """Return whether a frame holds objects that may not be what they were after unpickling."""
+    """Return whether unpickling may give other objects than a frame holds."""
+    if frame.attrs:
+        return True
     levels = [
         labels.get_level_values(i)
         for labels in (frame.index, frame.columns)
         for i in range(labels.nlevels)
     ]
     return any(map(is_object, [*frame.dtypes, *(level.dtype for level in levels)]))
-
-
-def _wrong_type(value: object) -> str:
-    """Return what to do about a result that is no frame."""
-    if isinstance(value, pd.Series):
-        hint = "return series.to_frame()"
-    else:
-        hint = "use Prefect's own LocalResult or PrefectResult for other objects"
-    return f"a pandas DataFrame is needed, the task returned {type(value).__module__}.{type(value).__qualname__}: {hint}"

@@ -146,6 +146,7 @@ def _values_only() -> Iterator[None]:
 
 HDF: Final = FileType(
     name="hdf",
+    endings=(".h5", ".hdf", ".hdf5"),
     rules=CellRules(is_decimal_number, missing="", native_dtypes=NUMBER_DTYPES),
     write=_write,
     read=_read,

@@ -172,6 +172,7 @@ def _read_lines(text: np.ndarray, ends: np.ndarray, schema: JSONObject) -> list[
 
 JSON: Final = FileType(
     name="json",
+    endings=(".json",),
     rules=CellRules(_is_native, missing=None),
     write=_write,
     read=_read,

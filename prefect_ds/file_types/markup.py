@@ -66,6 +66,7 @@ def _read_html_plainly(data: bytes, kwargs: Kwargs) -> Any:
 
 HTML: Final = FileType(
     name="html",
+    endings=(".html", ".htm"),
     rules=CellRules(_is_native, missing="NaN"),
     write=_write_html,
     read=_read_html,
@@ -109,6 +110,7 @@ def _read_xml(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 XML: Final = FileType(
     name="xml",
+    endings=(".xml",),
     rules=CellRules(_is_native, missing="", identifiers=True),
     write=_write_xml,
     read=_read_xml,

@@ -1,5 +1,7 @@
 """The file types: one line for each."""
 
+import difflib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,7 +16,7 @@ from prefect_ds.file_types.markup import HTML, XML
 from prefect_ds.file_types.pickle import PICKLE
 from prefect_ds.file_types.stata import STATA
 
-__all__ = ["FILE_TYPES", "file_type_named"]
+__all__ = ["FILE_TYPES", "check_ending", "file_type_named", "file_type_of"]
 
 FILE_TYPES: Final[Mapping[str, FileType]] = {
     file_type.name: file_type
@@ -51,6 +53,44 @@ for _file_type in FILE_TYPES.values():
     _REASONS.update(_file_type.other_names)
 
 
+_BY_ENDING: Final = {
+    ending: file_type.name
+    for file_type in FILE_TYPES.values()
+    for ending in file_type.endings
+}
+_COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|zst|zip|tar)$", re.IGNORECASE)
+
+
+def file_type_of(path: str) -> str:
+    """Return the file type that the ending of a path means; empty where it means none.
+
+    Examples
+    --------
+    >>> file_type_of("data/x_{id}.parquet"), file_type_of("x.CSV.gz"), file_type_of("x")
+    ('parquet', 'csv', '')
+    """
+    return _BY_ENDING.get(_ending(path), "")
+
+
+def check_ending(file_type: str, path: str) -> None:
+    """Raise `FileTypeError` where the ending of a path means another file type."""
+    meant = file_type_of(path)
+    if meant not in ("", file_type):
+        raise FileTypeError(
+            f"the path {path!r} ends as a file of type {meant!r} does, "
+            f"and the file type is {file_type!r}: leave the file type out, "
+            "or give the path another ending"
+        )
+
+
+def _ending(path: str) -> str:
+    name = path.rpartition("/")[2]
+    while _COMPRESSED.search(name):
+        name = _COMPRESSED.sub("", name)
+    _, dot, ending = name.rpartition(".")
+    return f"{dot}{ending}".lower()
+
+
 def file_type_named(name: str) -> FileType:
     """Return an entry of `FILE_TYPES` whose packages are installed.
 
@@ -61,10 +101,22 @@ def file_type_named(name: str) -> FileType:
     """
     file_type = FILE_TYPES.get(name.lower()) if isinstance(name, str) else None
     if file_type is None:
-        reason = _REASONS.get(str(name).lower(), _NOT_BOTH)
         raise FileTypeError(
-            f"file type {name!r} cannot be used: {reason}. "
+            f"file type {name!r} cannot be used: {_reason(str(name).lower())}. "
             f"Use one of: {', '.join(FILE_TYPES)}"
         )
     require(file_type.name, file_type.requires)
     return file_type
+
+
+def _reason(name: str) -> str:
+    """Return why there is no file type of this name, and which one may be meant."""
+    if name in _REASONS:
+        return _REASONS[name]
+    meant = _BY_ENDING.get(f".{name.removeprefix('.')}")
+    if meant is not None:
+        return f"the type is called {meant!r}"
+    close = difflib.get_close_matches(name, FILE_TYPES, n=1)
+    if close:
+        return f"{_NOT_BOTH}; did you mean {close[0]!r}?"
+    return _NOT_BOTH

@@ -53,6 +53,7 @@ def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 STATA: Final = FileType(
     name="stata",
+    endings=(".dta",),
     rules=CellRules(_is_native, missing="", identifiers=True),
     write=_write,
     read=_read,

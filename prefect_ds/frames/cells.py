@@ -33,7 +33,8 @@ from prefect_ds.frames.codecs import (
     encode_texts,
     strings,
 )
-from prefect_ds.frames.dtypes import dtype_from_json, dtype_to_json, is_pytz
+from prefect_ds.frames.dtypes import dtype_from_json, dtype_to_json
+from prefect_ds.frames.zones import zone_library
 
 _MISSING: Final[dict[str, Any]] = {
     "none": None,
@@ -72,6 +73,8 @@ def encode_column(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
         kinds = _missing_kinds(np.asarray(values), pd.isna(values))
         if kinds:
             spec["missing"] = [[None, kind] for kind in kinds]
+    if isinstance(dtype, pd.DatetimeTZDtype) and not _has_arrow_zone(values):
+        return values.tz_convert("UTC"), spec
     return values, spec
 
 
@@ -142,12 +145,22 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
                 return values
         return array_of(cells.to_pandas().astype(dtype))
     series = pd.Series(cells, copy=False)
-    if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype):
+    if isinstance(dtype, pd.DatetimeTZDtype) and zone_library(dtype):
+        # To pandas, the zone of that name in ``zoneinfo`` is the same one.
         in_utc = series.astype(cast(Any, f"datetime64[{dtype.unit}, UTC]"))
         return in_utc.dt.tz_convert(dtype.tz).array
     if series.dtype == dtype:
         return array_of(series)
     return array_of(series.astype(dtype))
+
+
+def _has_arrow_zone(values: Array) -> bool:
+    """Return whether Arrow can name the time zone of an array."""
+    try:
+        pa.array(pd.Series(values[:0]))
+    except Exception:  # noqa: BLE001 - pyarrow raises whatever a zone's methods raise
+        return False
+    return True
 
 
 # --- text -----------------------------------------------------------------------------
@@ -276,7 +289,8 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
 
     A code is the position of a row's category in that list, and -1 where it is missing.
     So the texts of the categories, with the token of missing cells behind the last one,
-    give every row its cell. For ``Categorical(["b", None, "b"], categories=["a", "b"])``:
+    give every row its cell. For the cells ``["b", None, "b"]`` of the categories
+    ``["a", "b"]``:
 
     ======================  =============
     row to listed (codes)   1, -1, 1

@@ -1,11 +1,15 @@
 """The exact comparison of two frames, which proves that a file gives a frame back."""
 
+import contextlib
+import pickle
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from prefect_ds.frames.base import Array, array_of, is_object
-from prefect_ds.frames.dtypes import is_pytz
 from prefect_ds.frames.index import known_levels
+from prefect_ds.frames.zones import zone_library
 
 _OTHER_VALUES = "other values come back"
 
@@ -28,8 +32,9 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
             f"{left.shape[0]} rows and {left.shape[1]} columns come back as "
             f"{right.shape[0]} and {right.shape[1]}"
         )
-    if left.attrs != right.attrs:
-        return "its attrs change"
+    change = _attrs_difference(left.attrs, right.attrs)
+    if change is not None:
+        return change
     if left.flags != right.flags:
         return "its flags change"
     change = _index_difference(left.columns, right.columns)
@@ -44,6 +49,35 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
         if change is not None:
             return f"column {label!r}: {change}"
     return None
+
+
+def _attrs_difference(left: dict[Any, Any], right: dict[Any, Any]) -> str | None:
+    if list(left) != list(right):
+        return "its attrs change"
+    for key, value in left.items():
+        if not _is_same(value, right[key]):
+            return f"attrs[{key!r}] changes"
+    return None
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    """Return whether two values of attrs are the same, whatever they are."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        if list(left) != list(right):
+            return False
+        return all(_is_same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(_is_same, left, right))
+    if isinstance(left, pd.DataFrame):
+        return difference(left, right) is None
+    # A frame or an array has no plain ``==``.
+    with contextlib.suppress(Exception):
+        if left == right:
+            return True
+    # Of equal content, though only equal to itself: an object of a user's own class.
+    return pickle.dumps(left) == pickle.dumps(right)
 
 
 def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
@@ -75,7 +109,8 @@ def _array_difference(left: Array, right: Array) -> str | None:
     dtype = left.dtype
     if dtype != right.dtype:
         return f"{dtype} comes back as {right.dtype}"
-    if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype) != is_pytz(right.dtype):
+    has_zone = isinstance(dtype, pd.DatetimeTZDtype)
+    if has_zone and zone_library(dtype) != zone_library(right.dtype):
         return "its time zone comes back as one of another library"
     if isinstance(dtype, pd.CategoricalDtype):
         return _categorical_difference(left, right)

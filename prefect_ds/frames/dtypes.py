@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from prefect_ds.frames.base import UnkeepableError
+from prefect_ds.frames.zones import zone_from_json, zone_library, zone_to_json
 
 MASKED_DTYPES: Final[tuple[type[Any], ...]] = (
     pd.Int8Dtype,
@@ -51,8 +52,13 @@ def dtype_to_json(dtype: Any) -> Any:
             "arrow": str(dtype.pyarrow_dtype),
             "ipc": base64.b64encode(schema.serialize()).decode(),
         }
-    if isinstance(dtype, pd.DatetimeTZDtype) and is_pytz(dtype):
-        return {"pytz": str(dtype.tz), "unit": dtype.unit}
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        # The zones of pytz have a form of their own, as in earlier versions.
+        if getattr(dtype.tz, "zone", None) and zone_library(dtype) == "pytz":
+            return {"pytz": str(dtype.tz), "unit": dtype.unit}
+        zone = zone_to_json(dtype.tz)
+        if zone is not None:
+            return {"zone": zone, "unit": dtype.unit}
     if isinstance(dtype, np.dtype):
         return _numpy_name(dtype)
     return _checked_name(dtype)
@@ -68,6 +74,8 @@ def dtype_from_json(spec: Any) -> Any:
     if "pytz" in spec:
         zone = importlib.import_module("pytz").timezone(spec["pytz"])
         return pd.DatetimeTZDtype(spec["unit"], zone)
+    if "zone" in spec:
+        return pd.DatetimeTZDtype(spec["unit"], zone_from_json(spec["zone"]))
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec["ipc"])))
     return pd.ArrowDtype(schema.field(0).type)
 
@@ -92,12 +100,3 @@ _numpy_name = functools.lru_cache(maxsize=256)(_checked_name)
 @functools.lru_cache(maxsize=256)
 def _dtype_named(name: str) -> Any:
     return pd.api.types.pandas_dtype(name)
-
-
-def is_pytz(dtype: pd.DatetimeTZDtype) -> bool:
-    """Return whether a time zone is one of pytz.
-
-    pandas takes it to be equal to the zone of that name in ``zoneinfo``.
-    """
-    library = type(dtype.tz).__module__.partition(".")[0]
-    return library == "pytz" and getattr(dtype.tz, "zone", None) is not None

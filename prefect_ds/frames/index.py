@@ -111,7 +111,7 @@ def known_levels(index: pd.MultiIndex) -> list[pd.Index]:
 
 
 def _can_be_listed(level: pd.Index) -> bool:
-    """Return whether a schema has room for the values of a level; for a range always."""
+    """Return whether a schema has room for the values of a level, as for any range."""
     return isinstance(level, pd.RangeIndex) or len(level) <= MAX_CATEGORIES
 
 

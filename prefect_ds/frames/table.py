@@ -124,7 +124,7 @@ def to_table(
     if not frame.flags.allows_duplicate_labels:
         schema["allows_duplicate_labels"] = False
     if frame.attrs:
-        schema["attrs"] = _checked_json(frame.attrs, "the frame's attrs")
+        schema["attrs"] = _attrs_to_json(frame.attrs)
     return table, schema
 
 
@@ -290,12 +290,16 @@ def _labels(
     return result
 
 
-def _checked_json(value: Any, what: str) -> Any:
-    """Return a copy of a value that JSON gives back as it is."""
-    try:
-        copy = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UnkeepableError(f"{what} cannot be kept as JSON: {error}") from error
-    if repr(copy) != repr(value):
-        raise UnkeepableError(f"{what} would change in JSON")
-    return copy
+def _attrs_to_json(attrs: Mapping[Any, Any]) -> JSONObject:
+    """Return a copy of a frame's attrs, all of which JSON gives back as they are."""
+    checked = {}
+    for key, value in attrs.items():
+        what = f"attrs[{key!r}]"
+        try:
+            copy = json.loads(json.dumps({key: value}, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise UnkeepableError(f"{what} cannot be kept as JSON: {error}") from error
+        if repr(copy) != repr({key: value}):
+            raise UnkeepableError(f"{what} would change in JSON")
+        checked.update(copy)
+    return checked

@@ -1,8 +1,11 @@
 import doctest
 import inspect
 
-from prefect_ds.file_types import _internals, base
-from prefect_ds.file_types.registry import FILE_TYPES
+import pytest
+
+from prefect_ds.errors import FileTypeError
+from prefect_ds.file_types import _internals, base, registry
+from prefect_ds.file_types.registry import FILE_TYPES, check_ending, file_type_of
 
 
 def test_a_file_type_is_one_module_and_one_line_of_the_registry():
@@ -19,7 +22,37 @@ def test_what_is_used_of_pandas_though_it_is_not_public_is_still_there():
     assert _internals.infer_compression("x.csv", "infer") is None
 
 
-def test_the_examples_in_the_docstrings_run():
-    results = doctest.testmod(base)
+@pytest.mark.parametrize(
+    ("path", "file_type"),
+    [
+        ("data/x_{id}.parquet", "parquet"),
+        ("s3://bucket/{day:%Y.%m}/x.CSV.gz", "csv"),
+        ("x.json.tar.bz2", "json"),
+        ("x.xlsx", "excel"),
+        ("x.h5", "hdf"),
+        ("x.dta", "stata"),
+        ("x.pkl", "pickle"),
+        ("x.htm", "html"),
+        ("x", ""),
+        ("x.gz", ""),
+        ("folder.csv/x", ""),
+        ("x.{kind}", ""),
+        ("x_{day:%Y.%m}", ""),
+        ("x.tsv", ""),
+    ],
+)
+def test_the_ending_of_a_path_means_a_file_type(path, file_type):
+    assert file_type_of(path) == file_type
+    if file_type:
+        check_ending(file_type, path)
+        with pytest.raises(FileTypeError, match=f"as a file of type '{file_type}' do"):
+            check_ending("orc", path)
+    else:
+        check_ending("orc", path)
+
+
+@pytest.mark.parametrize("module", [base, registry])
+def test_the_examples_in_the_docstrings_run(module):
+    results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0

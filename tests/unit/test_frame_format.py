@@ -1,10 +1,15 @@
+import datetime
 import io
 import json
 import pickle
+import zoneinfo
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
+import pendulum
 import pytest
+import pytz
 from hypothesis import HealthCheck, given, settings
 
 from prefect_ds.errors import (
@@ -31,7 +36,6 @@ REFUSED_BY_ALL_BUT_PICKLE = {
     "own objects",
     "labels own objects",
     "DatetimeIndex, own freq",
-    "zone of pytz without a name",
 }
 REFUSED = {
     "csv": {"str nul"} if pd.__version__.startswith("3.0.") else set(),  # its parser ends a text there
@@ -492,10 +496,13 @@ class TestFileTypes:
         ):
             frame_format(name, path)
 
-    def test_win_over_the_ending_of_the_path(self):
-        assert encode(DATES, frame_format("csv", "x.parquet"))[1].startswith(
-            b"day,x,s\n"
-        )
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [("parqet", "did you mean 'parquet'"), ("pkl", "called 'pickle'"), (".h5", "called 'hdf'")],
+    )  # fmt: skip
+    def test_that_nearly_are_there_are_named(self, name, hint):
+        with pytest.raises(FileTypeError, match=hint):
+            frame_format(name, "x")
 
 
 class TestErrors:
@@ -532,6 +539,14 @@ class TestErrors:
         with pytest.raises(RoundTripError, match="a Table comes back as a DataFrame"):
             encode(Table({"x": [1]}), format_of("parquet"))
 
+    def test_name_the_class_and_not_a_column_with_what_to_do(self):
+        with pytest.raises(
+            RoundTripError,
+            match=r"keep the class Table \(a Table comes back as a DataFrame\); return "
+            r"pandas.DataFrame\(frame\) .*keep it: pickle",
+        ):
+            encode(Table({"x": [1], "s": ["a"]}), format_of("csv"))
+
     def test_of_the_file_itself_stay_what_they_are(self):
         class Full(io.BytesIO):
             def write(self, data):
@@ -551,6 +566,118 @@ class TestErrors:
         ):
             with pytest.raises(OSError, match="No space left"):
                 format_of(name).encode(DATES, Full())
+
+
+class Table(pd.DataFrame):
+    @property
+    def _constructor(self):
+        return Table
+
+
+class Uncopyable:
+    def __deepcopy__(self, memo):
+        raise TypeError("there is one of it")
+
+
+class TestAttrs:
+    def frame(self, **attrs):
+        frame = pd.DataFrame({"x": [[1], [2]], "y": [1.5, np.nan]})
+        frame.attrs.update(source={"url": "x", "rows": [1, None]}, **attrs)
+        return frame
+
+    @pytest.mark.parametrize("name", PATHS)
+    def test_that_are_json_are_kept_by_every_type(self, name):
+        frame = self.frame()
+        encoded, data = encode(frame, format_of(name))
+        assert encoded.note == ""
+        assert format_of(name).decode(data, encoded.schema).attrs == frame.attrs
+
+    @pytest.mark.parametrize(
+        "value",
+        [np.arange(3), pd.Timestamp("2024"), (1, 2), pd.DataFrame({"a": [1]}), {3: 4}],
+        ids=["array", "time", "tuple", "frame", "key"],
+    )
+    def test_that_are_no_json_are_named_by_all_but_pickle(self, value):
+        frame = self.frame(weights=value)
+        for name in sorted(PATHS.keys() - {"pickle"}):
+            with pytest.raises(
+                RoundTripError,
+                match=r"keep attrs\['weights'\] \((cannot be kept as|would change in) "
+                r"JSON.*frame.attrs.*keep it: pickle",
+            ):
+                encode(frame, format_of(name))
+        encoded, data = encode(frame, format_of("pickle"))
+        assert encoded.frame is frame
+        assert encoded.note == ""
+        assert difference(frame, format_of("pickle").decode(data, None)) is None
+
+    def test_that_cannot_be_copied_or_pickled_are_named_by_every_type(self):
+        for name in PATHS:
+            with pytest.raises(RoundTripError, match=r"attrs\['lock'\].*be copied"):
+                encode(self.frame(lock=Uncopyable()), format_of(name))
+        with pytest.raises(RoundTripError, match=r"attrs\['make'\] is at fault"):
+            encode(self.frame(make=lambda: None), format_of("pickle"))
+
+    def test_are_named_where_pandas_writes_as_the_user_says(self):
+        columns = {"read_kwargs": {"columns": ["y"]}}
+        with pytest.raises(RoundTripError, match=r"attrs\['weights'\] is at fault"):
+            encode(self.frame(weights=np.arange(3)), format_of("parquet", **columns))
+        encoded, _ = encode(self.frame(), format_of("parquet", **columns))
+        assert encoded.frame.attrs == self.frame().attrs
+
+    def test_that_change_are_seen(self):
+        frame, other = self.frame(weights=np.arange(3)), self.frame(weights=[0, 1, 2])
+        assert difference(frame, other) == "attrs['weights'] changes"
+        assert difference(frame, self.frame()) == "its attrs change"
+        assert difference(frame, self.frame(weights=np.arange(3))) is None
+        other = self.frame(weights=np.arange(3.0))
+        assert difference(frame, other) == "attrs['weights'] changes"
+
+
+def zones():
+    hour = datetime.timedelta(hours=1)
+    return {
+        "pendulum UTC": pendulum.now("UTC").tzinfo,
+        "pendulum Paris": pendulum.timezone("Europe/Paris"),
+        "pendulum offset": pendulum.parse("2024-01-01T00:00:00+02:00").tzinfo,
+        "dateutil UTC": dateutil.tz.tzutc(),
+        "dateutil Paris": dateutil.tz.gettz("Europe/Paris"),
+        "dateutil offset": dateutil.tz.tzoffset("X", 3600),
+        "dateutil offset without a name": dateutil.tz.tzoffset(None, 5400),
+        "datetime offset": datetime.timezone(hour),
+        "datetime offset with a name": datetime.timezone(hour, "CET"),
+        "datetime offset of seconds": datetime.timezone(datetime.timedelta(seconds=61)),
+        "pytz offset": pytz.FixedOffset(60),
+        "pytz Paris": pytz.timezone("Europe/Paris"),
+        "Python's Paris": zoneinfo.ZoneInfo("Europe/Paris"),
+    }
+
+
+@pytest.mark.parametrize("name", ["parquet", "feather", "orc", "csv", "json", "excel"])
+def test_time_zones_of_every_library_come_back_as_they_are(name):
+    for zone in zones().values():
+        times = pd.to_datetime(["2024-01-01 12:00", None]).tz_localize(zone)
+        frame = pd.DataFrame({"t": times, "c": pd.Categorical(times)}, index=times)
+        back = through_file(frame, format_of(name))
+        assert difference(frame, back) is None
+        dtypes = [back["t"].dtype, back["c"].cat.categories.dtype, back.index.dtype]
+        for dtype in dtypes:
+            assert (type(dtype.tz), repr(dtype.tz)) == (type(zone), repr(zone))
+
+
+def test_a_time_zone_without_a_name_is_refused_with_what_to_do():
+    class OwnZone(datetime.tzinfo):
+        def utcoffset(self, when):
+            return datetime.timedelta(hours=1)
+
+        def dst(self, when):
+            return datetime.timedelta(0)
+
+    times = pd.to_datetime(["2024-01-01"]).tz_localize(OwnZone())
+    with pytest.raises(
+        RoundTripError, match=r"column 't' .*convert it first, as by .dt.tz_convert"
+    ):
+        encode(pd.DataFrame({"t": times}), format_of("parquet"))
 
 
 class TestDecode:

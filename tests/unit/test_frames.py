@@ -218,7 +218,9 @@ def test_attrs_are_kept_as_json_or_refused():
     frame.attrs["source"] = {"url": "x", "rows": [1, None]}
     assert through_table(frame, TEXT_ONLY).attrs == frame.attrs
     frame.attrs["source"] = (1, 2)
-    with pytest.raises(UnkeepableError, match="attrs would change in JSON"):
+    with pytest.raises(
+        UnkeepableError, match=r"attrs\['source'\] would change in JSON"
+    ):
         to_table(frame, TEXT_ONLY)
 
 

@@ -531,3 +531,26 @@ def test_a_frame_that_was_read_can_be_changed_as_the_one_that_was_written(
     EDITS[edit](read)
 
     assert_frame_equal(read, expected)
+
+
+class TestTheFileType:
+    def test_is_that_of_the_ending(self, tmp_path):
+        frame = pd.DataFrame({"id": [1, 2]})
+        handler = PandasResultHandler(f"{tmp_path}/x_{{id}}.csv.gz")
+        written = handler.write(frame, id=3)
+        assert handler.file_type == "csv"
+        assert pd.read_csv(tmp_path / "x_3.csv.gz").equals(frame)
+        assert handler.manifest(written.location).file_type == "csv"
+        same = PandasResultHandler(f"{tmp_path}/x_{{id}}.csv.gz", "csv")
+        assert same.options == handler.options
+        assert pickle.loads(pickle.dumps(handler)).file_type == "csv"
+
+    def test_that_the_ending_contradicts_is_an_error(self, tmp_path):
+        with pytest.raises(FileTypeError, match="ends as a file of type 'parquet' do"):
+            PandasResultHandler(f"{tmp_path}/x_{{id}}.parquet", "csv")
+        handler = PandasResultHandler(f"{tmp_path}/{{name}}", "csv")
+        handler.write(pd.DataFrame({"id": [1]}), name="a value such as x.parquet")
+
+    def test_that_no_ending_means_has_to_be_given(self, tmp_path):
+        with pytest.raises(FileTypeError, match=r"x_\{id\}' does: give file_type"):
+            PandasResultHandler(f"{tmp_path}/x_{{id}}")

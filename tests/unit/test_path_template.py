@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from prefect_ds import path_template
 from prefect_ds.errors import TemplateError
 from prefect_ds.path_template import Field, PathTemplate, decode_text, encode_text
+from prefect_ds.paths import encoding, fields
 
 # Characters that mean something to a file system, a shell, fsspec, Unicode or this
 # encoding; lone surrogates, too.
@@ -142,14 +143,14 @@ class TestTheTemplate:
             ("{x:>9999999999}", "3 digits in a row"),
             ("{x:.١٢٣٤f}", "3 digits in a row"),  # noqa: RUF001 - other scripts have digits too
             ("{x:" + "%Y" * 33 + "}", "over 64 characters"),
-            ("{x}/../y", r"'\.\.' stands before the first field"),
-            ("d/{x}/..", r"'\.\.' stands before the first field"),
+            ("{x}/../y", r"'\.\.' comes before the first field"),
+            ("d/{x}/..", r"'\.\.' comes before the first field"),
             (".prefect_ds/{x}", "kept for the manifests"),
             ("{x}/.Prefect_DS/y", "kept for the manifests"),
             ("{x}/" + "é" * 128, "256 bytes"),
-            ("{protocol}://bucket/x", "'::' and ':/' stand before"),
-            ("{drive}:/x", "'::' and ':/' stand before"),
-            ("{x}::s3:", "'::' and ':/' stand before"),
+            ("{protocol}://bucket/x", "'::' and ':/' come before"),
+            ("{drive}:/x", "'::' and ':/' come before"),
+            ("{x}::s3:", "'::' and ':/' come before"),
             (PurePosixPath("s3://bucket/{x}"), "drops a slash"),
             (3, "a str or a Path, not a int"),
         ],
@@ -599,7 +600,24 @@ def test_the_module_loads_neither_pandas_nor_numpy_nor_prefect():
     assert done.stdout.strip() == "set()"
 
 
-def test_the_examples_in_the_docstrings_run():
-    results = doctest.testmod(path_template)
-    assert results.attempted >= 7
+@pytest.mark.parametrize(
+    ("module", "n_examples"), [(path_template, 4), (encoding, 4), (fields, 2)]
+)
+def test_the_examples_in_the_docstrings_run(module, n_examples):
+    results = doctest.testmod(module)
+    assert results.attempted >= n_examples
     assert results.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "hint"),
+    [
+        ("{task_loop_count}", {"task_name": "x"}, "a loop has one path, .*leave the field out"),
+        ("{idd}", {"id": 1, "today": "x"}, "did you mean 'id'"),
+        ("{id}", {"id": None}, "a NoneType can't .*Give the argument or parameter a value"),
+        ("{p[a]}", {"p": {"a": None}}, "a NoneType can't .*Give the"),
+    ],
+)  # fmt: skip
+def test_a_hint_says_what_helps(template, values, hint):
+    with pytest.raises(TemplateError, match=hint):
+        PathTemplate(template).render(values)

@@ -1,0 +1,65 @@
+"""The check of the keyword arguments that a user gives for pandas."""
+
+import difflib
+from typing import Final
+
+from prefect_ds.file_types.base import FileType, Kwargs, parameters
+
+_RESERVED: Final = frozenset(
+    {
+        "append",
+        "buf",
+        "dest",
+        "df",
+        "excel_writer",
+        "filepath_or_buffer",
+        "filesystem",
+        "io",
+        "iterator",
+        "mode",
+        "partition_cols",
+        "path",
+        "path_or_buf",
+        "path_or_buffer",
+        "self",
+        "source",
+        "storage_options",
+        "table",
+        "typ",
+        "where",
+    }
+)
+"""Arguments that are set here, or at odds with one frame in one file."""
+
+
+def check_keywords(file_type: FileType, write: Kwargs, read: Kwargs) -> None:
+    """Raise TypeError for an argument that pandas does not take from here."""
+    writer, reader = f"DataFrame.to_{file_type.name}", f"read_{file_type.name}"
+    _check("write_kwargs", write, writer, file_type.more_write_kwargs, _RESERVED)
+    # A reader gives pieces then, a writer writes in pieces.
+    reserved = _RESERVED | {"chunksize"}
+    _check("read_kwargs", read, reader, file_type.more_read_kwargs, reserved)
+
+
+def _check(
+    what: str,
+    kwargs: Kwargs,
+    function: str,
+    more: tuple[str, ...],
+    reserved: frozenset[str],
+) -> None:
+    known: set[str] = set()
+    for target in (f"pandas:{function}", *more):
+        known |= parameters(target)
+    for name in kwargs:
+        if name in reserved:
+            raise TypeError(
+                f"{what} may not have {name!r}: one frame goes to one file, "
+                "at the path of the handler"
+            )
+        if name not in known:
+            close = difflib.get_close_matches(name, known - reserved, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(
+                f"{what} has {name!r}, which pandas.{function} does not take{hint}"
+            )

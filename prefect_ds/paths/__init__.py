@@ -1,0 +1,1 @@
+"""Parts of path templates: their fields, the text of values, and its encoding."""
