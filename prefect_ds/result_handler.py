@@ -12,7 +12,6 @@ import importlib.metadata
 import logging
 import os
 import platform
-import shlex
 import threading
 import time
 import uuid
@@ -29,17 +28,19 @@ from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.identity import digest
 from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.checkpoints.undecodable import (
+    is_no_fault_of_data,
+    set_aside_undecodable,
+)
+from prefect_ds.checkpoints.upkeep import Upkeep
 from prefect_ds.errors import (
     CheckpointNotFoundError,
-    CollisionError,
     DamagedCheckpointError,
     TemplateError,
-    UndecodableCheckpointError,
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
-from prefect_ds.storage.housekeeping import unfinished_writes
-from prefect_ds.storage.layout import parent, set_aside_path, side_folder
+from prefect_ds.storage.layout import set_aside_path, side_folder
 from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
 from prefect_ds.storage.manifest import (
     JSONObject,
@@ -50,7 +51,7 @@ from prefect_ds.storage.manifest import (
     Part,
 )
 from prefect_ds.storage.opening import StorageOptions, open_files
-from prefect_ds.storage.retries import is_of_machine, with_retries
+from prefect_ds.storage.retries import with_retries
 from prefect_ds.storage.store import CheckpointStore
 
 logger = logging.getLogger("prefect.prefect_ds.result_handler")
@@ -91,7 +92,7 @@ class Kept:
     note: str
 
 
-class ResultHandler(Result, abc.ABC):
+class ResultHandler(Upkeep, Result, abc.ABC):
     """Base of the handlers: keeps a task's result at a templated path.
 
     Parameters
@@ -237,7 +238,7 @@ class ResultHandler(Result, abc.ABC):
             else:
                 draft = self._describe_foreign(path)
         except Exception as error:
-            if self._is_no_fault_of_data(error):
+            if is_no_fault_of_data(error, self.file_type):
                 raise
             reason = (
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
@@ -251,10 +252,16 @@ class ResultHandler(Result, abc.ABC):
             manifest = store.adopt(path, described, status)
         except CheckpointNotFoundError:
             raise
-        except OSError as error:  # A read-only folder, a full disk: then it is read each time, and counts all the same.
+        except OSError as error:
+            # A read-only folder, a full disk: it is read each time then, and counts.
             logger.debug("%s: cannot file a manifest for it: %s", path, error)
             manifest = replace(described, stamp=found.stamp, adopted=True)
         return Found("committed", manifest, found.reason)
+
+    def _adoptable(self, path: str) -> Manifest:
+        draft = self._describe(path)
+        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
+        return self._manifest(path, draft, Origin())
 
     def _describe(self, path: str) -> Draft:
         """Describe a person's file, with the types of the checkpoint that it was."""
@@ -264,7 +271,10 @@ class ResultHandler(Result, abc.ABC):
         return self._describe_edited(path, earlier)
 
     def set_aside(self, path: str, found: Found, *, then: str) -> None:
-        """Move what was found damaged at ``path`` out of the way; ``then`` says in the log what happens next."""
+        """Move damaged data at ``path`` out of the way.
+
+        ``then`` says in the log what happens next.
+        """
         with_retries(
             "replace",
             path,
@@ -369,6 +379,8 @@ class ResultHandler(Result, abc.ABC):
             Nothing is committed there, or other data are.
         DamagedCheckpointError
             The bytes are not those that were written; they were set aside.
+        UndecodableCheckpointError
+            The bytes are whole and cannot be decoded here; they were set aside.
         """
         if content is not None:
             kept = cache.get((type(self), content))
@@ -384,165 +396,21 @@ class ResultHandler(Result, abc.ABC):
             )
         manifest = found.manifest
         if content is not None and self._content(manifest) != content:
+            by = f" by {manifest.owner}" if manifest.owner.task else ""
             raise CheckpointNotFoundError(
-                f"the checkpoint at {path!r} is not the one referred to: it was replaced at {manifest.written_at}"
-                f"{f' by {manifest.owner}' if manifest.owner.task else ''}"
+                f"the checkpoint at {path!r} is not the one referred to: "
+                f"it was replaced at {manifest.written_at}{by}"
             )
         try:
             value = with_retries("read", path, self._load, path, manifest)
         except Exception as error:
-            if self._is_no_fault_of_data(error):
+            if is_no_fault_of_data(error, self.file_type):
                 raise
-            raise self._undecodable(path, manifest, error) from error
+            raise set_aside_undecodable(
+                self.store, path, manifest, _versions(), error
+            ) from error
         self._remember(self._content(manifest), value)
         return value
-
-    def _is_no_fault_of_data(self, error: Exception) -> bool:
-        """Whether an error of reading comes from the machine or is settled already."""
-        if isinstance(error, UndecodableCheckpointError):
-            cause = error.__cause__
-            return isinstance(cause, Exception) and self._is_no_fault_of_data(cause)
-        if isinstance(error, ImportError) and self.file_type != "pickle":
-            # A package that reads this file type is not installed here. A pickle needs
-            # the module of its values' class: that is renamed, mostly.
-            return True
-        is_known = isinstance(
-            error, (CheckpointNotFoundError, DamagedCheckpointError, CollisionError)
-        )
-        return is_known or is_of_machine(error)
-
-    def _undecodable(
-        self, path: str, manifest: Manifest, error: Exception
-    ) -> UndecodableCheckpointError:
-        """Set aside whole bytes that cannot be decoded, and return the error that says so."""
-        cause = f"{type(error).__name__}: {error}"
-        if isinstance(error, UndecodableCheckpointError):
-            cause = str(error)
-        versions = _versions()
-        changed = [
-            f"{package} {version} (here {versions.get(package, 'none')})"
-            for package, version in manifest.versions.items()
-            if versions.get(package) != version
-        ]
-        if changed:
-            cause = f"{cause}; written with {', '.join(changed)}"
-        why = (
-            f"its bytes are whole, but cannot be decoded as {self.file_type} ({cause})"
-        )
-        try:
-            aside = self.store.set_aside(path, why, manifest.stamp, is_edit=False)
-        except OSError as refused:
-            return UndecodableCheckpointError(
-                f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
-                "remove it, then run again"
-            )
-        return UndecodableCheckpointError(
-            f"the checkpoint at {path!r}: {why}; it was set aside as {aside!r}, and the "
-            "next run computes it again. To use it once the cause is mended: "
-            f"mv {shlex.quote(aside)} {shlex.quote(path)}"
-        )
-
-    def verify(self, path: str) -> list[str]:
-        """Read every byte of the checkpoint at ``path`` and return what is amiss, in words; empty where it is sound.
-
-        Raises
-        ------
-        CheckpointNotFoundError
-            Nothing is there.
-        """
-        path = self._absolute(path)
-        problems = self.store.verify(path)
-        if not problems:
-            found = self.look_up(path)
-            assert found.manifest is not None
-            try:
-                self._load(path, found.manifest)
-            except Exception as error:  # noqa: BLE001 - whatever a parser raises is what is amiss
-                problems.append(f"cannot be read as {self.file_type}: {error}")
-        return problems
-
-    def manifest(self, path: str) -> Manifest:
-        """Return the manifest of the checkpoint at ``path``: its rows, bytes, inputs, origin.
-
-        Raises
-        ------
-        CheckpointNotFoundError
-            Nothing is there.
-        """
-        found = self.look_up(self._absolute(path))
-        if found.manifest is None:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
-        return found.manifest
-
-    def adopt(self, path: str) -> Manifest:
-        """Let the data at ``path`` count as the checkpoint: an edit made on purpose.
-
-        Columns keep the types of the checkpoint before the edit where they still fit.
-
-        Raises
-        ------
-        CheckpointNotFoundError
-            Nothing is there.
-        """
-        path = self._absolute(path)
-        if self.store.files.status(path) is None:
-            raise CheckpointNotFoundError(
-                f"no checkpoint at {path!r}: there is nothing to adopt"
-            )
-        draft = self._describe(path)
-        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
-        return self.store.adopt(path, self._manifest(path, draft, Origin()))
-
-    def clean(
-        self,
-        folder: str | PurePath | None = None,
-        *,
-        older_than_s: float = 86_400.0,
-        dry_run: bool = False,
-    ) -> list[str]:
-        """Remove what stopped and replaced writes left in a folder; return the paths.
-
-        Checkpoints, their manifests, and data that were set aside stay.
-
-        Parameters
-        ----------
-        folder
-            The folder in which checkpoints lie; ``None``: the one of the template.
-        older_than_s
-            Younger leftovers stay: a writer may still be at work on them.
-        dry_run
-            Only return the paths that would go.
-
-        Raises
-        ------
-        ValueError
-            The folder of the template has fields, and no other is given.
-        """
-        where = self.folder if folder is None else self._absolute(folder)
-        if where is None:
-            raise ValueError(
-                f"the folder of the template {self.location!r} is not the same for all "
-                "checkpoints: name one, as in handler.clean('data/2024-01-01')"
-            )
-        return self.store.clean(where, older_than_s=older_than_s, dry_run=dry_run)
-
-    @property
-    def folder(self) -> str | None:
-        """The folder of all checkpoints; ``None`` where a field is part of its name."""
-        if self.location is None:
-            return None
-        folder = parent(self._absolute(self.location))
-        return None if "{" in folder else folder
-
-    def unfinished_writes(self) -> tuple[int, int]:
-        """Return how many writes were stopped, or are under way, and their bytes.
-
-        Zero for an object store, where the question would cost a request.
-        """
-        files = self.store.files
-        if self.folder is None or not files.renames_folders:
-            return 0, 0
-        return unfinished_writes(files, self.folder)
 
     def at(self, location: str) -> ResultHandler:
         """Return a copy whose template is another: a task's ``target``."""
@@ -627,10 +495,6 @@ class ResultHandler(Result, abc.ABC):
         self, value: Any, path: str, origin: Origin
     ) -> contextlib.AbstractContextManager[Draft]:
         """Write the value beside its goal, prove it, and describe it; gone at the end unless it was committed."""
-
-    @abc.abstractmethod
-    def _load(self, path: str, manifest: Manifest) -> Any:
-        """Return the data that the manifest describes, checked."""
 
     @abc.abstractmethod
     def _describe_foreign(self, path: str) -> Draft:

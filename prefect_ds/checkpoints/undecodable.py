@@ -1,0 +1,81 @@
+"""Whole bytes that cannot be decoded: whose fault it is, and what happens to them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    CollisionError,
+    DamagedCheckpointError,
+    UndecodableCheckpointError,
+)
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.retries import is_of_machine
+from prefect_ds.storage.store import CheckpointStore
+
+
+def is_no_fault_of_data(error: Exception, file_type: str) -> bool:
+    """Whether an error of reading says nothing about the data, or was dealt with.
+
+    The data then stay where they are.
+    """
+    if isinstance(error, UndecodableCheckpointError):
+        cause = error.__cause__
+        return isinstance(cause, Exception) and is_no_fault_of_data(cause, file_type)
+    if isinstance(error, ImportError) and file_type != "pickle":
+        # A package that reads this file type is not installed here. A pickle needs the
+        # module of its values' class, which was renamed in most cases.
+        return True
+    dealt_with = (CheckpointNotFoundError, DamagedCheckpointError, CollisionError)
+    return isinstance(error, dealt_with) or is_of_machine(error)
+
+
+def set_aside_undecodable(
+    store: CheckpointStore,
+    path: str,
+    manifest: Manifest,
+    versions: Mapping[str, str],
+    error: Exception,
+) -> UndecodableCheckpointError:
+    """Set a checkpoint aside that cannot be decoded, and return the error to raise.
+
+    Parameters
+    ----------
+    store
+        The store of the path.
+    path
+        Of the checkpoint.
+    manifest
+        Its manifest.
+    versions
+        The versions of Python and packages in this process.
+    error
+        The error of the parser.
+    """
+    cause = f"{type(error).__name__}: {error}"
+    if isinstance(error, UndecodableCheckpointError):
+        cause = str(error)
+    changed = [
+        f"{package} {version} (here {versions.get(package, 'none')})"
+        for package, version in manifest.versions.items()
+        if versions.get(package) != version
+    ]
+    if changed:
+        cause = f"{cause}; written with {', '.join(changed)}"
+    why = (
+        f"its bytes are whole, but cannot be decoded as {manifest.file_type} ({cause})"
+    )
+    try:
+        aside = store.set_aside(path, why, manifest.stamp, is_edit=False)
+    except OSError as refused:
+        return UndecodableCheckpointError(
+            f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
+            "remove it, then run again"
+        )
+    return UndecodableCheckpointError(
+        f"the checkpoint at {path!r}: {why}; it was set aside as {aside!r}, and the "
+        "next run computes it again. To use it once the cause is mended: "
+        f"mv {shlex.quote(aside)} {shlex.quote(path)}"
+    )

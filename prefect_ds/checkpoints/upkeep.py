@@ -1,0 +1,145 @@
+"""The part of a handler that people call by hand: verify, manifest, adopt, clean."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import PurePath
+from typing import Any
+
+from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.storage.housekeeping import unfinished_writes
+from prefect_ds.storage.layout import parent
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.store import CheckpointStore
+
+
+class Upkeep(abc.ABC):
+    """Checks, adopts and tidies up the checkpoints of a handler."""
+
+    location: str | None
+    file_type: str
+
+    def verify(self, path: str) -> list[str]:
+        """Read every byte of a checkpoint and return its faults in words.
+
+        Empty where it is sound.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        path = self._absolute(path)
+        problems = self.store.verify(path)
+        if problems:
+            return problems
+        found = self.look_up(path)
+        assert found.manifest is not None
+        try:
+            self._load(path, found.manifest)
+        except Exception as error:  # noqa: BLE001 - any error of a parser is a fault
+            return [f"cannot be read as {self.file_type}: {error}"]
+        return []
+
+    def manifest(self, path: str) -> Manifest:
+        """Return the manifest of a checkpoint: its rows, bytes, inputs, origin.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        found = self.look_up(self._absolute(path))
+        if found.manifest is None:
+            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+        return found.manifest
+
+    def adopt(self, path: str) -> Manifest:
+        """Let the data at ``path`` count as the checkpoint: an edit made on purpose.
+
+        Columns keep the types of the checkpoint before the edit where they still fit.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        """
+        path = self._absolute(path)
+        if self.store.files.status(path) is None:
+            raise CheckpointNotFoundError(
+                f"no checkpoint at {path!r}: there is nothing to adopt"
+            )
+        return self.store.adopt(path, self._adoptable(path))
+
+    def clean(
+        self,
+        folder: str | PurePath | None = None,
+        *,
+        older_than_s: float = 86_400.0,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Remove what stopped and replaced writes left in a folder; return the paths.
+
+        Checkpoints, their manifests, and data that were set aside stay.
+
+        Parameters
+        ----------
+        folder
+            The folder in which checkpoints lie; ``None``: the one of the template.
+        older_than_s
+            Younger leftovers stay: a writer may still be at work on them.
+        dry_run
+            Only return the paths that would go.
+
+        Raises
+        ------
+        ValueError
+            The folder of the template has fields, and no other is given.
+        """
+        where = self.folder if folder is None else self._absolute(folder)
+        if where is None:
+            raise ValueError(
+                f"the folder of the template {self.location!r} is not the same for all "
+                "checkpoints: name one, as in handler.clean('data/2024-01-01')"
+            )
+        return self.store.clean(where, older_than_s=older_than_s, dry_run=dry_run)
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of all checkpoints; ``None`` where a field is part of its name."""
+        if self.location is None:
+            return None
+        folder = parent(self._absolute(self.location))
+        return None if "{" in folder else folder
+
+    def unfinished_writes(self) -> tuple[int, int]:
+        """Return how many writes were stopped, or are under way, and their bytes.
+
+        Zero for an object store, where the question would cost a request.
+        """
+        files = self.store.files
+        if self.folder is None or not files.renames_folders:
+            return 0, 0
+        return unfinished_writes(files, self.folder)
+
+    @property
+    @abc.abstractmethod
+    def store(self) -> CheckpointStore:
+        """The store that the path lies in."""
+
+    @abc.abstractmethod
+    def look_up(self, path: str, *, adopts: bool = True) -> Found:
+        """Say what lies at ``path``."""
+
+    @abc.abstractmethod
+    def _absolute(self, path: str | PurePath) -> str:
+        """Return a path from the handler's base folder."""
+
+    @abc.abstractmethod
+    def _load(self, path: str, manifest: Manifest) -> Any:
+        """Return the data that the manifest describes, checked."""
+
+    @abc.abstractmethod
+    def _adoptable(self, path: str) -> Manifest:
+        """Read a person's data and return a manifest for them."""
