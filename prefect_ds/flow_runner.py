@@ -26,7 +26,8 @@ from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.result_check import check_result
 from prefect_ds.engine.run_executor import for_run
-from prefect_ds.engine.task_checkpoint import check_template, of_all_runs
+from prefect_ds.engine.task_checkpoint import check_template, with_advice
+from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.errors import PrefectDSError
 from prefect_ds.report import RunReport
 from prefect_ds.result_handler import ResultHandler
@@ -133,7 +134,8 @@ class DSFlowRunner(FlowRunner):
             for task, context in initialized.task_contexts.items():
                 handler = task.result or self.flow.result
                 if isinstance(handler, ResultHandler):
-                    context[IDENTITY] = of_all_runs(task, handler)
+                    keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
+                    context[IDENTITY] = of_all_runs(task, handler, keys)
         return initialized
 
     def _check_tasks(self) -> None:
@@ -207,6 +209,9 @@ class DSFlowRunner(FlowRunner):
         report = RunReport.of(return_states, self.flow.slugs)
         level = important_level(self.logger)
         self.logger.log(level, "Checkpoints of flow %r:\n%s", self.flow.name, report)
+        for task in report.tasks:
+            for remark in task.remarks:
+                self.logger.warning("Task %r: %s", task.task, with_advice(remark))
         collision = _collision(references)
         if collision:
             self.logger.error(collision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -16,8 +16,9 @@ from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.file_types.registry import FILE_TYPES, check_ending, file_type_of
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
+from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
-from prefect_ds.storage.manifest import JSONObject, Manifest, Match, Origin
+from prefect_ds.storage.manifest import JSONObject, Manifest, Origin
 
 
 class PandasResultHandler(ResultHandler):
@@ -39,7 +40,7 @@ class PandasResultHandler(ResultHandler):
         Given to pandas' reader and writer, and win over what the handler would choose.
         Where they change the data (``usecols``, ``float_format``), the task's result is
         what the file gives, on the first run as on every other.
-    storage_options, match, durability, check
+    storage_options, match, ignore, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -71,7 +72,8 @@ class PandasResultHandler(ResultHandler):
         write_kwargs: Mapping[str, Any] | None = None,
         *,
         storage_options: Mapping[str, Any] | None = None,
-        match: Match = "inputs",
+        match: Match | None = None,
+        ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
     ) -> None:
@@ -81,6 +83,7 @@ class PandasResultHandler(ResultHandler):
             write_kwargs=write_kwargs,
             storage_options=storage_options,
             match=match,
+            ignore=ignore,
             durability=durability,
             check=check,
         )

@@ -58,6 +58,9 @@ class TaskReport:
     error: str
     """What the first failed run of the task says, those that only failed since their upstream did left out."""
 
+    remarks: tuple[str, ...] = ()
+    """What was not compared, or has changed without counting; the most common first."""
+
     @classmethod
     def of(cls, task: Task, state: State) -> TaskReport:
         """Return the report of one task from its final state."""
@@ -91,6 +94,7 @@ class TaskReport:
             error=next(
                 (str(each.message) for each in states if _has_failed_itself(each)), ""
             ),
+            remarks=_remarks(references),
         )
 
 
@@ -175,8 +179,30 @@ class RunReport:
                     for each in self.tasks
                     if each.error
                 ),
+                *(
+                    f"{each.task}: {remark}"
+                    for each in self.tasks
+                    for remark in each.remarks
+                ),
             ]
         )
+
+
+_MOST_REMARKS = 3
+
+
+def _remarks(references: Iterable[CheckpointReference]) -> tuple[str, ...]:
+    """Return the remarks on a task's results, one for all that have the same."""
+    numbers = Counter(
+        remark for reference in references for remark in reference.remarks
+    )
+    remarks = [
+        remark if number == 1 else f"{remark} ({number} results)"
+        for remark, number in numbers.most_common(_MOST_REMARKS)
+    ]
+    if len(numbers) > _MOST_REMARKS:
+        remarks.append(f"and {len(numbers) - _MOST_REMARKS} remarks more")
+    return tuple(remarks)
 
 
 def _has_failed_itself(state: State) -> bool:

@@ -15,18 +15,19 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import cloudpickle
+import prefect
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
 
 from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
-from prefect_ds.checkpoints.identity import digest
+from prefect_ds.checkpoints.identity import digest_of_options
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.checkpoints.undecodable import (
     is_no_fault_of_data,
@@ -40,12 +41,12 @@ from prefect_ds.errors import (
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
+from prefect_ds.storage.identity import Match
 from prefect_ds.storage.layout import set_aside_path, side_folder
 from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
 from prefect_ds.storage.manifest import (
     JSONObject,
     Manifest,
-    Match,
     Origin,
     Owner,
     Part,
@@ -106,10 +107,14 @@ class ResultHandler(Upkeep, Result, abc.ABC):
     storage_options
         Given to fsspec's file system: credentials, endpoints.
     match
-        What makes a checkpoint count: ``"inputs"``, that the task's inputs and the
-        handler's options are those it was written for; ``"code"``, the task's code as
-        well; ``"path"``, that it is there. A file that a person put at the path counts
-        always.
+        What makes a checkpoint count: ``"inputs"``, that the task's inputs and settings
+        and the handler's options are those it was written for; ``"code"``, the task's
+        code as well; ``"path"``, that it is there. ``None``: as
+        ``PREFECT__PREFECT_DS__MATCH`` says where the handler is made, else ``"code"``.
+        A file that a person put at the path counts always.
+    ignore
+        Inputs and settings of the task, and globals that its code reads, that do not
+        shape its result: connections, clients, levels of logging.
     durability
         ``"process"``: a finished checkpoint outlives any process, a power cut may cost
         it (never the one before it, nor the truth); ``"power"``: it outlives a power
@@ -131,12 +136,17 @@ class ResultHandler(Upkeep, Result, abc.ABC):
         read_kwargs: Mapping[str, Any] | None = None,
         write_kwargs: Mapping[str, Any] | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        match: Match = "inputs",
+        match: Match | None = None,
+        ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
     ) -> None:
+        if isinstance(ignore, str):
+            raise TypeError(f"ignore={ignore!r}: give a list of names, [{ignore!r}]")
+        name_of_match = "match" if match else "prefect_ds.match in Prefect's config"
+        match = match or _default_match()
         for name, choice, choices in (
-            ("match", match, get_args(Match)),
+            (name_of_match, match, get_args(Match)),
             ("durability", durability, get_args(Durability)),
             ("check", check, get_args(Check)),
         ):
@@ -148,6 +158,7 @@ class ResultHandler(Upkeep, Result, abc.ABC):
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = match
+        self.ignore = tuple(ignore)
         self.durability: Durability = durability
         self.check: Check = check
         # Workers may stand in other folders: what a relative path means is settled
@@ -285,7 +296,14 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             then=then,
         )
 
-    def keep(self, value: Any, path: str, *, origin: Origin | None = None) -> Kept:
+    def keep(
+        self,
+        value: Any,
+        path: str,
+        *,
+        origin: Origin | None = None,
+        remarks: tuple[str, ...] = (),
+    ) -> Kept:
         """Commit a task's result at ``path``, trying again where the file system falters.
 
         Parameters
@@ -296,6 +314,8 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             The rendered path.
         origin
             Who writes it, and what it is a result of; ``None``: not known.
+        remarks
+            What a later run cannot compare, in words, for the reference.
 
         Raises
         ------
@@ -307,10 +327,12 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             Another task of the run wrote this path for other inputs.
         """
         return with_retries(
-            "write", path, self._keep_once, value, path, origin or Origin()
+            "write", path, self._keep_once, value, path, origin or Origin(), remarks
         )
 
-    def _keep_once(self, value: Any, path: str, origin: Origin) -> Kept:
+    def _keep_once(
+        self, value: Any, path: str, origin: Origin, remarks: tuple[str, ...]
+    ) -> Kept:
         started = time.perf_counter()
         with self._stage(value, path, origin) as draft:
             write_s = time.perf_counter() - started
@@ -319,7 +341,9 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             manifest = self.store.commit(
                 path, draft.staged, ours, durable=self.durability == "power"
             )
-        reference = self.refer(path, manifest, origin=origin, is_loaded=False)
+        reference = self.refer(
+            path, manifest, origin=origin, is_loaded=False, remarks=remarks
+        )
         if manifest.attempt != ours.attempt:
             # A task that is not deterministic may have given two results: the one that
             # is kept is the one handed on.
@@ -329,7 +353,7 @@ class ResultHandler(Upkeep, Result, abc.ABC):
                 CheckpointNotFoundError,
                 DamagedCheckpointError,
             ):  # Gone by now: ours takes its place.
-                return self._keep_once(value, path, origin)
+                return self._keep_once(value, path, origin, remarks)
             return Kept(
                 reference,
                 there,
@@ -339,13 +363,19 @@ class ResultHandler(Upkeep, Result, abc.ABC):
         return Kept(reference, draft.value, draft.note)
 
     def refer(
-        self, path: str, manifest: Manifest, *, origin: Origin, is_loaded: bool
+        self,
+        path: str,
+        manifest: Manifest,
+        *,
+        origin: Origin,
+        is_loaded: bool,
+        remarks: tuple[str, ...] = (),
     ) -> CheckpointReference:
         """Return the reference to a committed checkpoint."""
         owner, identity = origin.owner, origin.identity
         # Inputs without a digest cannot be shown to be equal to another's.
         asked = (
-            identity and tuple(identity),
+            identity and identity.key,
             tuple(owner) if identity is None or identity.unstable_inputs else None,
         )
         return CheckpointReference(
@@ -361,6 +391,7 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             is_loaded=is_loaded,
             compute_s=manifest.compute_s,
             write_s=manifest.write_s,
+            remarks=remarks,
         )
 
     def load(self, path: str, content: str | None = None) -> Any:
@@ -515,7 +546,7 @@ class ResultHandler(Upkeep, Result, abc.ABC):
     def _options_digest(self) -> str:
         # Options without a digest are equal to no others. A pickle of the handler
         # carries the digest along: a reference is loaded with the one it was made with.
-        return digest(self.options) or f"no digest {uuid.uuid4().hex}"
+        return digest_of_options(self.options)
 
     def _remember(self, content: str, value: Any) -> None:
         """Spare the next task of this process the read, if the value is data in memory."""
@@ -550,6 +581,11 @@ class ResultHandler(Upkeep, Result, abc.ABC):
 
     def _absolute(self, path: str | PurePath) -> str:
         return _absolute(self.base_folder, os.fspath(path))
+
+
+def _default_match() -> Match:
+    settings: Any = prefect.config.get("prefect_ds") or {}  # type: ignore[no-untyped-call]
+    return cast(Match, settings.get("match", "code"))
 
 
 @functools.lru_cache(maxsize=1024)

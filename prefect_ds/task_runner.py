@@ -21,6 +21,7 @@ from prefect.tasks.core.operators import GetItem
 from prefect.utilities.executors import tail_recursive
 
 from prefect_ds.checkpoint_handler import checkpoint_handler
+from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.checkpoints.lazy_result import (
     LazyResult,
     PlainResult,
@@ -44,11 +45,11 @@ from prefect_ds.engine.task_checkpoint import (
     check_template,
     raw_input,
     run_name,
+    warn_of_remarks,
 )
 from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.manifest import Identity
 
 # Prefect's steps without the call of the state handlers: a step of ours that calls them
 # calls the handlers itself.
@@ -94,7 +95,7 @@ class DSTaskRunner(TaskRunner):
             # Prefect writes a task's target into it, and tasks may share a handler.
             self.result = copy.copy(self.result)
         self._by_reference = False
-        self._task_identity: Identity | None = None
+        self._task_identity: TaskIdentity | None = None
         self._inputs: dict[str, Result] = {}
         self._load = Loader()
         self._has_begun = False
@@ -159,6 +160,8 @@ class DSTaskRunner(TaskRunner):
             # A copy: a signal holds the state too, and seconds are not in its digest.
             final = with_result(final, final._result, context=with_seconds)
         if not self._by_reference:
+            # Under our flow runner the client says it, once for all children.
+            warn_of_remarks(self.task, raw_value(final))
             return final
         if isinstance(error := raw_value(final), BaseException):
             self._inputs = {}

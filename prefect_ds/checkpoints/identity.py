@@ -1,40 +1,59 @@
-"""Digests that say, in a later process, whether a task's inputs, options and code are still the same.
+"""The identity of a task's run: its inputs, settings and code as digests.
 
-A wrong miss costs time, a wrong hit is a wrong result: what has no digest that is sure
-to hold elsewhere gets none.
+A wrong miss costs time, a wrong hit is a wrong result: what has no digest is named, and
+never taken for the same in silence.
 """
 
 from __future__ import annotations
 
-import dis
-import functools
-import hashlib
-import logging
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from prefect_ds.checkpoints import digests
-from prefect_ds.storage.manifest import Identity
+from prefect_ds.checkpoints.code import CodeWalk, code_digest, described, is_library
+from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
+from prefect_ds.storage.identity import SETTING, Identity
 
-_logger = logging.getLogger("prefect.prefect_ds.checkpoints.identity")
-
-
-def digest(value: object) -> str | None:
-    """Return a digest of any value, ``None`` where none would hold in another process.
-
-    :func:`prefect_ds.checkpoints.digests.digest` says what has none, and where.
-    """
-    try:
-        return digests.digest(value)
-    except digests.UndigestibleError as error:
-        _logger.debug("not compared: %s", error)
-        return None
+__all__ = ["RunIdentity", "TaskIdentity", "code_digest", "identify_run"]
 
 
-def identify_task(name: str, options: object, code: Callable[..., Any]) -> Identity:
-    """Return what the identities of all runs of a task have in common: all but the inputs.
+@dataclass(frozen=True, slots=True)
+class TaskIdentity:
+    """What the identities of all runs of a task have in common."""
+
+    common: Identity
+    """Without the inputs; with the task's settings."""
+    defaults: Mapping[str, str]
+    """Digests of the arguments that may be left out."""
+    not_compared: Mapping[str, str]
+    """What has no digest, as ``setting 'pool'``, to its type in words."""
+    unstable_defaults: Mapping[str, str]
+    """Defaults without a digest, to their types in words."""
+    ignore: frozenset[str] = frozenset()
+    """Names of inputs and settings that do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """The identity of one run of a task."""
+
+    identity: Identity
+    remarks: tuple[str, ...] = ()
+    """In words, what was not compared."""
+
+
+def identify_task(
+    name: str,
+    *,
+    options: object = (),
+    code: CodeWalk | None = None,
+    settings: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    ignore: Collection[str] = (),
+) -> TaskIdentity:
+    """Return what the identities of all runs of a task have in common.
 
     Parameters
     ----------
@@ -43,84 +62,118 @@ def identify_task(name: str, options: object, code: Callable[..., Any]) -> Ident
     options
         The handler's options that shape the file.
     code
-        The function that the task runs.
+        The walk over the task's code.
+    settings
+        Attributes of the task itself.
+    defaults
+        Its arguments that may be left out.
+    ignore
+        Names of inputs and settings that do not count.
     """
-    return Identity(
+    digests, unstable = _digests(settings or {}, ignore)
+    default_digests, unstable_defaults = _digests(defaults or {}, ignore)
+    not_compared = {f"setting {name!r}": kind for name, kind in unstable.items()}
+    if code is not None:
+        not_compared |= code.not_compared
+    walked = {} if code is None else {"code": code.code()}
+    common = Identity(
         name,
-        {},
-        (),
-        digest(options) or f"no digest {uuid.uuid4().hex}",
-        code_digest(code),
+        {f"{SETTING}{name}": found for name, found in digests.items()},
+        tuple(f"{SETTING}{name}" for name in unstable),
+        digest_of_options(options),
+        scheme=SCHEME,
+        **walked,
+    )
+    return TaskIdentity(
+        common, default_digests, not_compared, unstable_defaults, frozenset(ignore)
     )
 
 
-def identify_run(task: Identity, inputs: Mapping[str, object]) -> Identity:
+def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     """Return the identity of one run of a task.
 
     Parameters
     ----------
     task
-        What :func:`identify_task` says of it.
+        What all of its runs have in common.
     inputs
         Argument name to value; a checkpoint stands in for its data.
     """
-    digests = {name: digest(inputs[name]) for name in sorted(inputs)}
-    unstable = tuple([name for name, found in digests.items() if found is None])
-    stable = {name: found for name, found in digests.items() if found is not None}
-    return Identity(task.task, stable, unstable, task.options, task.code)
-
-
-def code_digest(function: Callable[..., Any]) -> str:
-    """Return a digest of what a function does itself: its bytecode, constants, defaults and closure.
-
-    The functions that it calls do not count, nor do comments, names of local variables
-    or where the function stands. Another Python version compiles to other bytecode and
-    so gives another digest.
-    """
-    if isinstance(function, functools.partial):
-        bound = [digest(each) for each in (*function.args, *function.keywords.values())]
-        return hashlib.sha256(
-            repr((code_digest(function.func), bound, list(function.keywords))).encode()
-        ).hexdigest()
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ""
-    surroundings = [
-        getattr(function, "__defaults__", None),
-        getattr(function, "__kwdefaults__", None),
+    given, unstable = _digests(inputs, task.ignore)
+    left_out = task.defaults.keys() - inputs.keys()
+    given |= {name: task.defaults[name] for name in left_out}
+    for name, kind in task.unstable_defaults.items():
+        if name not in inputs:
+            unstable[name] = kind
+    identity = task.common._replace(
+        inputs={**task.common.inputs, **given},
+        unstable_inputs=(*task.common.unstable_inputs, *sorted(unstable)),
+    )
+    not_compared = {f"input {name!r}": kind for name, kind in unstable.items()}
+    not_compared |= task.not_compared
+    remarks = [
+        f"{name} ({kind}) was not compared" for name, kind in not_compared.items()
     ]
-    for cell in getattr(function, "__closure__", None) or ():
+    return RunIdentity(identity, tuple(remarks))
+
+
+def _digests(
+    values: Mapping[str, Any], ignore: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the digests of values by name, and in words those that have none."""
+    digests: dict[str, str] = {}
+    without: dict[str, str] = {}
+    for name, value in values.items():
+        if name in ignore:
+            continue
         try:
-            surroundings.append(cell.cell_contents)
-        except ValueError:  # Not filled yet.
-            surroundings.append("<empty>")
-    # One by one: a value without a digest must not hide a change of the others.
-    return hashlib.sha256(
-        f"({_code_text(code)}, {[digest(each) for each in surroundings]})".encode()
-    ).hexdigest()
+            digests[name] = digest(value)
+            if _may_lead_to_code(value):
+                digests[name] += f" {CodeWalk(value).digest}"
+        except UndigestibleError as error:
+            without[name] = described(value, error)
+            rest = _digest_of_rest(value, _DEPTH_OF_REST)
+            if rest:
+                digests[name] = f"rest {rest}"
+    return digests, without
 
 
-@functools.lru_cache(maxsize=256)
-def _code_text(code: types.CodeType) -> str:
-    return repr(_code(code))
+_DEPTH_OF_REST = 4
 
 
-def _code(code: types.CodeType) -> tuple[object, ...]:
-    constants = [
-        _code(each) if isinstance(each, types.CodeType) else _constant(each)
-        for each in code.co_consts
-    ]
-    # A docstring is a constant too, the first, and changes nothing unless the code
-    # loads it.
-    loaded = {
-        each.arg for each in dis.get_instructions(code) if each.opcode in dis.hasconst
-    }
-    return (code.co_code, constants[0 if 0 in loaded else 1 :], code.co_names)
+def _digest_of_rest(value: Any, depth: int) -> str:
+    """Return a digest of what has one inside a value without; empty where nothing has.
+
+    Settings that hold a lock are still to be told from other settings.
+    """
+    if type(value) is dict:
+        items = [*value.items()]
+    elif type(value) in (list, tuple):
+        items = [*enumerate(value)]
+    elif not is_library(type(value)) and hasattr(value, "__dict__"):
+        items = sorted(vars(value).items())
+    else:
+        return ""
+    parts = []
+    for key, item in items:
+        try:
+            parts.append((repr(key), digest(item)))
+        except UndigestibleError:
+            below = _digest_of_rest(item, depth - 1) if depth else ""
+            parts.append((repr(key), below))
+    return digest(parts)
 
 
-def _constant(constant: object) -> str:
-    # The order of a set of strings differs from process to process.
-    if isinstance(constant, frozenset):
-        return f"frozenset({sorted(map(repr, constant))})"
-    return repr(constant)
+def _may_lead_to_code(value: Any) -> bool:
+    """Return whether a value is code of the user's, which may call more of it."""
+    if isinstance(value, types.FunctionType | types.MethodType | type):
+        return not is_library(value)
+    return False
+
+
+def digest_of_options(options: object) -> str:
+    """Return a digest of a handler's options; one of its own where there is none."""
+    try:
+        return digest(options)
+    except UndigestibleError:
+        return f"no digest {uuid.uuid4().hex}"

@@ -36,6 +36,8 @@ class CheckpointReference:
     compute_s: float | None
     """Seconds that computing it took, when it was computed."""
     write_s: float | None
+    remarks: tuple[str, ...] = ()
+    """In words: what was not compared, or has changed without counting."""
 
     def load(self) -> Any:
         """Return the data.

@@ -35,11 +35,11 @@ from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import (
     JSONObject,
     Manifest,
-    Match,
     Origin,
     Part,
     content_digest,
@@ -89,7 +89,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         ``"128MB"``: partitions of at most about this size in memory in place of those
         of the frame. Larger ones are split when they are written, small neighbours are
         joined after that. Not with ``partition_on``.
-    storage_options, match, durability, check
+    storage_options, match, ignore, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -124,7 +124,8 @@ class DaskDataFrameResultHandler(ResultHandler):
         partition_on: str | Sequence[str] = (),
         partition_size: str | int | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        match: Match = "inputs",
+        match: Match | None = None,
+        ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
     ) -> None:
@@ -134,6 +135,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             write_kwargs=write_kwargs,
             storage_options=storage_options,
             match=match,
+            ignore=ignore,
             durability=durability,
             check=check,
         )
@@ -218,7 +220,9 @@ class DaskDataFrameResultHandler(ResultHandler):
         """Return the staging folders; say which parts of stopped writes are of no use, and why."""
         key, why_not = None, "they are of another computation"
         try:
-            key = resume_key(lowered.frame.expr, origin.identity, self.options)
+            identity = origin.identity
+            of_task = identity and identity.key
+            key = resume_key(lowered.frame.expr, of_task, self.options)
         except NotResumableError as error:
             why_not = str(error)
         staging = Staging(self.store.files, path, key)

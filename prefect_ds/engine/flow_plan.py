@@ -8,7 +8,7 @@ runs no code of the user's, writes nothing and starts no cluster.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import prefect
@@ -16,6 +16,7 @@ from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import FlowRunner
 from prefect.engine.result import Result
 
+from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.reference import CheckpointReference, has_references
 from prefect_ds.engine.planned_values import (
@@ -34,6 +35,7 @@ from prefect_ds.engine.planned_values import (
     words,
 )
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint, check_template
+from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.errors import TemplateError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Manifest
@@ -123,6 +125,8 @@ class _Walk:
         self.flow = flow
         self.decisions: list[TaskDecision] = []
         self._outcomes: dict[Task, Outcome] = {}
+        # A task's code is walked once, not once a child.
+        self._identities: dict[Task, TaskIdentity] = {}
 
     def visit(self, task: Task) -> None:
         """Decide one task, with all its children."""
@@ -207,7 +211,10 @@ class _Walk:
             if isinstance(outcome, Open) and outcome.may_skip
             for cause in outcome.causes
         ]
-        look = _Look.at(task, handler, inputs)
+        if task not in self._identities:
+            keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
+            self._identities[task] = of_all_runs(task, handler, keys)
+        look = _Look.at(task, handler, inputs, self._identities[task])
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
@@ -290,7 +297,11 @@ class _Look:
 
     @classmethod
     def at(
-        cls, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
+        cls,
+        task: Task,
+        handler: ResultHandler,
+        inputs: Mapping[str, Planned],
+        identity: TaskIdentity,
     ) -> _Look:
         """Look at the checkpoint of a task run."""
         known = {
@@ -314,7 +325,7 @@ class _Look:
             fields = ", ".join(f"{{{field}}}" for field in open_fields)
             return cls(f"its path contains {fields}, which is not known yet", True)
         try:
-            checkpoint = TaskCheckpoint.of_run(handler, task, known)
+            checkpoint = TaskCheckpoint.of_run(handler, task, known, identity)
         except TemplateError as error:
             return cls(f"it will fail: {error}", runs=True)
         path = checkpoint.path
@@ -327,7 +338,7 @@ class _Look:
         manifest = looked_up.manifest
         if manifest is None:
             return cls(looked_up.reason, runs=True, path=path)
-        difference = _difference(checkpoint, manifest, open_names)
+        difference, remarks = _compare(checkpoint, manifest, open_names)
         if difference:
             return cls(difference, runs=True, path=path, manifest=manifest)
         reference = handler.refer(
@@ -336,21 +347,26 @@ class _Look:
         reason = "its checkpoint counts"
         if manifest.adopted:
             reason = "a file that a person put there counts as the checkpoint"
+        reason = "; ".join([reason, *remarks])
         return cls(reason, path=path, manifest=manifest, reference=reference)
 
 
-def _difference(
+def _compare(
     checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
-) -> str:
-    """Return how a checkpoint differs from the task run, as far as inputs are known."""
+) -> tuple[str, tuple[str, ...]]:
+    """Return how a checkpoint differs from the task run, and remarks where it does not.
+
+    Inputs that are not known yet are taken to be what they were.
+    """
     identity, earlier = checkpoint.origin.identity, manifest.identity
     if identity is None or earlier is None:
-        return ""
+        return "", ()
     assumed = {
         name: earlier.inputs[name] for name in open_names if name in earlier.inputs
     }
     identity = identity._replace(inputs={**identity.inputs, **assumed})
-    return identity.difference(earlier, checkpoint.handler.match)
+    origin = replace(checkpoint.origin, identity=identity)
+    return replace(checkpoint, origin=origin).compare(manifest)
 
 
 def _result(value: Any) -> Result:

@@ -7,6 +7,7 @@ its arguments as it likes.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,16 +19,17 @@ from prefect.engine.result import Result
 from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import State, Success
 
-from prefect_ds.checkpoints.identity import identify_run, identify_task
+from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
 from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
+from prefect_ds.engine.task_identity import of_all_runs_here
 from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import Identity, Origin, Owner
+from prefect_ds.storage.manifest import Manifest, Origin, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class TaskCheckpoint:
     origin: Origin
     task: str
     """The name of the task's run, for messages."""
+    remarks: tuple[str, ...] = ()
+    """What of the run cannot be compared with an earlier one, in words."""
 
     @classmethod
     def of_run(
@@ -75,7 +79,7 @@ class TaskCheckpoint:
         handler: ResultHandler,
         task: Task,
         inputs: Mapping[str, Result],
-        common: Identity | None = None,
+        common: TaskIdentity | None = None,
     ) -> TaskCheckpoint:
         """Return the checkpoint of the run that Prefect's context describes.
 
@@ -88,7 +92,7 @@ class TaskCheckpoint:
         inputs
             Its inputs. Only those that the template names are read.
         common
-            What :func:`of_all_runs` says of the task; ``None``: it is asked here.
+            The identity that all runs of the task share; ``None``: it is taken here.
 
         Raises
         ------
@@ -103,9 +107,9 @@ class TaskCheckpoint:
         if template is not None:
             fields = template.render_fields(names, task=name)
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
-        identity = identify_run(common or of_all_runs(task, handler), raw_inputs)
-        origin = Origin(owner=_owner(task), identity=identity, fields=fields)
-        return cls(handler, path, origin, name)
+        run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
+        origin = Origin(owner=_owner(task), identity=run.identity, fields=fields)
+        return cls(handler, path, origin, name, run.remarks)
 
     def find(self) -> Hit | Miss:
         """Return the checkpoint if it counts, else the reason to run. Changes nothing."""
@@ -117,24 +121,42 @@ class TaskCheckpoint:
         if manifest is None:
             damaged = found if found.kind == "damaged" else None
             return Miss(found.reason, damaged=damaged)
-        identity = self.origin.identity
-        if identity is not None and manifest.identity is not None:
-            difference = identity.difference(manifest.identity, self.handler.match)
-            if difference:
-                reason = f"the checkpoint was stale: {difference}"
-                return Miss(reason, stale=difference)
+        difference, remarks = self.compare(manifest)
+        if difference:
+            return Miss(f"the checkpoint was stale: {difference}", stale=difference)
         # Dask runs a task again if it loses the worker that holds the task's state.
         has_run = manifest.owner == self.origin.owner
         reference = self.handler.refer(
-            self.path, manifest, origin=self.origin, is_loaded=not has_run
+            self.path,
+            manifest,
+            origin=self.origin,
+            is_loaded=not has_run,
+            remarks=remarks,
         )
         return Hit(reference, manifest.adopted)
+
+    def compare(self, manifest: Manifest) -> tuple[str, tuple[str, ...]]:
+        """Return how the run differs from that of a checkpoint, and what to remark.
+
+        Both in words; the first is empty where the checkpoint counts.
+        """
+        ours, theirs = self.origin.identity, manifest.identity
+        if ours is None or theirs is None:
+            return "", ()  # A person's file, or one that Prefect itself wrote.
+        match = self.handler.match
+        difference = ours.difference(theirs, match, self.handler.ignore)
+        if difference:
+            return difference, ()
+        remarks = self.remarks if match != "path" else ()
+        on_code = ours.remark_on_code(theirs, match)
+        return "", (*remarks, on_code) if on_code else remarks
 
     def loaded(self, hit: Hit) -> State:
         """Return the state of the task that its checkpoint spares running."""
         message = f"Loaded from the checkpoint: {hit.reference}"
         if hit.adopted:
             message += " (by hand)"
+        message = "; ".join([message, *hit.reference.remarks])
         self._log(message)
         return Success(message=message, result=LazyResult(hit.reference, self.path))
 
@@ -178,7 +200,9 @@ class TaskCheckpoint:
             return self._not_kept(state, why)
         origin = replace(self.origin, compute_s=compute_s)
         try:
-            kept = self.handler.keep(value, self.path, origin=origin)
+            kept = self.handler.keep(
+                value, self.path, origin=origin, remarks=self.remarks
+            )
         except (ResultTypeError, RoundTripError) as error:
             aside = self.handler.rescue(value, self.path)
             message = f"the result cannot be kept at {self.path}: {error}"
@@ -199,6 +223,7 @@ class TaskCheckpoint:
         )
         if kept.note:
             message += f" ({kept.note})"
+        message = "; ".join([message, *self.remarks])
         # One line a task: a second one would repeat why it ran.
         self._log(message, logging.DEBUG if miss.is_said else logging.INFO)
         result = LazyResult(reference, self.path).loaded(kept.value)
@@ -212,6 +237,29 @@ class TaskCheckpoint:
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         _logger.log(level, "Task %r: %s", self.task, message)
+
+
+def warn_of_remarks(task: Task, value: Any) -> None:
+    """Log the remarks on a checkpoint, once for all runs of a task in this process."""
+    if isinstance(value, CheckpointReference):
+        run = str(context.current().get("flow_run_id", ""))
+        for remark in value.remarks:
+            _warn_once(run, task.name, remark)
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_once(run: str, task: str, remark: str) -> None:
+    _logger.warning("Task %r: %s", task, with_advice(remark))
+
+
+def with_advice(remark: str) -> str:
+    """Return a remark for the log, with what to do about an input without a digest."""
+    if "was not compared" not in remark:
+        return remark
+    return (
+        f"{remark}: it is taken to be the same each time; if it does not shape the "
+        "result, name it in the handler's ignore"
+    )
 
 
 _SUCCEEDED = "Task run succeeded."
@@ -264,14 +312,6 @@ class TemplateNames(Mapping[str, Any]):
 def raw_input(result: Result) -> Any:
     """Return a task's input without loading any reference."""
     return result.raw if isinstance(result, LazyResult) else result.value
-
-
-def of_all_runs(task: Task, handler: ResultHandler) -> Identity:
-    """Return the part of the identity that all runs of a task share.
-
-    A task's code may enclose a lot, and is digested once a run of the flow.
-    """
-    return identify_task(task.name, handler.options, task.run)
 
 
 def check_template(task: Task, edges: Iterable[Edge]) -> None:

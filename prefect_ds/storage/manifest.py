@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.identity import Identity, identity_from_json, identity_to_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised by every change to the JSON that an older reader would misread."""
+
+_READABLE_VERSIONS = (1, 2)
 
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object, as :mod:`json` reads it."""
-
-Match: TypeAlias = Literal["path", "inputs", "code"]
-"""What makes a checkpoint count: that it is there, its inputs too, or its task's code as well."""
 
 
 class Part(NamedTuple):
@@ -40,67 +40,6 @@ class Part(NamedTuple):
     """Largest index value, likewise."""
     footer_sha256: str | None = None
     """Of a part that readers open without reading all of it: the checksum of what they read first."""
-
-
-class Identity(NamedTuple):
-    """What a checkpoint is a result of: a task, its inputs, the handler's options and the task's code."""
-
-    task: str
-    inputs: Mapping[str, str]
-    """Argument name to digest: an upstream checkpoint counts by its content, every other value by a token."""
-    unstable_inputs: tuple[str, ...] = ()
-    """Arguments with no digest that holds in another process (connections, clients): left out of the comparison."""
-    options: str = ""
-    """Digest of the handler's options that shape the file."""
-    code: str = ""
-    """Digest of the task's code; compared where the user asks for ``match="code"``."""
-
-    def difference(self, earlier: Identity, match: Match = "inputs") -> str:
-        """Return in words how this identity differs from that of an earlier checkpoint; empty where it does not.
-
-        Parameters
-        ----------
-        earlier
-            The identity in the checkpoint's manifest.
-        match
-            ``"path"`` compares nothing, ``"inputs"`` all but the code, ``"code"``
-            everything.
-        """
-        if match == "path" or self == earlier:
-            return ""
-        if self.task != earlier.task:
-            return f"it was written by task {earlier.task!r}"
-        differences = []
-        changed = sorted(
-            name
-            for name in self.inputs.keys() & earlier.inputs.keys()
-            if self.inputs[name] != earlier.inputs[name]
-        )
-        if changed:
-            differences.append(f"{_inputs(changed)} changed")
-        known, known_earlier = (
-            set(identity.inputs) | set(identity.unstable_inputs)
-            for identity in (self, earlier)
-        )
-        if known - known_earlier:
-            differences.append(f"{_inputs(sorted(known - known_earlier))} came new")
-        if known_earlier - known:
-            differences.append(f"{_inputs(sorted(known_earlier - known))} went away")
-        # An input that has a digest on one side only cannot be shown to be the same.
-        half_known = (set(self.inputs) & set(earlier.unstable_inputs)) | (
-            set(earlier.inputs) & set(self.unstable_inputs)
-        )
-        if half_known:
-            differences.append(f"{_inputs(sorted(half_known))} cannot be compared")
-        if self.options != earlier.options:
-            differences.append("the handler's options changed")
-        if match == "code" and self.code != earlier.code:
-            differences.append("the task's code changed")
-        return ", ".join(differences)
-
-
-def _inputs(names: list[str]) -> str:
-    return f"input{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
 
 
 class Owner(NamedTuple):
@@ -183,7 +122,7 @@ class Manifest:
             self.owner._asdict(),
             [part._asdict() for part in self.parts],
         )
-        body["identity"] = self.identity and self.identity._asdict()
+        body["identity"] = self.identity and identity_to_json(self.identity)
         text = _dumps(body)
         return f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","manifest":{text}}}'
 
@@ -224,10 +163,10 @@ class Manifest:
             raise NewerFormatError(
                 f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
             )
-        if type(version) is not int or version != FORMAT_VERSION:
+        if type(version) is not int or version not in _READABLE_VERSIONS:
             raise ManifestError(f"not a manifest: there never was a format {version!r}")
         try:
-            return cls._from_body(body, text)
+            return cls._from_body(body, text, version)
         except (
             TypeError,
             ValueError,
@@ -240,7 +179,7 @@ class Manifest:
             ) from error
 
     @classmethod
-    def _from_body(cls, body: JSONObject, text: str) -> Manifest:
+    def _from_body(cls, body: JSONObject, text: str, version: int) -> Manifest:
         values = {name: body[name] for name in _FIELDS}
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
@@ -264,7 +203,7 @@ class Manifest:
         if owner.map_index is not None:
             _count("map_index", owner.map_index)
         if values["identity"] is not None:
-            values["identity"] = _identity(values["identity"])
+            values["identity"] = identity_from_json(values["identity"], version)
         if values["kind"] not in ("file", "folder"):
             raise ValueError(f"kind {values['kind']!r}")
         if values["kind"] == "file" and len(values["parts"]) != 1:
@@ -286,24 +225,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "adopted": (bool,),
     "parts": (list,),
 }
-
-
-def _identity(body: JSONObject) -> Identity:
-    inputs, unstable = body["inputs"], body["unstable_inputs"]
-    if type(inputs) is not dict or type(unstable) is not list:
-        raise TypeError(
-            f"inputs are a {type(inputs).__name__} and a {type(unstable).__name__}"
-        )
-    identity = Identity(**{**body, "unstable_inputs": tuple(unstable)})
-    _texts(
-        "identity",
-        identity.task,
-        identity.options,
-        identity.code,
-        *inputs.values(),
-        *unstable,
-    )
-    return identity
 
 
 def _texts(what: str, *values: object) -> None:

@@ -351,7 +351,7 @@ def test_another_task_at_the_path_makes_it_stale(run_here, tmp_path, notes):
 def test_an_input_that_came_new_or_went_away_makes_it_stale(run_here, tmp_path, notes):
     run_here(one_task(tmp_path, notes))
 
-    @task(name="make", result=parquet(tmp_path, "made_{x}"))
+    @task(name="make", result=parquet(tmp_path, "made_{x}", match="inputs"))
     def make(x, z):
         return frame_of(x)
 
@@ -397,7 +397,7 @@ def test_changed_code_counts_where_the_user_asks_for_it(
     state = run_here(flow)
     assert len(notes.lines) == ran
     if ran == 2:
-        assert stale(state, flow) == "the task's code changed"
+        assert stale(state, flow) == "code changed: make()"
 
 
 def test_code_holds_in_another_process(run, tmp_path, notes):

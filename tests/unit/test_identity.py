@@ -19,16 +19,23 @@ import pandas as pd
 import pytest
 
 import prefect_ds
-from prefect_ds.checkpoints.identity import (
-    code_digest,
-    digest,
-    identify_run,
-    identify_task,
-)
+from prefect_ds.checkpoints import digests
+from prefect_ds.checkpoints.bytecode import PYTHON
+from prefect_ds.checkpoints.code import code_digest
+from prefect_ds.checkpoints.identity import identify_run, identify_task
 from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.storage.manifest import Identity
+from prefect_ds.storage.identity import Code, Identity
 
-TASK = identify_task("t", (), len)
+TASK = identify_task("t")
+
+
+def digest(value):
+    """Return the digest of a value, None for one that has none."""
+    try:
+        return digests.digest(value)
+    except digests.UndigestibleError:
+        return None
+
 
 VALUES = """
 import dataclasses, datetime, decimal, enum, pathlib, uuid
@@ -59,7 +66,8 @@ VALUES = {
 CHILD = f"""
 import json
 {VALUES}
-from prefect_ds.checkpoints.identity import code_digest, digest
+from prefect_ds.checkpoints.code import code_digest
+from prefect_ds.checkpoints.digests import digest
 
 def make(bound):
     def task(x, names=("a", "b"), *, k={{"p": 1, "q": 2}}):
@@ -186,8 +194,14 @@ def unstable_values():
 def test_what_cannot_be_told_apart_later_has_no_digest_and_is_listed():
     for name, value in unstable_values():
         assert digest(value) is None, name
-        identity = identify_run(TASK, {"b": value, "a": 1, "c": value})
-        assert set(identity.inputs) == {"a"}
+        run = identify_run(TASK, {"b": value, "a": 1, "c": value})
+        identity = run.identity
+        assert [remark.partition(" (")[0] for remark in run.remarks] == [
+            "input 'b'",
+            "input 'c'",
+        ]
+        assert all(remark.endswith(" was not compared") for remark in run.remarks)
+        assert "a" in identity.inputs
         assert identity.unstable_inputs == ("b", "c")
         for each in value.values() if isinstance(value, dict) else [value]:
             if hasattr(each, "close") and not isinstance(each, dict):
@@ -227,8 +241,8 @@ def test_a_checkpoint_counts_by_its_content_alone():
     assert digest(one) != digest(other)
     assert digest([{"x": one}]) == digest([{"x": same}]) != digest([{"x": other}])
     assert (
-        identify_run(TASK, {"x": one}).inputs
-        == identify_run(TASK, {"x": same}).inputs
+        identify_run(TASK, {"x": one}).identity.inputs
+        == identify_run(TASK, {"x": same}).identity.inputs
         == {"x": "checkpoint:c1"}
     )
 
@@ -251,11 +265,21 @@ def test_one_file_read_otherwise_is_another_input(tmp_path):
 
 
 def test_options_without_a_digest_are_not_shown_to_be_equal():
-    one, other = (identify_task("t", {"f": threading.Lock()}, len) for _ in range(2))
+    one, other = (
+        identify_task("t", options={"f": threading.Lock()}).common for _ in range(2)
+    )
     assert one.difference(other) != ""
 
 
-BASE = Identity("clean", {"a": "1", "b": "1"}, ("client",), "o", "c")
+CODE = Code(
+    "c",
+    PYTHON,
+    {"clean() in helpers": "1", "total()": "1"},
+    {"global 'LIMIT'": "=0.5", "global 'TEXT'": "1"},
+)
+BASE = Identity(
+    "clean", {"a": "1", "b": "1", "self.sql": "1"}, ("client",), "o", CODE, "v2"
+)
 
 
 @pytest.mark.parametrize(
@@ -263,17 +287,20 @@ BASE = Identity("clean", {"a": "1", "b": "1"}, ("client",), "o", "c")
     [
         ({}, ""),
         ({"task": "load"}, "it was written by task 'load'"),
-        ({"inputs": {"a": "2", "b": "1"}}, "input 'a' changed"),
-        ({"inputs": {"a": "2", "b": "2"}}, "inputs 'a', 'b' changed"),
-        ({"inputs": {"a": "1"}}, "input 'b' came new"),
-        ({"inputs": {}}, "inputs 'a', 'b' came new"),
-        ({"inputs": {"a": "1", "b": "1", "z": "1"}}, "input 'z' went away"),
+        ({"inputs": {"self.sql": "1", "a": "2", "b": "1"}}, "input 'a' changed"),
+        ({"inputs": {"self.sql": "1", "a": "2", "b": "2"}}, "inputs 'a', 'b' changed"),
+        ({"inputs": {"self.sql": "1", "a": "1"}}, "input 'b' came new"),
+        ({"inputs": {}}, "inputs 'a', 'b' and setting 'sql' came new"),
+        ({"inputs": {"a": "1", "b": "1", "self.sql": "2"}}, "setting 'sql' changed"),
+        ({"scheme": ""},
+         "its inputs cannot be compared, as another version of prefect_ds made their digests"),
+        ({"inputs": {"self.sql": "1", "a": "1", "b": "1", "z": "1"}}, "input 'z' went away"),
         ({"unstable_inputs": ()}, "input 'client' came new"),
         ({"unstable_inputs": ("client", "pool")}, "input 'pool' went away"),
-        ({"inputs": {"a": "1"}, "unstable_inputs": ("b", "client")}, "input 'b' cannot be compared"),
-        ({"inputs": {"a": "1", "b": "1", "client": "1"}, "unstable_inputs": ()}, "input 'client' cannot be compared"),
+        ({"inputs": {"self.sql": "1", "a": "1"}, "unstable_inputs": ("b", "client")}, "input 'b' cannot be compared"),
+        ({"inputs": {"self.sql": "1", "a": "1", "b": "1", "client": "1"}, "unstable_inputs": ()}, "input 'client' cannot be compared"),
         ({"options": "p"}, "the handler's options changed"),
-        ({"inputs": {"a": "2", "z": "1"}, "options": "p"},
+        ({"inputs": {"self.sql": "1", "a": "2", "z": "1"}, "options": "p"},
          "input 'a' changed, input 'b' came new, input 'z' went away, the handler's options changed"),
     ],
 )  # fmt: skip
@@ -283,10 +310,100 @@ def test_the_difference_is_said_in_words(change, words):
     assert BASE.difference(earlier, "path") == ""
 
 
-def test_the_code_counts_where_it_is_asked_for():
-    earlier = BASE._replace(code="d")
+@pytest.mark.parametrize(
+    ("functions", "values", "words"),
+    [
+        ({}, {}, "the task's code changed"),
+        ({"total()": "2"}, {}, "code changed: total()"),
+        ({"total()": "2", "clean() in helpers": "2"}, {}, "code changed: clean() in helpers, total()"),
+        ({}, {"global 'LIMIT'": "=0.6"}, "global 'LIMIT' 0.6 -> 0.5"),
+        ({}, {"global 'TEXT'": "2"}, "global 'TEXT' changed"),
+        ({"total()": "2"}, {"global 'LIMIT'": "=1"}, "code changed: total(), global 'LIMIT' 1 -> 0.5"),
+        ({"more()": "1"}, {}, "code changed: more()"),
+    ],
+)  # fmt: skip
+def test_the_code_counts_where_it_is_asked_for_and_what_changed_is_named(
+    functions, values, words
+):
+    code = Code("d", PYTHON, {**CODE.functions, **functions}, {**CODE.values, **values})
+    earlier = BASE._replace(code=code)
     assert BASE.difference(earlier) == BASE.difference(earlier, "inputs") == ""
-    assert BASE.difference(earlier, "code") == "the task's code changed"
+    assert BASE.difference(earlier, "code") == words
+    assert BASE.remark_on_code(earlier, "code") == ""
+    for match in ("inputs", "path"):
+        remark = BASE.remark_on_code(earlier, match)
+        assert remark.startswith(f"its code has changed since ({words})")
+        assert f"match={match!r}" in remark
+        assert 'match="code"' in remark
+
+
+@pytest.mark.parametrize("match", ["code", "inputs", "path"])
+def test_code_of_another_python_does_not_compare_and_counts_with_a_remark(match):
+    earlier = BASE._replace(code=CODE._replace(digest="d", python="cpython 3.99"))
+    assert BASE.difference(earlier, match) == ""
+    remark = BASE.remark_on_code(earlier, match)
+    assert remark.startswith("its code could not be compared: cpython 3.99 ran it then")
+    assert BASE.remark_on_code(BASE, match) == ""
+
+
+def test_the_same_code_has_no_remark():
+    for match in ("code", "inputs", "path"):
+        assert BASE.remark_on_code(BASE, match) == ""
+
+
+def test_an_input_that_is_ignored_now_counts_in_no_earlier_identity():
+    earlier = BASE._replace(unstable_inputs=("client", "pool"))
+    assert BASE.difference(earlier, ignore=["pool"]) == ""
+    earlier = BASE._replace(inputs={**BASE.inputs, "pool": "1", "self.pool": "1"})
+    assert BASE.difference(earlier, ignore=["pool"]) == ""
+    assert BASE.difference(earlier) == "input 'pool' and setting 'pool' went away"
+
+
+def test_an_ignored_input_has_neither_a_digest_nor_a_remark():
+    task = identify_task(
+        "t", settings={"log": threading.Lock()}, ignore=["conn", "log"]
+    )
+    run = identify_run(task, {"conn": threading.Lock(), "x": 1})
+    assert set(run.identity.inputs) == {"x"}
+    assert run.identity.unstable_inputs == ()
+    assert run.remarks == ()
+
+
+def test_a_default_counts_as_if_it_were_given():
+    task = identify_task("t", defaults={"factor": 2, "lock": threading.Lock()})
+    left_out = identify_run(task, {"x": 1})
+    given = identify_run(task, {"x": 1, "factor": 2, "lock": 1})
+    assert left_out.identity.inputs["factor"] == given.identity.inputs["factor"]
+    assert left_out.remarks == ("input 'lock' (a lock) was not compared",)
+    assert given.remarks == ()
+
+
+class Holder:
+    """Settings with a lock beside them."""
+
+    def __init__(self, rate):
+        self.rate = rate
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Holder(1), Holder(2)),
+        ({"a": 1, "lock": threading.Lock()}, {"a": 2, "lock": threading.Lock()}),
+        ([threading.Lock(), 1], [threading.Lock(), 2]),
+        ({"deep": [Holder(1)]}, {"deep": [Holder(2)]}),
+    ],
+    ids=["object", "dict", "list", "nested"],
+)
+def test_a_value_with_one_part_that_has_no_digest_is_compared_by_the_rest(one, other):
+    first, same, second = (
+        identify_run(TASK, {"x": value}) for value in (one, one, other)
+    )
+    assert first.identity.difference(same.identity) == ""
+    assert first.identity.difference(second.identity) == "input 'x' changed"
+    (remark,) = first.remarks
+    assert remark.startswith("input 'x' (a lock at ")
 
 
 def function(source, **names):

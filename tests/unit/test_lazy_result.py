@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from prefect.engine.result import Result
 from prefect.engine.state import Failed, Mapped, Success
 
-from prefect_ds.checkpoints.identity import digest
+from prefect_ds.checkpoints.digests import digest
 from prefect_ds.checkpoints.lazy_result import (
     LazyResult,
     LazySequence,

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.identity import Code
 from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Manifest, Owner, Part
 from tests.support.manifests import sealed
 
 property_test = settings(
     derandomize=True, deadline=None, max_examples=200, database=None
 )
+
+CODE = Code("digest", "cpython 3.11", {"f()": "ab"}, {"global 'LIMIT'": "=0.5"})
 
 MANIFEST = Manifest(
     path="/data/a.csv",
@@ -29,7 +32,7 @@ MANIFEST = Manifest(
     template="/data/{id}.csv",
     fields={"id": "a"},
     owner=Owner("flow", "run", "task-1", 3),
-    identity=Identity("task", {"id": "1"}, ("client",), "options", "code"),
+    identity=Identity("task", {"id": "1"}, ("client",), "options", CODE, "v2"),
     compute_s=0.5,
     write_s=0.25,
     versions={"python": "3.11"},
@@ -50,12 +53,14 @@ part_names = st.text(
 ).filter(lambda name: name not in (".", ".."))
 checksums = st.binary(min_size=32, max_size=32).map(bytes.hex)
 parts = st.builds(Part, part_names, counts, checksums, counts, json_values, json_values)
+texts_by_name = st.dictionaries(text, text, max_size=3)
 identities = st.builds(
     Identity,
     text,
     st.dictionaries(text, text, max_size=3),
     st.lists(text, max_size=3).map(tuple),
     text,
+    st.builds(Code, text, text, texts_by_name, texts_by_name),
     text,
 )
 seconds = st.none() | st.floats(0, 1e9)
@@ -200,7 +205,7 @@ def test_a_newer_format_is_named_with_what_to_do():
     newer = {**body(), "format_version": FORMAT_VERSION + 1, "new": {"a": 1}}
     with pytest.raises(
         NewerFormatError,
-        match="has format 2, this prefect_ds reads up to 1: install a newer one",
+        match="has format 3, this prefect_ds reads up to 2: install a newer one",
     ):
         Manifest.from_json(sealed(newer))
 
@@ -304,7 +309,9 @@ def test_a_field_of_the_wrong_type_is_refused(field):
 @pytest.mark.parametrize(
     "change",
     [{"inputs": []}, {"inputs": {"a": [1]}}, {"task": 5}, {"unstable_inputs": [[1]]}, {"unstable_inputs": "ab"},
-     {"options": None}, {"code": 5}, {"extra": 1}],
+     {"options": None}, {"code": 5}, {"code": {}}, {"code": {**CODE._asdict(), "digest": 5}},
+     {"code": {**CODE._asdict(), "functions": {"f()": 5}}}, {"code": {**CODE._asdict(), "extra": 1}},
+     {"scheme": None}, {"extra": 1}],
 )  # fmt: skip
 def test_an_identity_that_could_not_be_compared_is_refused(change):
     changed = body()

@@ -383,7 +383,7 @@ class StoreContract:
         write(store, path, NEW)
         filed = in_force(store, path)
         body = json.loads(store.files.read_bytes(filed))["manifest"]
-        body["format_version"] = 2
+        body["format_version"] += 1
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
         newer = json.dumps(
             {"sha256": hashlib.sha256(canonical).hexdigest(), "manifest": body}

@@ -1,0 +1,639 @@
+"""All of the user's code that a function reaches, and the values that this code reads.
+
+Counted are the functions and classes of the user's own modules, wherever they are
+reached from: calls, globals, closures, defaults, decorators, partials, methods, imports
+inside a function. Not counted are libraries, loggers, modules and whatever cannot be
+compared between processes; the last is named.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import logging
+import os
+import sys
+import sysconfig
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import cloudpickle
+
+from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.digests import UndigestibleError, digest
+from prefect_ds.storage.identity import VALUE, Code
+
+StandIn = Callable[[Any], Any]
+"""Returns what is walked in place of a value; the value itself for most."""
+
+
+class CodeWalk:
+    """One walk over the user's code that is reached from some objects.
+
+    The functions and classes are numbered in the order in which the walk meets them, so
+    that neither the place of a file nor the name of a module counts.
+
+    Parameters
+    ----------
+    *roots
+        Where the walk begins. A function given here counts even if it is a library's.
+    module
+        The module whose functions and globals are named without their module.
+    given
+        Names of arguments of the roots whose defaults count elsewhere.
+    ignore
+        Names of globals that do not count.
+    inside
+        Objects in which only the code is looked for: they count elsewhere. One that
+        cannot be pickled is an error.
+    stand_in
+        See :data:`StandIn`.
+
+    Attributes
+    ----------
+    functions, values
+        For the words of a reason: name to a short digest, or to a readable value.
+    not_compared
+        The values without a digest: what it is, to its type in words.
+    globals
+        The names of the globals that are read.
+    """
+
+    def __init__(
+        self,
+        *roots: Any,
+        module: str = "",
+        given: Iterable[str] = (),
+        ignore: Iterable[str] = (),
+        inside: Iterable[Any] = (),
+        stand_in: StandIn = lambda value: value,
+    ) -> None:
+        self.functions: dict[str, str] = {}
+        self.values: dict[str, str] = {}
+        self.not_compared: dict[str, str] = {}
+        self.globals: set[str] = set()
+        self._module = module
+        self._given = frozenset(given)
+        self._ignore = frozenset(ignore)
+        self._stand_in = stand_in
+        self._numbers: dict[int, int] = {}
+        # What was met stays alive: no later object may get its id.
+        self._met: list[Any] = []
+        self._pending: deque[Any] = deque()
+        self._facts: list[Any] = []
+        self._open: set[int] = set()
+        self._roots = roots
+        for root in roots:
+            if _is_code(root) and is_library(root):
+                self._facts.append(self._own_text(root))
+            else:
+                self._facts.append(self._reference(root))
+        for value in inside:
+            self._facts.append([self._number(obj) for obj in _CodeInside(value).met])
+        while self._pending:
+            obj = self._pending.popleft()
+            if isinstance(obj, type):
+                self._facts.append(self._class(obj))
+            else:
+                self._facts.append(self._function(obj))
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that was met."""
+        return hashlib.sha256(_bytes(self._facts)).hexdigest()
+
+    def code(self) -> Code:
+        """Return what a manifest keeps of the walk."""
+        return Code(self.digest, PYTHON, dict(self.functions), dict(self.values))
+
+    def _number(self, obj: Any) -> str:
+        """Return what stands for a function or class, which is walked later."""
+        if id(obj) not in self._numbers:
+            self._numbers[id(obj)] = len(self._met)
+            self._met.append(obj)
+            self._pending.append(obj)
+        return f"@{self._numbers[id(obj)]}"
+
+    # Functions
+
+    def _own_text(self, function: Any) -> str:
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        return _name(function) if code is None else listing(code).text
+
+    def _function(self, function: types.FunctionType) -> list[Any]:
+        known = listing(function.__code__)
+        label = self._label(function)
+        facts: list[Any] = [known.text]
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # Not filled yet.
+            where = f"variable {name!r} around {label}"
+            facts.append((known.enclosed[name], self._read(where, value)))
+        facts += self._defaults(function, label)
+        for name in known.globals:
+            if name in function.__globals__:
+                value = function.__globals__[name]
+                facts.append((name, self._global(name, value, function, known.names)))
+        for name in known.names:
+            if name in vars(function):
+                where = f"attribute {name!r} of {label}"
+                facts.append((name, self._read(where, vars(function)[name])))
+        for imported, level, taken in known.imports:
+            facts.append(self._imported(imported, level, taken, function, known.names))
+        if "__doc__" in known.names:
+            facts += [self._doc(obj) for obj in [function, *self._named(function)]]
+        if hasattr(function, "__wrapped__"):
+            facts.append(self._reference(function.__wrapped__))
+        self._note_function(label, facts[0])
+        return facts
+
+    def _defaults(self, function: types.FunctionType, label: str) -> Iterator[Any]:
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        defaults = function.__defaults__ or ()
+        pairs = [
+            *zip(names[len(names) - len(defaults) :], defaults, strict=True),
+            *(function.__kwdefaults__ or {}).items(),
+        ]
+        is_root = any(function is _unbound(root) for root in self._roots)
+        for name, value in pairs:
+            # Those of the task itself count as inputs.
+            if is_root and name in self._given:
+                continue
+            yield name, self._read(f"default {name!r} of {label}", value)
+
+    def _named(self, function: types.FunctionType) -> Iterator[Any]:
+        for name in listing(function.__code__).globals:
+            value = function.__globals__.get(name)
+            if _is_code(value):
+                yield value
+
+    def _doc(self, obj: Any) -> Any:
+        return ("doc", str(getattr(obj, "__doc__", None)))
+
+    def _global(
+        self, name: str, value: Any, reader: Any, names: tuple[str, ...]
+    ) -> Any:
+        if isinstance(value, types.ModuleType):
+            return self._module_members(value, names, {id(value)})
+        return self._read_global(name, reader.__module__, value)
+
+    def _read_global(self, name: str, module: str | None, value: Any) -> Any:
+        self.globals.add(name)
+        if name in self._ignore:
+            return "left out"
+        return self._read(self._global_label(name, module), value)
+
+    def _global_label(self, name: str, module: str | None) -> str:
+        place = "" if module == self._module else f" in {module}"
+        return f"global {name!r}{place}"
+
+    def _module_members(
+        self, module: types.ModuleType, names: tuple[str, ...], open_ids: set[int]
+    ) -> Any:
+        """Return what code may read of a module: all of it that has a name in the code."""
+        if is_library(module):
+            return ("module", module.__name__)
+        facts = []
+        for name in names:
+            if name not in vars(module):
+                continue
+            value = vars(module)[name]
+            if not isinstance(value, types.ModuleType):
+                fact = self._read_global(name, module.__name__, value)
+                facts.append((name, fact))
+            elif id(value) not in open_ids:
+                open_ids.add(id(value))
+                facts.append((name, self._module_members(value, names, open_ids)))
+        return ("own module", facts)
+
+    def _imported(
+        self,
+        name: str,
+        level: int,
+        taken: tuple[str, ...],
+        function: types.FunctionType,
+        names: tuple[str, ...],
+    ) -> Any:
+        """Return what an import inside a function brings into it."""
+        package = function.__globals__.get("__package__") or ""
+        try:
+            full = importlib.util.resolve_name("." * level + name, package)
+            if _is_library_name(full):
+                return ("module", full)
+            module = importlib.import_module(full)
+        except Exception:  # noqa: BLE001 - what any module raises while it is imported
+            return ("not here", name)
+        for attribute in taken:
+            if not hasattr(module, attribute):
+                # `from package import module` imports it.
+                try:
+                    importlib.import_module(f"{full}.{attribute}")
+                except ImportError:
+                    continue
+        # `import a.b` gives `a`, whose attribute `b` the code names then.
+        return self._module_members(module, (*names, *taken), {id(module)})
+
+    # Classes
+
+    def _class(self, kind: type) -> list[Any]:
+        label = self._label(kind)
+        parents = [self._reference(base) for base in (*kind.__bases__, type(kind))]
+        # Their order is that of a dataclass's arguments.
+        annotations = vars(kind).get("__annotations__") or {}
+        hints = [(name, _annotation(hint)) for name, hint in annotations.items()]
+        own = []
+        for name, value in _members(kind):
+            if isinstance(value, _DESCRIPTORS) or _is_code(value):
+                own.append((name, self._reference(value)))
+            else:
+                where = f"{name!r} of {label}"
+                own.append((name, self._read(where, value)))
+        self._note(self.functions, label, _short([hints, [name for name, _ in own]]))
+        return [parents, hints, own]
+
+    # Values
+
+    def _read(self, label: str, value: Any) -> Any:
+        """Return what a value counts as, and note it for the words of a reason."""
+        value = self._stand_in(value)
+        if _is_silent(value):
+            return "left out"
+        try:
+            fact = self._reference(value)
+        except UndigestibleError as error:
+            self.not_compared[label] = described(value, error)
+            return "not compared"
+        if not _is_code(value):
+            readable = _readable(value)
+            self._note(self.values, label, readable or _short(_without_numbers(fact)))
+        return fact
+
+    def _reference(self, value: Any) -> Any:
+        """Return what a value counts as: code by its number, the rest by its digest."""
+        stand_in = self._stand_in(value)
+        if stand_in is not value:
+            return self._inside(value, lambda: self._reference(stand_in))
+        if isinstance(value, types.FunctionType | type):
+            return self._code_reference(value)
+        if isinstance(value, types.MethodType):
+            owner = self._reference(value.__self__)
+            return ("method", owner, self._reference(value.__func__))
+        if isinstance(value, functools.partial | functools.partialmethod):
+            bound = {"args": value.args, "keywords": value.keywords}
+            return ("partial", self._reference(value.func), self._reference(bound))
+        if isinstance(value, property):
+            parts = (value.fget, value.fset, value.fdel)
+            return ("property", [self._reference(part) for part in parts])
+        if isinstance(value, staticmethod | classmethod):
+            return (type(value).__name__, self._reference(value.__func__))
+        if isinstance(value, functools.cached_property):
+            return ("cached property", self._reference(value.func))
+        if isinstance(value, types.BuiltinFunctionType):
+            owner = value.__self__
+            if owner is None or isinstance(owner, types.ModuleType):
+                return _name(value)
+        if isinstance(value, types.ModuleType):
+            return ("module", value.__name__)
+        if _is_silent(value):
+            return "left out"
+        wrapped = inspect.getattr_static(value, "__wrapped__", None)
+        if isinstance(wrapped, types.FunctionType):
+            # `functools.cache`, and what else is a class with `functools.wraps`.
+            return (_name(type(value)), self._reference(wrapped))
+        if type(value) in (list, tuple, dict) and not _is_plain(value):
+            return self._inside(value, lambda: self._container(value))
+        fact = (digest(value), [self._number(obj) for obj in self._code_in(value)])
+        return fact if fact[1] else fact[0]
+
+    def _code_reference(self, value: Any) -> Any:
+        if not is_library(value):
+            return self._number(value)
+        name = _name(value)
+        wrapped = getattr(value, "__wrapped__", None)
+        if wrapped is not None:
+            # A library's decorator around the user's function.
+            registry = getattr(value, "registry", None) or {}
+            others = sorted(
+                [
+                    (_name(kind), self._reference(each))
+                    for kind, each in registry.items()
+                ]
+            )
+            return (name, self._reference(wrapped), others)
+        enclosed = [
+            self._reference(cell.cell_contents)
+            for cell in getattr(value, "__closure__", None) or ()
+            if _is_filled(cell) and _is_own_code(cell.cell_contents)
+        ]
+        return (name, enclosed) if enclosed else name
+
+    def _container(self, value: Any) -> Any:
+        kind = type(value).__name__
+        if type(value) is not dict:
+            return (kind, [self._reference(item) for item in value])
+        pairs = [
+            (self._reference(key), self._reference(item)) for key, item in value.items()
+        ]
+        return (kind, pairs)
+
+    def _inside(self, value: Any, refer: Callable[[], Any]) -> Any:
+        """Return what the inside of a value counts as; a value in itself ends."""
+        if id(value) in self._open:
+            return "itself"
+        if len(self._open) == _MAX_DEPTH:
+            raise UndigestibleError(type(value).__name__, why="it is nested too deep")
+        self._open.add(id(value))
+        try:
+            return refer()
+        finally:
+            self._open.discard(id(value))
+
+    def _code_in(self, value: Any) -> list[Any]:
+        """Return the user's functions and classes inside an object, however deep."""
+        kind = type(value)
+        if kind in _ATOMS or kind.__module__.partition(".")[0] in _DATA:
+            return []
+        if kind in (list, tuple, dict):
+            return []  # Plain: the rest is walked piece by piece.
+        try:
+            met = _CodeInside(value).met
+        except Exception:  # noqa: BLE001 - it has a digest all the same: its own token
+            return []
+        # The order of a set differs from process to process.
+        return sorted(met, key=lambda obj: obj.__qualname__)
+
+    # Words
+
+    def _label(self, obj: Any) -> str:
+        name = obj.__qualname__.rpartition("<locals>.")[2]
+        call = "" if isinstance(obj, type) else "()"
+        place = "" if obj.__module__ == self._module else f" in {obj.__module__}"
+        return f"{name}{call}{place}"
+
+    def _note_function(self, label: str, fact: Any) -> None:
+        self._note(self.functions, label, _short(fact))
+
+    def _note(self, notes: dict[str, str], label: str, text: str) -> None:
+        """Note a fact; two functions may have one name."""
+        number, unique = 1, label
+        while unique in notes and notes[unique] != text:
+            number += 1
+            unique = f"{label}#{number}"
+        notes[unique] = text
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """Return a digest of a function's own code, with its defaults and closure.
+
+    The functions that it calls do not count: :class:`CodeWalk` follows these. Empty for
+    what has no code of its own.
+    """
+    if isinstance(function, functools.partial):
+        bound = [*function.args, *function.keywords.values()]
+        facts = [code_digest(function.func), list(function.keywords), _tried(bound)]
+        return hashlib.sha256(_bytes(facts)).hexdigest()
+    function = _unbound(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    values = [
+        getattr(function, "__defaults__", None),
+        getattr(function, "__kwdefaults__", None),
+    ]
+    for cell in getattr(function, "__closure__", None) or ():
+        values.append(cell.cell_contents if _is_filled(cell) else "<empty>")
+    facts = [PYTHON, listing(code).text, _tried(values)]
+    return hashlib.sha256(_bytes(facts)).hexdigest()
+
+
+def _tried(values: Iterable[Any]) -> list[str]:
+    """Return a digest for each value: one without must not hide a change of another."""
+    digests = []
+    for value in values:
+        try:
+            digests.append(digest(value))
+        except UndigestibleError:
+            digests.append("no digest")
+    return digests
+
+
+def described(value: Any, error: UndigestibleError) -> str:
+    """Return in words what of a value has no digest: ``a Connection at .pool[0]``."""
+    article = "an" if error.type_name[:1].lower() in "aeio" else "a"
+    place = f" at {error.where}" if error.where else ""
+    return f"{article} {error.type_name}{place}"
+
+
+# Which code is the user's
+
+_LIBRARY_FOLDERS: Final = tuple(
+    {
+        os.path.join(sysconfig.get_path(name), "")
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+)
+_PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
+_DATA: Final = frozenset(["numpy", "pandas", "pyarrow", "polars", "datetime"])
+_MAX_DEPTH: Final = 100
+
+
+def is_library(obj: Any) -> bool:
+    """Return whether a module, class or function belongs to an installed package.
+
+    A decorator of a library makes functions that bear the name of the user's module:
+    what counts is where their code is.
+    """
+    if isinstance(obj, types.ModuleType):
+        return _is_library_name(obj.__name__)
+    obj = _unbound(obj)
+    module = getattr(obj, "__globals__", {}).get("__name__")
+    return _is_library_name(module or getattr(obj, "__module__", None) or "builtins")
+
+
+def _is_library_name(name: str) -> bool:
+    top = name.partition(".")[0]
+    # A script is the user's, also where a worker has another script as `__main__`.
+    if top == "__main__":
+        return False
+    if top == "prefect_ds":
+        return not name.startswith("prefect_ds.examples")
+    if top in sys.builtin_module_names:
+        return True
+    file = _file_of(name)
+    if file is None:
+        return top in sys.stdlib_module_names
+    if not file.startswith(_LIBRARY_FOLDERS):
+        return not set(_PACKAGE_FOLDERS).isdisjoint(file.split(os.sep))
+    return True
+
+
+def _file_of(name: str) -> str | None:
+    module = sys.modules.get(name)
+    if module is not None:
+        return getattr(module, "__file__", None)
+    top = name.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, types.FunctionType | types.MethodType | type)
+
+
+def _is_own_code(value: Any) -> bool:
+    return _is_code(value) and not is_library(value)
+
+
+def _unbound(function: Any) -> Any:
+    return getattr(function, "__func__", function)
+
+
+def _name(obj: Any) -> str:
+    """Return the name of a library's object, by its package: libraries move theirs."""
+    module = getattr(obj, "__module__", None) or "builtins"
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
+    return f"{module.partition('.')[0]}.{name}"
+
+
+# Members of classes
+
+_DESCRIPTORS: Final = (
+    property,
+    staticmethod,
+    classmethod,
+    functools.cached_property,
+    functools.partialmethod,
+)
+_FIELDS: Final = ("__attrs_attrs__", "__pydantic_fields__", "__slots__")
+"""Members with double underscores that say what a class of data has."""
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield what a class has of its own and what shapes its instances, by name."""
+    if issubclass(kind, enum.Enum):
+        for name, member in kind.__members__.items():
+            yield name, member.value
+    for name, value in sorted(vars(kind).items()):
+        if isinstance(value, _MADE_BY_PYTHON) or name.startswith(("_abc_", "_member")):
+            continue
+        if issubclass(kind, enum.Enum) and name in kind.__members__:
+            continue
+        is_special = name.startswith("__") and name.endswith("__")
+        is_method = isinstance(value, (*_DESCRIPTORS, types.FunctionType))
+        if not is_special or is_method or name in _FIELDS:
+            yield name, value
+
+
+_MADE_BY_PYTHON: Final = (
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+    types.WrapperDescriptorType,
+    types.BuiltinFunctionType,
+    enum.property,
+)
+
+
+def _annotation(hint: Any) -> str:
+    return hint.__qualname__ if isinstance(hint, type) else str(hint)
+
+
+# Values
+
+_NO_SETTINGS: Final = (
+    *("_thread", "threading", "concurrent", "asyncio", "contextvars", "weakref"),
+    "typing",
+)
+
+
+def _is_silent(value: Any) -> bool:
+    """Return whether a value shapes no result: a logger, a module, a lock."""
+    if isinstance(value, types.ModuleType | logging.Logger | logging.LoggerAdapter):
+        return True
+    kind = type(value)
+    return kind is type(os.environ) or kind.__module__.partition(".")[0] in _NO_SETTINGS
+
+
+_ATOMS: Final = {type(None), bool, int, float, complex, str, bytes}
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a container has nothing in it but numbers and text."""
+    items: Iterable[Any] = value
+    if type(value) is dict:
+        items = [*value, *value.values()]
+    return all(type(item) in _ATOMS for item in items)
+
+
+def _readable(value: Any) -> str:
+    """Return a value for a reason to show; no text, which may be secret."""
+    is_number = value is None or type(value) in (bool, int, float, complex)
+    if is_number and len(hex(value) if type(value) is int else "") < 40:
+        return f"{VALUE}{value!r}"
+    if isinstance(value, enum.Enum):
+        return f"{VALUE}{type(value).__name__}.{value.name}"
+    if type(value) in (datetime.date, datetime.datetime, datetime.timedelta):
+        return f"{VALUE}{value}"
+    return ""
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _bytes(fact: Any) -> bytes:
+    return repr(fact).encode("utf-8", "surrogatepass")
+
+
+def _short(fact: Any) -> str:
+    return hashlib.sha256(_bytes(fact)).hexdigest()[:16]
+
+
+def _without_numbers(fact: Any) -> Any:
+    """Return a fact without the numbers of functions, which a new function shifts."""
+    if isinstance(fact, str):
+        return "code" if fact.startswith("@") else fact
+    if isinstance(fact, list | tuple):
+        return [_without_numbers(part) for part in fact]
+    return fact
+
+
+class _CodeInside(cloudpickle.Pickler):  # type: ignore[misc]
+    """A pickler that keeps no bytes: its walk meets every function inside an object."""
+
+    def __init__(self, value: Any) -> None:
+        # Protocol 5 hands large data over as buffers, which are not copied here.
+        super().__init__(_Sink(), protocol=5, buffer_callback=lambda buffer: None)
+        self.met: list[Any] = []
+        self.dump(value)
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Note a function or class of the user's, and do not look into it."""
+        if _is_own_code(obj):
+            self.met.append(_unbound(obj))
+            return str, ()
+        return super().reducer_override(obj)
+
+
+class _Sink(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
