@@ -77,6 +77,8 @@ class Draft:
     note: str = ""
     staged: Staged | None = None
     """``None`` for data that were there already."""
+    compute_s: float = 0.0
+    """Seconds of the staging that went into computing: a Dask frame is lazy."""
 
     @property
     def n_rows(self) -> int:
@@ -91,6 +93,8 @@ class Kept:
     reference: CheckpointReference
     value: Any
     note: str
+    compute_s: float = 0.0
+    """Seconds of keeping it that went into computing."""
 
 
 class ResultHandler(Upkeep, Result, abc.ABC):
@@ -335,7 +339,10 @@ class ResultHandler(Upkeep, Result, abc.ABC):
     ) -> Kept:
         started = time.perf_counter()
         with self._stage(value, path, origin) as draft:
-            write_s = time.perf_counter() - started
+            write_s = time.perf_counter() - started - draft.compute_s
+            if origin.compute_s is not None:
+                total_s = origin.compute_s + draft.compute_s
+                origin = replace(origin, compute_s=total_s)
             ours = self._manifest(path, draft, origin, write_s=write_s)
             assert draft.staged is not None
             manifest = self.store.commit(
@@ -360,7 +367,7 @@ class ResultHandler(Upkeep, Result, abc.ABC):
                 "another run was first with the same inputs; its result stands",
             )
         self._remember(self._content(manifest), draft.value)
-        return Kept(reference, draft.value, draft.note)
+        return Kept(reference, draft.value, draft.note, draft.compute_s)
 
     def refer(
         self,

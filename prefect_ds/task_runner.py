@@ -308,7 +308,7 @@ class DSTaskRunner(TaskRunner):
             # In this step, not in a state handler: an error here is retried as the
             # task's own are.
             try:
-                return checkpoint.keep(
+                new_state, more_s = checkpoint.keep(
                     new_state,
                     is_own=self.task.result is not None,
                     miss=self._miss,
@@ -316,6 +316,8 @@ class DSTaskRunner(TaskRunner):
                 )
             except PrefectDSError as error:
                 return failed(error, run_name(self.task))
+            self._compute_s = (self._compute_s or 0.0) + more_s
+            return new_state
         if passes_on:
             new_state._result = PlainResult(raw_value(new_state))
             return lazy(new_state, load=self._load)

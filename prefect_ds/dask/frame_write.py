@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import StagedPart
 from prefect_ds.dask.regroup import agree, regroup
 from prefect_ds.dask.staging import Staging
+from prefect_ds.dask.write_progress import computing_s, watched
 from prefect_ds.errors import RoundTripError
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
@@ -37,6 +39,8 @@ class Written:
     divisions: Sequence[Any]
     n_resumed: int
     """Partitions that a stopped write had finished."""
+    compute_s: float
+    """Seconds that went into computing the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,14 @@ class FrameWrite:
         finished = self._finished()
         missing = [n for n in range(frame.npartitions) if n not in finished]
         staged = [part for parts in finished.values() for part in parts]
+        compute_s = 0.0
         if missing:
-            staged += self._written(missing)
+            files, folder = self.staging.files, self.writer.folder
+            started = time.perf_counter()
+            with watched(self.path, files, folder, len(missing)):
+                written = self._written(missing)
+            compute_s = computing_s(written, time.perf_counter() - started)
+            staged += written
         self._check(staged)
         if not staged:
             # All partitions are empty, and there is no value to name a folder for.
@@ -75,7 +85,7 @@ class FrameWrite:
             staged, divisions = regroup(staged, divisions, self.writer, self.lowered)
         staged = agree(staged, self.writer, self.lowered)
         self._check_rows(staged)
-        return Written(staged, divisions, len(finished))
+        return Written(staged, divisions, len(finished), compute_s)
 
     def _written(self, missing: Sequence[int]) -> list[StagedPart]:
         """Write partitions; begin again where a worker was lost that leaves rows of two computations."""

@@ -6,6 +6,9 @@ import hashlib
 import json
 import math
 import os
+import platform
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -194,6 +197,7 @@ class PartWriter:
         files = open_files(self.folder, self.storage_options)
         # Dask runs a task again where it lost its worker, which may still be at work:
         # each run has names of its own.
+        started = time.perf_counter()
         file = f"{partition}.{number}.{uuid.uuid4().hex}.staged"
         name = below + self.names.of(partition, twin)
         with files.writing(f"{self.folder}/{file}") as path:
@@ -201,7 +205,18 @@ class PartWriter:
         size_bytes, ends = self._memory_bytes(frame), None
         if self.partition_bytes is not None:
             ends = ends_to_json(frame.index)
-        return StagedPart(partition, number, size_bytes, file, part, layout, twin, ends)
+        return StagedPart(
+            partition,
+            number,
+            size_bytes,
+            file,
+            part,
+            layout,
+            twin,
+            ends,
+            write_s=time.perf_counter() - started,
+            writer=f"{platform.node()} {os.getpid()} {threading.get_ident()}",
+        )
 
     def _write_file(
         self, frame: pd.DataFrame, path: str, name: str, partition: int

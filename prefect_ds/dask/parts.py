@@ -139,6 +139,10 @@ class StagedPart:
     """Which of the partition's parts in one folder it is: keys may read alike."""
     ends: JSONObject | None = None
     """First and last value of a sorted index, see `ends_to_json`."""
+    write_s: float = 0.0
+    """Seconds that writing it took."""
+    writer: str = ""
+    """Names the thread that wrote it."""
 
     def to_json(self) -> JSONObject:
         """Return a record of the part that JSON can hold."""

@@ -213,7 +213,15 @@ class DaskDataFrameResultHandler(ResultHandler):
                     f"{written.n_resumed} of {n_partitions} partitions from a write "
                     "that was stopped"
                 )
-            yield Draft(parts, meta.shape[1], schema, opened, note, placed)
+            yield Draft(
+                parts,
+                meta.shape[1],
+                schema,
+                opened,
+                note,
+                placed,
+                written.compute_s,
+            )
         staging.remove_stopped()
 
     def _staging(self, path: str, lowered: Lowered, origin: Origin) -> Staging:

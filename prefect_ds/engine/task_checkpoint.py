@@ -176,8 +176,11 @@ class TaskCheckpoint:
 
     def keep(
         self, state: State, *, is_own: bool, miss: Miss, compute_s: float
-    ) -> State:
+    ) -> tuple[State, float]:
         """Write the task's result, and return its state with a reference to it.
+
+        The seconds besides are those of computing that came with the write: a Dask
+        frame is lazy.
 
         Parameters
         ----------
@@ -193,11 +196,11 @@ class TaskCheckpoint:
         """
         value = state.result
         if value is None or isinstance(value, PrefectStateSignal):
-            return self._not_kept(state, "it returned nothing")
+            return self._not_kept(state, "it returned nothing"), 0.0
         if not is_own and not self.handler.accepts(value):
             kind = type(value).__name__
             why = f"it returned {kind}, which the flow's result does not keep"
-            return self._not_kept(state, why)
+            return self._not_kept(state, why), 0.0
         origin = replace(self.origin, compute_s=compute_s)
         try:
             kept = self.handler.keep(
@@ -227,7 +230,8 @@ class TaskCheckpoint:
         # One line a task: a second one would repeat why it ran.
         self._log(message, logging.DEBUG if miss.is_said else logging.INFO)
         result = LazyResult(reference, self.path).loaded(kept.value)
-        return Success(message=message, result=result, context=state.context)
+        new_state = Success(message=message, result=result, context=state.context)
+        return new_state, kept.compute_s
 
     def _not_kept(self, state: State, why: str) -> State:
         said = state.message or _SUCCEEDED
