@@ -94,8 +94,7 @@ class CodeWalk:
         for root in roots:
             if _is_code(root) and is_library(root):
                 self._facts.append(self._own_text(root))
-            else:
-                self._facts.append(self._reference(root))
+            self._facts.append(self._reference(root))
         for value in inside:
             self._facts.append([self._number(obj) for obj in _CodeInside(value).met])
         while self._pending:
