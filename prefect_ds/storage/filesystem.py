@@ -106,7 +106,10 @@ class FileSystem(Protocol):
         """
 
     def place(self, staged: Staged, path: str) -> None:
-        """Put staged data where nothing is, in one step, or raise ``FileExistsError``."""
+        """Put staged data where nothing is, in one step.
+
+        Raises ``FileExistsError`` where something is.
+        """
 
     def replace(self, staged: Staged, path: str) -> None:
         """Put staged data in the place of others, in one step.

@@ -1,4 +1,4 @@
-"""The manifest: what a checkpoint is made of, where it came from, and what it is a result of.
+"""The manifest of a checkpoint: its parts, its schema, its origin.
 
 ``docs/format.md`` describes the JSON. It is an input like any other:
 :meth:`Manifest.from_json` takes nothing on trust.
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     """One file of a checkpoint, as its writer left it."""
 
     name: str
-    """Path below the checkpoint's folder, with ``/``; the file's own name where the checkpoint is a single file."""
+    """Path below the checkpoint's folder, with ``/``; of a single file, its name."""
     size_bytes: int
     sha256: str
     n_rows: int
@@ -39,7 +39,7 @@ class Part(NamedTuple):
     index_max: Any = None
     """Largest index value, likewise."""
     footer_sha256: str | None = None
-    """Of a part that readers open without reading all of it: the checksum of what they read first."""
+    """Checksum of the bytes that readers of parquet read first."""
 
 
 class Owner(NamedTuple):
@@ -48,7 +48,7 @@ class Owner(NamedTuple):
     flow: str = ""
     run_id: str = ""
     task: str = ""
-    """The task's slug, which no other task of the flow has; its name where there is no slug."""
+    """The task's slug, which is unique in its flow; without a slug, its name."""
     map_index: int | None = None
 
     def __str__(self) -> str:
@@ -70,10 +70,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checkpoint's parts, schema and origin. Written before the data is put in place, never changed after."""
+    """A checkpoint's parts, schema and origin.
+
+    It is written before the data are put in place, and never changed.
+    """
 
     path: str
-    """Where the checkpoint was written. For people: a folder that was moved with its side folder still holds."""
+    """Where the data were written. For people: a folder may move with its manifests."""
     attempt: str
     """Names the attempt that wrote it; no other manifest has it."""
     kind: Literal["file", "folder"]
@@ -83,23 +86,26 @@ class Manifest:
     written_at: str
     """ISO 8601 in UTC."""
     schema: JSONObject | None = None
-    """What the file type does not hold of the frame (:mod:`prefect_ds.frames.table`); ``None``: nothing is missing."""
+    """The properties of the frame that the file type does not hold.
+
+    See :mod:`prefect_ds.frames.table`; ``None``: the file holds everything.
+    """
     template: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     owner: Owner = field(default_factory=Owner)
     identity: Identity | None = None
-    """``None`` where the inputs are not known: written by Prefect itself, or put there by a person."""
+    """``None``: not known, as Prefect itself wrote the data, or a person."""
     adopted: bool = False
     """A person put the data there; the manifest was made when it was found."""
     compute_s: float | None = None
     write_s: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     stamp: str | None = None
-    """What a file system says of the data without reading it (size and time of change); ``None``: not yet known."""
+    """Size and time of change of the data, in one text; ``None``: not known yet."""
 
     @functools.cached_property
     def content(self) -> str:
-        """Digest of what a reader gets: the parts' bytes, their order, and the schema. Filed: a schema may be long."""
+        """Digest of what a reader gets: the parts' bytes, their order, the schema."""
         return content_digest(self.file_type, self.parts, self.schema)
 
     @property
@@ -124,7 +130,8 @@ class Manifest:
         )
         body["identity"] = self.identity and identity_to_json(self.identity)
         text = _dumps(body)
-        return f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","manifest":{text}}}'
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        return f"{_BEFORE_CHECKSUM}{checksum}{_AFTER_CHECKSUM}{text}}}"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -161,7 +168,8 @@ class Manifest:
             )
         if type(version) is int and version > FORMAT_VERSION:
             raise NewerFormatError(
-                f"the manifest has format {version}, this prefect_ds reads up to {FORMAT_VERSION}: install a newer one"
+                f"the manifest has format {version}, and this prefect_ds reads up to "
+                f"{FORMAT_VERSION}: install a newer one"
             )
         if type(version) is not int or version not in _READABLE_VERSIONS:
             raise ManifestError(f"not a manifest: there never was a format {version!r}")
@@ -188,16 +196,12 @@ class Manifest:
         for seconds in (values["compute_s"], values["write_s"]):
             if seconds is not None and not 0 <= seconds < _MOST:
                 raise ValueError(f"{str(seconds)[:50]} seconds")
-        _texts(
-            "fields and versions",
-            *values["fields"].values(),
-            *values["versions"].values(),
-        )
+        _texts("fields", *values["fields"].values())
+        _texts("versions", *values["versions"].values())
         values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
         content = body.get("content")
         if content is not None:  # Not filed by earlier versions.
             _check_content(content, values, text)
-            values["content"] = content
         owner = values["owner"] = Owner(**values["owner"])
         _texts("owner", owner.flow, owner.run_id, owner.task)
         if owner.map_index is not None:
@@ -208,14 +212,14 @@ class Manifest:
             raise ValueError(f"kind {values['kind']!r}")
         if values["kind"] == "file" and len(values["parts"]) != 1:
             raise ValueError(f"a file of {len(values['parts'])} parts")
-        manifest = object.__new__(cls)
-        vars(manifest).update(
-            values
-        )  # Its own constructor sets them one by one, and there is one for each hit.
+        manifest = cls(**values)
+        if content is not None:
+            # Checked already. To make it once more takes as long as the schema is.
+            vars(manifest)["content"] = content
         return manifest
 
 
-_FIELDS = tuple(each.name for each in fields(Manifest))
+_FIELDS = tuple(attribute.name for attribute in fields(Manifest))
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("path", "attempt", "file_type", "written_at", "template"), (str,)),
     **dict.fromkeys(("fields", "versions", "owner"), (dict,)),
@@ -290,10 +294,17 @@ def _checked(part: Part) -> Part:
     return part
 
 
+_BEFORE_CHECKSUM = '{"sha256":"'
+_AFTER_CHECKSUM = '","manifest":'
+
+
 def _written_checksum(text: str) -> str:
-    """Return the checksum of the body as :meth:`Manifest.to_json` wrote it: no need to write it again to compare."""
-    head = len(f'{{"sha256":"{"":64}","manifest":')
-    return hashlib.sha256(text[head:-1].encode()).hexdigest()
+    """Return the checksum of the body in a text of :meth:`Manifest.to_json`.
+
+    The body need not be written again to be compared.
+    """
+    start = len(_BEFORE_CHECKSUM) + 64 + len(_AFTER_CHECKSUM)
+    return hashlib.sha256(text[start:-1].encode()).hexdigest()
 
 
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

@@ -119,7 +119,7 @@ class CheckpointStore:
         )
 
     def _refuse_replaced(self, path: str, part: Part, now: Found) -> None:
-        """Raise ``CheckpointNotFoundError`` if a sound checkpoint of other bytes is there."""
+        """Raise ``CheckpointNotFoundError`` if a sound copy of other bytes is there."""
         if now.kind == "damaged":
             return
         if now.manifest is not None:

@@ -205,7 +205,7 @@ def test_a_newer_format_is_named_with_what_to_do():
     newer = {**body(), "format_version": FORMAT_VERSION + 1, "new": {"a": 1}}
     with pytest.raises(
         NewerFormatError,
-        match="has format 3, this prefect_ds reads up to 2: install a newer one",
+        match="has format 3, and this prefect_ds reads up to 2: install a newer one",
     ):
         Manifest.from_json(sealed(newer))
 
