@@ -77,7 +77,8 @@ def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
     try:
         flat, schema = to_table(frame, _rules(), with_default_index=True)
     except UnkeepableError as error:
-        raise UnkeepableError(f"{culprit(frame, _rules())}: {error}") from error
+        what = culprit(frame, lambda part: to_table(part, _rules()))
+        raise UnkeepableError(f"{what}: {error}") from error
     freq = schema["index"].get("freq")
     offset = None if freq is None else pd.tseries.frequencies.to_offset(freq)
     if offset is not None and offset != getattr(frame.index, "freq", None):

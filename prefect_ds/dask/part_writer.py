@@ -26,6 +26,7 @@ from prefect_ds.dask.parts import (
     FOOTER_KEY,
     Layout,
     StagedPart,
+    divisions_to_json,
     ends_to_json,
     frame_to_json,
     index_range,
@@ -121,8 +122,13 @@ class PartWriter:
             joined.append(self._stage(frame, partition, len(joined), "", 0))
         return joined
 
-    def check(self) -> None:
+    def check(self, divisions: Sequence[Any]) -> None:
         """Write the frame's meta to memory and read it back, before anything is computed.
+
+        Parameters
+        ----------
+        divisions
+            Of the frame; they are kept too, unless there will be others.
 
         Raises
         ------
@@ -133,6 +139,8 @@ class PartWriter:
         """
         check_partition_on(self.meta, self.partition_on)
         frame_to_json(self.meta)
+        if self.partition_bytes is None:
+            divisions_to_json(divisions)
         meta = self.meta.drop(columns=list(self.partition_on))
         try:
             kept = part_table(meta, None)

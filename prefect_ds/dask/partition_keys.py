@@ -76,7 +76,7 @@ def key_groups(
     kinds = [codes for key in keys if (codes := _kinds(array_of(key))) is not None]
     try:
         groups = _grouped(frame, [*keys, *kinds])
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:
         raise RoundTripError(
             f"partition {partition}: a column of partition_on, {list(partition_on)}, has "
             f"values that name no folder ({error}): give another partition_on"
@@ -95,7 +95,7 @@ def _grouped(frame: pd.DataFrame, keys: list[Any]) -> Any:
     try:
         groups = frame.groupby(keys, observed=True, dropna=False)
         groups.ngroups  # noqa: B018 - finds the groups, which is where it can fail
-    except TypeError:
+    except (TypeError, NotImplementedError):
         groups = frame.groupby(keys, observed=True, dropna=False, sort=False)
         groups.ngroups  # noqa: B018
     return groups

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefect_ds.errors import RoundTripError
+from prefect_ds.frames.base import array_of
 from prefect_ds.frames.table import (
     CellRules,
     UnkeepableError,
     difference,
     from_table,
-    index_to_json,
     is_object,
     to_table,
 )
@@ -169,19 +169,26 @@ def frame_to_json(frame: pd.DataFrame) -> JSONObject:
         It has values, labels or dtypes that JSON cannot hold.
     """
     try:
-        cells, schema = to_table(frame, TEXT_RULES)
-        document = {
-            "schema": schema,
-            "cells": [
-                [None if pd.isna(cell) else cell for cell in cells[label]]
-                for label in cells
-            ],
-        }
-        change = difference(frame, frame_from_json(document))
+        return _to_json(frame)
     except (UnkeepableError, NotImplementedError) as error:
-        change = f"{culprit(frame, TEXT_RULES)}: {error}"
+        what = culprit(frame, _to_json)
+        raise RoundTripError(
+            f"the Dask frame cannot be kept: {what}: {error}"
+        ) from error
+
+
+def _to_json(frame: pd.DataFrame) -> JSONObject:
+    cells, schema = to_table(frame, TEXT_RULES)
+    document = {
+        "schema": schema,
+        "cells": [
+            [None if pd.isna(cell) else cell for cell in cells[label]]
+            for label in cells
+        ],
+    }
+    change = difference(frame, frame_from_json(document))
     if change is not None:
-        raise RoundTripError(f"the Dask frame cannot be kept: {change}")
+        raise UnkeepableError(change)
     return document
 
 
@@ -193,36 +200,38 @@ def frame_from_json(document: JSONObject) -> pd.DataFrame:
     )
 
 
-def culprit(frame: pd.DataFrame, rules: CellRules) -> str:
-    """Return which part of a frame has no table form, in words for an error."""
-    parts = [
-        (f"column {label!r} of {frame.dtypes.iloc[i]}", frame.iloc[:, [i]])
-        for i, label in enumerate(frame.columns)
-    ]
+def culprit(frame: pd.DataFrame, keep: Callable[[pd.DataFrame], object]) -> str:
+    """Return which part of a frame cannot be kept, in words for an error.
+
+    ``keep`` raises an error for what cannot.
+    """
+    parts = []
+    for i, (label, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
+        column = pd.Series(array_of(frame.iloc[:, i]), dtype=dtype, name="x")
+        parts.append((f"column {label!r} of {dtype}", column.to_frame()))
+    labels = pd.DataFrame(columns=frame.columns, dtype="float64")
+    parts.append((f"the column labels {list(frame.columns)}", labels))
+    index = pd.DataFrame(index=frame.index)
+    parts.append((f"the index of {frame.index.dtype}", index))
     for what, part in parts:
-        column = pd.Series(part.iloc[:, 0].array, dtype=part.dtypes.iloc[0], name="x")
         try:
-            to_table(column.to_frame(), rules)
+            keep(part)
         except (UnkeepableError, NotImplementedError):
             return what
-    try:
-        to_table(pd.DataFrame(index=frame.index), rules)
-    except (UnkeepableError, NotImplementedError):
-        return f"the index of {frame.index.dtype}"
-    try:
-        index_to_json(frame.columns)
-    except UnkeepableError:
-        return f"the column labels {list(frame.columns)}"
     return "the frame as a whole"
 
 
 def divisions_to_json(divisions: Sequence[Any]) -> JSONObject | None:
     """Return known divisions as JSON, ``None`` for unknown ones."""
-    return (
-        None
-        if divisions[0] is None
-        else frame_to_json(pd.DataFrame({"divisions": pd.Index(list(divisions))}))
-    )
+    if divisions[0] is None:
+        return None
+    values = [
+        value.item() if isinstance(value, np.number) else value for value in divisions
+    ]
+    # pandas makes one type of numbers of several, 1 and 2.5.
+    is_mixed = {type(value) for value in values} == {int, float}
+    index = pd.Index(values, dtype=object if is_mixed else None)
+    return frame_to_json(pd.DataFrame({"divisions": index}))
 
 
 def divisions_from_json(

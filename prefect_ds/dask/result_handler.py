@@ -197,7 +197,7 @@ class DaskDataFrameResultHandler(ResultHandler):
                 None if is_here else self.partition_size,
                 self.write_kwargs,
             )
-            writer.check()
+            writer.check(lowered.frame.divisions)
             n_rows = known_rows(given.expr)
             written = FrameWrite(path, lowered, writer, staging, n_rows).run()
             parts = tuple(staged.part for staged in written.parts)

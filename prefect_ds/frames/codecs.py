@@ -248,11 +248,26 @@ def _text_to_string(texts: pa.Array, dtype: Any) -> Array:
 
 
 def _arrow_to_text(values: Any) -> Any:
-    return pa.chunked_array(values.__arrow_array__())
+    cells = pa.chunked_array(values.__arrow_array__())
+    ticks = _ticks_of(cells.type)
+    return cells if ticks is None else cells.cast(ticks)
 
 
 def _text_to_arrow(texts: pa.Array, dtype: Any) -> Array:
-    return dtype.__from_arrow__(texts.cast(dtype.pyarrow_dtype))
+    wanted = dtype.pyarrow_dtype
+    if len(texts) == 0:
+        return dtype.__from_arrow__(pa.array([], wanted))
+    ticks = _ticks_of(wanted)
+    cells = texts if ticks is None else texts.cast(ticks)
+    return dtype.__from_arrow__(cells.cast(wanted))
+
+
+def _ticks_of(kind: pa.DataType) -> pa.DataType | None:
+    """Return the integers by which a type goes that Arrow does not read from text."""
+    if pa.types.is_time32(kind):
+        return pa.int32()
+    is_counted = pa.types.is_time64(kind) or pa.types.is_duration(kind)
+    return pa.int64() if is_counted else None
 
 
 def _nested_to_text(values: Any) -> Any:

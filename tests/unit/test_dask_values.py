@@ -227,6 +227,7 @@ class TestPartitionOn:
                 )
             ),
             arrow(pa.float64(), 0.0, -0.0, None, 1.0),
+            arrow(pa.float16(), np.float16(0), None),
             pd.Series([1j, -0.0 + 1j, 2j]),
             pd.Series(pd.arrays.SparseArray([0.0, -0.0, 1.5])),
             pd.Series(pd.Categorical(["b", None, "a"], ["b", "unused", "a"])),
@@ -513,6 +514,34 @@ class TestTypesOfOneFamily:
 
         with pytest.raises(RoundTripError, match="column 'v' of object"):
             handler(tmp_path, "f").write(from_parts([frame]))
+
+    def test_arrow_types_of_any_kind(self, tmp_path):
+        kinds = [
+            *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
+            *(
+                pa.timestamp(unit, zone)
+                for unit in ("s", "ns")
+                for zone in (None, "UTC")
+            ),
+            *(pa.time32("s"), pa.time64("us"), pa.date32(), pa.date64()),
+            *(pa.binary(), pa.large_string(), pa.decimal256(50, 3), pa.null()),
+            pa.dictionary(pa.int32(), pa.string()),
+        ]
+        columns = {str(kind): arrow(kind, None, None) for kind in kinds}
+        columns |= {
+            f"values of {kind}": arrow(kind, 86_400_000, None)
+            for kind in kinds
+            if pa.types.is_temporal(kind)
+            and not (pa.types.is_time32(kind) or pa.types.is_date32(kind))
+        }
+        frame = pd.DataFrame(columns)
+        plain = dd.from_pandas(frame, npartitions=1)
+
+        assert_same(handler(tmp_path, "f").write(plain).value.compute(), frame)
+        keyed = frame[["values of duration[us]", "values of date64[ms]", "null"]]
+        keep = handler(tmp_path, "g", partition_on=list(keyed.columns[:2]))
+        ours = keep.write(dd.from_pandas(keyed, npartitions=1)).value.compute()
+        assert_same(ours.sort_index(), keyed)
 
     def test_nan_beside_na(self, tmp_path):
         array = pd.arrays.FloatingArray(
