@@ -39,7 +39,7 @@ class PandasResultHandler(ResultHandler):
     read_kwargs, write_kwargs
         Given to pandas' reader and writer, and win over what the handler would choose.
         Where they change the data (``usecols``, ``float_format``), the task's result is
-        what the file gives, on the first run as on every other.
+        the content of the file, on the first run as on every other.
     storage_options, match, ignore, durability, check
         See :class:`prefect_ds.result_handler.ResultHandler`.
 

@@ -33,7 +33,7 @@ _END_MARK = FIELD_MARK
 class PathTemplate:
     """A path with named fields, filled from the arguments of a task.
 
-    Fields are those of `str.format`, less what is unsafe in a path: there are no
+    Fields are those of `str.format`, without the parts that are unsafe in a path: no
     positional fields and no attributes. ``{params[lr]}`` looks into mappings by key,
     into lists and tuples by position. Dates and times without a format spec are written
     as ``isoformat`` does, durations as in ISO 8601.
@@ -84,7 +84,7 @@ class PathTemplate:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The fields in the order of the template, each once."""
+        """The fields in the order of the template, without repetition."""
         return parse_template(self.template).fields
 
     @property

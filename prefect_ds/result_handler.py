@@ -6,6 +6,7 @@ import abc
 import contextlib
 import copy
 import datetime
+import difflib
 import functools
 import hashlib
 import importlib.metadata
@@ -155,9 +156,10 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             ("check", check, get_args(Check)),
         ):
             if choice not in choices:
-                raise ValueError(
-                    f"{name}={choice!r}: it is one of {', '.join(map(repr, choices))}"
-                )
+                close = difflib.get_close_matches(str(choice), choices, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                listed = ", ".join(map(repr, choices))
+                raise ValueError(f"{name}={choice!r}: it is one of {listed}{hint}")
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})

@@ -64,7 +64,7 @@ class FileType:
     more_read_kwargs: tuple[str, ...] = ()
     """``module:function`` that take the reader's ``**kwargs``."""
     complete: Callable[[dict[str, Any], dict[str, Any], str], None] = _complete_nothing
-    """Adds to the writer's and reader's arguments what a path says."""
+    """Adds the arguments that follow from a path, such as the compression."""
     index_kwarg: str | None = None
     """Tells a writer that adds a column for even a default index not to."""
     is_certain: Callable[[Any], bool] = _never
@@ -72,7 +72,7 @@ class FileType:
     endings: tuple[str, ...] = ()
     """Endings of paths that mean this type, before an ending of a compression."""
     other_names: Mapping[str, str] = field(default_factory=dict)
-    """Names that people give it in error, and what to say then."""
+    """Names that people give it in error, and the advice then."""
 
 
 def without(kwargs: Kwargs, *names: str) -> dict[str, Any]:

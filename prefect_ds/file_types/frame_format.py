@@ -21,7 +21,7 @@ from prefect_ds.errors import (
     UndecodableCheckpointError,
 )
 from prefect_ds.file_types.base import FileType, Kwargs, without
-from prefect_ds.file_types.keywords import check_keywords
+from prefect_ds.file_types.keywords import check_keywords, is_syntax_only
 from prefect_ds.file_types.plain import read_plainly, write_plainly
 from prefect_ds.file_types.refusals import Fault, refusal, uncopyable, wrong_type
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
@@ -64,9 +64,9 @@ class FrameFormat:
     file_type: str
     """A key of `FILE_TYPES`."""
     write_kwargs: Kwargs
-    """For the pandas writer, completed by what the path says."""
+    """For the pandas writer, completed from the path."""
     read_kwargs: Kwargs
-    """For the pandas reader, completed by what the path and the writer say."""
+    """For the pandas reader, completed from the path and the writer's arguments."""
     is_plain: bool
     """Whether the keyword arguments take the plain way for every frame."""
 
@@ -331,7 +331,7 @@ def frame_format(
     kind = file_type_named(file_type)
     write, read = dict(write_kwargs or {}), dict(read_kwargs or {})
     check_keywords(kind, write, read)
-    is_plain = kind.rules is None or not _is_syntax_only(kind, write, read)
+    is_plain = kind.rules is None or not is_syntax_only(kind, write, read)
     for name in kind.mirrored & write.keys():
         read.setdefault(name, write[name])
     kind.complete(write, read, path)
@@ -339,17 +339,6 @@ def frame_format(
     if (write_kwargs or read_kwargs) and not is_plain:
         _try_out(result)
     return result
-
-
-def _is_syntax_only(file_type: FileType, write: Kwargs, read: Kwargs) -> bool:
-    """Return whether arguments change the layout of a file, not its values."""
-    if write.get("orient") == "table":
-        # pandas' own typed form of JSON, with its own idea of dtypes.
-        return False
-    syntax = file_type.write_syntax
-    if isinstance(write.get("index"), bool):
-        syntax = syntax | {"index"}
-    return write.keys() <= syntax and read.keys() <= file_type.read_syntax
 
 
 def _try_out(frame_format: FrameFormat) -> None:

@@ -41,6 +41,17 @@ def check_keywords(file_type: FileType, write: Kwargs, read: Kwargs) -> None:
     _check("read_kwargs", read, reader, file_type.more_read_kwargs, reserved)
 
 
+def is_syntax_only(file_type: FileType, write: Kwargs, read: Kwargs) -> bool:
+    """Return whether arguments change the layout of a file, not its values."""
+    if write.get("orient") == "table":
+        # pandas' own typed form of JSON, with its own idea of dtypes.
+        return False
+    syntax = file_type.write_syntax
+    if isinstance(write.get("index"), bool):
+        syntax = syntax | {"index"}
+    return write.keys() <= syntax and read.keys() <= file_type.read_syntax
+
+
 def _check(
     what: str,
     kwargs: Kwargs,

@@ -20,7 +20,7 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1)
 """As the time of writing, so that equal frames give equal bytes."""
 
 _LONGEST_TEXT: Final = 2045
-"""Bytes of a cell; what is longer goes into a place of its own (strL)."""
+"""Bytes of a cell; a longer text goes into a place of its own (strL)."""
 
 
 def _is_native(values: Array) -> bool:

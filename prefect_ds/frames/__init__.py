@@ -1,1 +1,1 @@
-"""Frames as tables of what every file type can hold, and back."""
+"""Frames as tables that every file type can hold, and back."""

@@ -116,7 +116,7 @@ def _can_be_listed(level: pd.Index) -> bool:
 
 
 def _kind_to_json(index: pd.Index) -> JSONObject:
-    """Return what restores the kind of an index: a range, its freq, its levels."""
+    """Return the schema that restores the kind of an index: range, freq, levels."""
     if isinstance(index, pd.RangeIndex):
         return {"range": [index.start, index.stop, index.step]}
     schema: JSONObject = {}

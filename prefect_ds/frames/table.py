@@ -251,7 +251,7 @@ def _frame_of(arrays: Sequence[Array], index: pd.Index) -> pd.DataFrame:
 
 
 def _index_names(index: pd.Index) -> list[Hashable]:
-    """Return a name for each level of an index; those without one get one."""
+    """Return a name for each level of an index, also for those without."""
     names: list[Hashable] = []
     for i, name in enumerate(index.names):
         if name is not None:

@@ -39,7 +39,7 @@ class ParsedTemplate:
     places: tuple[Field, ...]
     """The fields in order, also those that come again."""
     fields: tuple[Field, ...]
-    """The fields in order, each once."""
+    """The fields in order, without repetition."""
     literals: tuple[str, ...]
     """The texts before, between and after the places: one more than there are places.
     """

@@ -554,3 +554,8 @@ class TestTheFileType:
     def test_that_no_ending_means_has_to_be_given(self, tmp_path):
         with pytest.raises(FileTypeError, match=r"x_\{id\}' does: give file_type"):
             PandasResultHandler(f"{tmp_path}/x_{{id}}")
+
+
+def test_an_option_that_nearly_is_one_is_named():
+    with pytest.raises(ValueError, match=r"match='input': .*; did you mean 'inputs'"):
+        PandasResultHandler("x.csv", match="input")
