@@ -28,13 +28,10 @@ from prefect_ds.errors import (
     DamagedCheckpointError,
     PrefectDSError,
 )
+from prefect_ds.frames.base import UnkeepableError
+from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.dtypes import MASKED_DTYPES
-from prefect_ds.frames.table import (
-    UnkeepableError,
-    column_specs,
-    from_table,
-    is_text,
-)
+from prefect_ds.frames.table import column_specs, from_table
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import JSONObject, Part
 from prefect_ds.storage.opening import open_files

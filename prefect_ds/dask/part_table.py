@@ -10,15 +10,13 @@ import pyarrow as pa
 
 from prefect_ds.dask.parts import TEXT_RULES, Layout, culprit
 from prefect_ds.file_types.frame_format import FILE_TYPES
-from prefect_ds.frames.base import array_of
+from prefect_ds.frames.base import CellRules, UnkeepableError, array_of
+from prefect_ds.frames.cells import is_text
+from prefect_ds.frames.compare import difference
+from prefect_ds.frames.index import index_to_json
 from prefect_ds.frames.table import (
-    CellRules,
-    UnkeepableError,
     column_specs,
-    difference,
     from_table,
-    index_to_json,
-    is_text,
     n_index_columns,
     to_table,
     with_index,

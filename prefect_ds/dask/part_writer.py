@@ -34,7 +34,7 @@ from prefect_ds.dask.parts import (
     types_to_text,
 )
 from prefect_ds.errors import RoundTripError
-from prefect_ds.frames.table import UnkeepableError
+from prefect_ds.frames.base import UnkeepableError
 from prefect_ds.storage.manifest import JSONObject, Part
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.part_names import PartNames

@@ -12,7 +12,7 @@ from pandas.api.types import infer_dtype, union_categoricals
 
 from prefect_ds.dask._internals import UNKNOWN_CATEGORIES
 from prefect_ds.errors import RoundTripError
-from prefect_ds.frames.table import is_object
+from prefect_ds.frames.base import is_object
 
 _REMEDY = "cast it with astype, or say so with meta="
 _INFERRED = {

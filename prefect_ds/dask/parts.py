@@ -20,15 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefect_ds.errors import RoundTripError
-from prefect_ds.frames.base import array_of
-from prefect_ds.frames.table import (
-    CellRules,
-    UnkeepableError,
-    difference,
-    from_table,
-    is_object,
-    to_table,
-)
+from prefect_ds.frames.base import CellRules, UnkeepableError, array_of, is_object
+from prefect_ds.frames.compare import difference
+from prefect_ds.frames.table import from_table, to_table
 from prefect_ds.storage.manifest import JSONObject, Part
 
 FOOTER_KEY = b"prefect_ds"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from prefect_ds.dask.parts import frame_from_json, types_from_text
 from prefect_ds.dask.row_group_filters import Condition, has_order, may_hold
-from prefect_ds.frames.table import index_to_json
+from prefect_ds.frames.index import index_to_json
 from prefect_ds.storage.manifest import JSONObject
 
 

@@ -36,8 +36,7 @@ from prefect_ds.frames.base import (
     array_of,
     is_object,
 )
-from prefect_ds.frames.cells import decode_column, encode_column, is_text
-from prefect_ds.frames.compare import difference
+from prefect_ds.frames.cells import decode_column, encode_column
 from prefect_ds.frames.dtypes import dtype_to_json
 from prefect_ds.frames.index import (
     decode_row_index,
@@ -45,22 +44,6 @@ from prefect_ds.frames.index import (
     index_from_json,
     index_to_json,
 )
-
-# Some of these are here for those who import them from where they were before.
-__all__ = [
-    "CellRules",
-    "JSONObject",
-    "UnkeepableError",
-    "column_specs",
-    "difference",
-    "from_table",
-    "index_to_json",
-    "is_object",
-    "is_text",
-    "n_index_columns",
-    "to_table",
-    "with_index",
-]
 
 
 def to_table(

@@ -17,7 +17,7 @@ from dask.dataframe.utils import clear_known_categories
 
 from prefect_ds.dask.read_plan import leaf_positions
 from prefect_ds.errors import DamagedCheckpointError, PrefectDSError, RoundTripError
-from prefect_ds.frames.table import difference
+from prefect_ds.frames.compare import difference
 from tests.support.dask_flows import handler
 
 DECIMAL = decimal.Decimal
