@@ -35,7 +35,7 @@ from prefect_ds.task_runner import DSTaskRunner
 
 
 class DSFlowRunner(FlowRunner):
-    """Prefect's ``FlowRunner``, which also takes ``task_runner_cls`` in ``flow.run(...)``.
+    """Prefect's ``FlowRunner``, with ``task_runner_cls`` in ``flow.run(...)``.
 
     Importing prefect_ds makes it the default flow runner. With any other task runner
     than :class:`prefect_ds.DSTaskRunner` it behaves exactly as Prefect's.
@@ -110,8 +110,8 @@ class DSFlowRunner(FlowRunner):
         is_once = isinstance(keep_results, str | Iterator)
         if is_once or not all(isinstance(task, Task) for task in keep_results):
             raise TypeError(
-                f"keep_results is {keep_results!r}: give a list of tasks, [] to keep the "
-                "results of terminal tasks only"
+                f"keep_results is {keep_results!r}: give a list of tasks, [] to keep "
+                "the results of terminal tasks only"
             )
         for task in keep_results:
             if task not in self.flow.tasks:
@@ -247,7 +247,7 @@ def _collision(references: Iterable[CheckpointReference]) -> str:
         if first.owner != reference.owner and first.asked != reference.asked:
             return (
                 f"Tasks {first.owner!r} and {reference.owner!r} of this run share the "
-                f"checkpoint {reference.path!r}, for different inputs: give the template "
-                "a field that tells them apart"
+                f"checkpoint {reference.path!r}, for different inputs: give the "
+                "template a field that tells them apart"
             )
     return ""

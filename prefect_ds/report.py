@@ -1,4 +1,7 @@
-"""What a run did, per task: how many results were loaded, computed and failed, and what that cost and saved."""
+"""The table of a run: for each task its results, and the seconds they cost and saved.
+
+Made on the client from the tasks' final states.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ COMPUTE_S = "prefect_ds_compute_s"
 """Key in a state's context: seconds that the task's code took in this run."""
 
 Outcome: TypeAlias = Literal["loaded", "ran", "failed", "other"]
-"""How a task ended: its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its code ran, it
-failed, or it was skipped or did not finish."""
+"""How a task ended.
+
+Its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its
+code ran, it failed, or it was skipped or did not finish. A task that Dask ran again in
+the same run, since it lost a worker, ran."""
 
 
 def outcome_of(state: State) -> Outcome:
@@ -28,11 +34,12 @@ def outcome_of(state: State) -> Outcome:
         return "failed"
     if state.is_skipped() or not state.is_successful():
         return "other"
+    if COMPUTE_S in state.context:
+        return "ran"
     raw = raw_value(state)
-    is_loaded = (
-        raw.is_loaded if isinstance(raw, CheckpointReference) else state.is_cached()
-    )
-    return "loaded" if is_loaded and COMPUTE_S not in state.context else "ran"
+    if isinstance(raw, CheckpointReference):
+        return "loaded" if raw.is_loaded else "ran"
+    return "loaded" if state.is_cached() else "ran"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +57,31 @@ class TaskReport:
     size_bytes: int
     """Of the checkpoints, loaded or written."""
     compute_s: float
-    """Seconds of running the task's code in this run, over all workers."""
+    """Seconds of running the task's code in this run, the computing of Dask frames in
+    them."""
     write_s: float
-    """Seconds of writing the checkpoints of this run, over all workers."""
+    """Seconds of writing the checkpoints of this run."""
     saved_s: float
-    """Seconds that computing and writing the loaded results took when they were computed."""
+    """Seconds that the loaded results took, when they were computed and written."""
     error: str
-    """What the first failed run of the task says, those that only failed since their upstream did left out."""
-
+    """The message of the first run that failed itself, not only its upstream."""
     remarks: tuple[str, ...] = ()
     """What was not compared, or has changed without counting; the most common first."""
 
     @classmethod
     def of(cls, task: Task, state: State) -> TaskReport:
         """Return the report of one task from its final state."""
-        states = (
-            [child for child in state.map_states if child is not None]
-            if isinstance(state, Mapped)
-            else [state]
-        )
+        states = [state]
+        if isinstance(state, Mapped):
+            states = [child for child in state.map_states if child is not None]
         references = [
             raw
             for raw in map(raw_value, states)
             if isinstance(raw, CheckpointReference)
         ]
+        loaded = [reference for reference in references if reference.is_loaded]
+        written = [reference for reference in references if not reference.is_loaded]
+        errors = [str(state.message) for state in states if _has_failed_itself(state)]
         outcomes = Counter(map(outcome_of, states))
         return cls(
             task=task.name,
@@ -81,19 +89,14 @@ class TaskReport:
             n_ran=outcomes["ran"],
             n_failed=outcomes["failed"],
             n_other=outcomes["other"],
-            size_bytes=sum(each.size_bytes for each in references),
-            compute_s=sum(each.context.get(COMPUTE_S, 0.0) for each in states),
-            write_s=sum(
-                each.write_s or 0.0 for each in references if not each.is_loaded
-            ),
+            size_bytes=sum(reference.size_bytes for reference in references),
+            compute_s=sum(state.context.get(COMPUTE_S, 0.0) for state in states),
+            write_s=sum(reference.write_s or 0.0 for reference in written),
             saved_s=sum(
-                (each.compute_s or 0.0) + (each.write_s or 0.0)
-                for each in references
-                if each.is_loaded
+                (reference.compute_s or 0.0) + (reference.write_s or 0.0)
+                for reference in loaded
             ),
-            error=next(
-                (str(each.message) for each in states if _has_failed_itself(each)), ""
-            ),
+            error=errors[0] if errors else "",
             remarks=_remarks(references),
         )
 
@@ -126,8 +129,8 @@ class RunReport:
         if not isinstance(states, Mapping):
             raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
         tasks = [task for task in order or states if task in states]
-        # Parameters, and the constants and lists that Prefect puts between tasks, are
-        # none of the user's steps.
+        # The user knows no parameters, constants and lists as steps: Prefect puts them
+        # between the tasks.
         steps = [
             task
             for task in tasks
@@ -137,25 +140,25 @@ class RunReport:
 
     def __getitem__(self, task: str) -> TaskReport:
         """Return the report of the task with this name."""
-        for each in self.tasks:
-            if each.task == task:
-                return each
+        for report in self.tasks:
+            if report.task == task:
+                return report
         raise KeyError(task)
 
     def __str__(self) -> str:
         rows = [
             (
-                each.task,
-                each.n_loaded,
-                each.n_ran,
-                each.n_failed,
-                each.n_other,
-                size(each.size_bytes),
-                f"{each.compute_s:.2f}",
-                f"{each.write_s:.2f}",
-                f"{each.saved_s:.2f}",
+                report.task,
+                report.n_loaded,
+                report.n_ran,
+                report.n_failed,
+                report.n_other,
+                size(report.size_bytes),
+                f"{report.compute_s:.2f}",
+                f"{report.write_s:.2f}",
+                f"{report.saved_s:.2f}",
             )
-            for each in self.tasks
+            for report in self.tasks
         ]
         headers = (
             "task",
@@ -171,21 +174,13 @@ class RunReport:
         table = tabulate(
             rows, headers, disable_numparse=True, colalign=("left", *["right"] * 8)
         )
-        return "\n".join(
-            [
-                table,
-                *(
-                    f"{each.task} failed: {each.error}"
-                    for each in self.tasks
-                    if each.error
-                ),
-                *(
-                    f"{each.task}: {remark}"
-                    for each in self.tasks
-                    for remark in each.remarks
-                ),
-            ]
-        )
+        lines = [table]
+        for report in self.tasks:
+            if report.error:
+                lines.append(f"{report.task} failed: {report.error}")
+        for report in self.tasks:
+            lines += [f"{report.task}: {remark}" for remark in report.remarks]
+        return "\n".join(lines)
 
 
 _MOST_REMARKS = 3

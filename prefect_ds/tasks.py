@@ -1,4 +1,4 @@
-"""Prefect's ``task`` decorator, with the older spelling ``result_handler=`` for ``result=``."""
+"""Prefect's ``task`` decorator, with ``result_handler=`` as a name of ``result=``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def task(
     if result_handler is not None:
         if "result" in task_init_kwargs:
             raise TypeError(
-                "task() got both result= and result_handler=, which mean the same: give one"
+                "task() got both result= and result_handler=, "
+                "which mean the same: give one"
             )
         task_init_kwargs["result"] = result_handler
     if fn is None:

@@ -1,8 +1,8 @@
 """A small cache of frames that this process has just written or read.
 
 It spares the next task the read, and is bounded in bytes. It hands out deep copies,
-which cost a tenth of a read: copy-on-write guards the columns of a frame, but ``.array``
-still reaches the shared values below.
+which cost a tenth of a read: copy-on-write guards the columns of a frame, but
+``.array`` still reaches the shared values below.
 
 Each process has its own: the workers and the client. The scheduler has none.
 """

@@ -85,7 +85,8 @@ class CheckpointReference:
 
     def __str__(self) -> str:
         return (
-            f"{count(self.n_rows, 'row')}, {count(self.n_columns, 'column')}, {size(self.size_bytes)} "
+            f"{count(self.n_rows, 'row')}, {count(self.n_columns, 'column')}, "
+            f"{size(self.size_bytes)} "
             f"at {self.path}, written {self.written_at}"
         )
 

@@ -1,13 +1,13 @@
-"""A look at a Dask cluster before a flow runs on it: are the packages there, and do the workers share their folders.
+"""Checks a Dask cluster before a flow runs: packages, and the folders that workers share.
 
-Without it Dask waits without end for workers that cannot import what they are sent, and
-workers that each have a disk of their own compute everything, of which nobody finds
-more than a part.
+Without the check, Dask waits for ever for workers that cannot import a task, and workers
+with separate disks compute everything and find only part of it.
 
-What is asked of the workers is a function of this module, sent by name: where
-prefect_ds or what it needs is missing, the error of the import is the answer. Workers
-that come later are not looked at, so an adaptive cluster without any is not waited for;
-nor are workers that do not answer: Dask knows what to do about them.
+:func:`check` runs on the client. The workers, and for :func:`versions` the scheduler,
+run the public functions of this module, which are sent by name: if prefect_ds or a
+package that it needs is missing there, the answer is the error of the import. Workers
+that join later are not checked, so an adaptive cluster without workers does not delay
+the run. Nor do workers that do not answer: Dask deals with them.
 """
 
 from __future__ import annotations
@@ -38,40 +38,43 @@ from prefect_ds.result_handler import ResultHandler
 logger = logging.getLogger("prefect.prefect_ds.engine.cluster_check")
 
 _PACKAGES = {"prefect_ds": None, "prefect": 1, "pandas": 1, "pyarrow": 1}
-"""Package to how many numbers of its version have to be equal everywhere; ``None``: all of it."""
+"""Package to the count of version numbers that must agree; ``None``: all of them."""
 
 _ANSWER_S = 10
-"""How long a worker that is well takes at most to say that it is there."""
+"""How long a healthy worker may take to say that it is there."""
 
 _WORK_S = 300
-"""How long the workers have for what they are asked, the import of packages on a cold disk in it."""
+"""How long the workers may take to answer, which may include slow imports."""
 
 _MAX_NAMED = 5
 _MAX_PICKLED_BYTES = 10 * 2**20
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that this process has of the packages that matter."""
-    found = {}
+    """Return the versions in this process of the packages that matter."""
+    installed = {}
     for package in _PACKAGES:
         # It may be on the path without an installation.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def receive(pickled: bytes) -> None:
-    """Unpickle what a flow's tasks are made of."""
+    """Unpickle a flow's tasks."""
     loads(pickled)
 
 
 def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
-    """Leave an empty file for each folder; return those where that worked, each with the folders made for it."""
+    """Leave an empty file in each folder; return the folders where that worked.
+
+    The values are the folders that were made on the way.
+    """
     left: dict[str, list[str]] = {}
     for folder in folders:
         token = _token(folder, name)
-        made = [each for each in _above(token) if not os.path.lexists(each)]
-        # The disk may be one to read from only, and all checkpoints there.
+        made = [above for above in _above(token) if not os.path.lexists(above)]
+        # A folder may be read-only, with all checkpoints in it.
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(token), exist_ok=True)
             open(token, "x").close()
@@ -80,23 +83,23 @@ def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
 
 
 def sees(folders: Sequence[str], name: str) -> list[str]:
-    """Return the folders for which the file is there."""
+    """Return the folders in which the file is there."""
     return [folder for folder in folders if os.path.lexists(_token(folder, name))]
 
 
 def take_away(
     folders: Sequence[str], name: str, left: Mapping[str, Sequence[str]]
 ) -> None:
-    """Remove what :func:`leave` left; a folder stays if somebody has put something into it."""
+    """Remove the files of :func:`leave`, and the folders that it made, if empty."""
     for folder in folders:
         with contextlib.suppress(OSError):
             os.remove(_token(folder, name))
-            for each in left.get(folder, ()):
-                os.rmdir(each)
+            for made in left.get(folder, ()):
+                os.rmdir(made)
 
 
 def _token(folder: str, name: str) -> str:
-    # Where `clean` finds it, should nobody be left to take it away.
+    # Where `clean` finds it, if this process dies before it takes it away.
     return os.path.join(folder, SIDE_FOLDER, "staging", f"{name}.staged")
 
 
@@ -107,11 +110,11 @@ def _above(path: str) -> list[str]:
 
 
 def check(client: Any, flow: Flow) -> None:
-    """End the run of a flow whose tasks could not work on the cluster; say in one line where, why, and what to do.
+    """End the run of a flow whose tasks could not work on the cluster.
 
-    Only the client's not seeing a folder is no more than a warning: all works but
-    looking at results from there. ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the
-    check off.
+    One line says where, why, and what to do. If only the client does not see a folder,
+    that is a warning: all works, except looking at results from there.
+    ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the check off.
 
     Parameters
     ----------
@@ -141,16 +144,16 @@ def check(client: Any, flow: Flow) -> None:
         raise ENDRUN(Failed(message=str(error), result=error)) from error
     except TimeoutError:
         logger.warning(
-            "Not all was looked at before the run: a worker had no answer for %d seconds",
+            "Cluster check incomplete: a worker did not answer within %d s.",
             _WORK_S,
         )
 
 
 def _hosts(client: Any) -> dict[str, str]:
-    """Return the addresses of the workers that answer, each with the name of its host."""
+    """Return the workers that answer: addresses, and the names of their hosts."""
 
     async def ask(address: str) -> dict[str, str]:
-        # One by one, at the same time: who is asked together is waited for together.
+        # One call for each: a call to all would wait for the slowest.
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return cast(
@@ -185,7 +188,10 @@ def _warn_of_silent(workers: Sequence[str]) -> None:
 def _ask(
     client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str]
 ) -> dict[str, Any]:
-    """Return what each worker answers; what it raises is an answer, an ``OSError`` if it has gone."""
+    """Return the answer of each worker.
+
+    An error is an answer, too; it is an ``OSError`` if the worker has gone.
+    """
     answers = client.sync(
         client.run,
         function,
@@ -227,7 +233,10 @@ def _problems(
 ) -> Iterator[str]:
     if isinstance(answer, Exception):
         version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
-        yield f"cannot import prefect_ds ({answer}): pip install prefect_ds{version} there"
+        yield (
+            f"cannot import prefect_ds ({answer}): "
+            f"pip install prefect_ds{version} there"
+        )
         return
     for package, n_numbers in _PACKAGES.items():
         ours, theirs = here.get(package), answer.get(package)
@@ -236,7 +245,10 @@ def _problems(
             and theirs
             and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]
         ):
-            yield f"has {package} {theirs}, the client {ours}: pip install {package}=={ours} there"
+            yield (
+                f"has {package} {theirs}, the client {ours}: "
+                f"pip install {package}=={ours} there"
+            )
 
 
 def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
@@ -257,7 +269,8 @@ def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
             for problem, places in problems.items()
         )
         raise PreflightError(
-            f"the flow's tasks cannot be imported on {where}: install what they are defined in there"
+            f"the flow's tasks cannot be imported on {where}: "
+            "install what they are defined in there"
         )
 
 
@@ -293,7 +306,8 @@ def _check_folders(
             )
     except OSError as error:
         logger.warning(
-            "Whether the workers share their folders was not found out: %r", error
+            "Cluster check incomplete: a worker failed to look at the folders: %r",
+            error,
         )
         return
 
@@ -306,16 +320,19 @@ def _check_folders(
         ]
         if blind:
             problems.append(
-                f"{_named(blind, hosts)} cannot see what {_named([first], hosts)} writes to {folder}"
+                f"{_named(blind, hosts)} cannot see what {_named([first], hosts)} "
+                f"writes to {folder}"
             )
     if problems:
         raise PreflightError(
-            f"{'; '.join(problems)}: mount one folder on all workers, or keep checkpoints in a store as s3://..."
+            f"{'; '.join(problems)}: mount one folder on all workers, "
+            "or keep checkpoints in a store as s3://..."
         )
     unseen = [folder for folder in left if folder not in seen_here]
     if unseen:
         logger.warning(
-            "The workers keep checkpoints in %s, which this machine does not see: no result can be looked at from here",
+            "The workers keep checkpoints in %s, which this machine does not see: "
+            "no result can be looked at from here",
             ", ".join(unseen),
         )
 
@@ -340,7 +357,8 @@ def _folders(flow: Flow) -> list[str]:
 def _named(places: Sequence[str], hosts: Mapping[str, str]) -> str:
     """Return addresses with the names of their hosts."""
     named = [
-        f"{each} (host {hosts[each]})" if each in hosts else each for each in places
+        f"{place} (host {hosts[place]})" if place in hosts else place
+        for place in places
     ]
     more = len(named) - _MAX_NAMED
     return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

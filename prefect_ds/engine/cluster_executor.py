@@ -209,7 +209,7 @@ class ClusterExecutor(RunExecutor):
         return self._fail(submitted, future.exception())
 
     def _mend_unreadable(self, submitted: Submitted) -> bool:
-        """Replace the outcome of a call if it does not arrive: it cannot be unpickled."""
+        """Replace the outcome of a call if it cannot be unpickled here."""
         try:
             self.executor.wait(submitted.future)
         except Exception as error:  # noqa: BLE001 - whatever a user's value raises
@@ -222,8 +222,8 @@ class ClusterExecutor(RunExecutor):
         if key not in self._lost.runs:
             return False
         run = self._lost.runs[key]
-        message = f"Task {run.name!r} failed: {self._lost.words(key, error)}"
-        self.executor.logger.error(message)
+        message = self._lost.words(key, error)
+        self.executor.logger.error("Task %r failed: %s", run.name, message)
         if run.is_counted:
             self.progress.done(run.slug, "failed")
         submitted.future = Failed(message=message, result=error)

@@ -1,4 +1,4 @@
-"""The level of log lines that a user wants to see who asks for few. Client and workers."""
+"""The level of log lines that every user is to see. On the client and on workers."""
 
 from __future__ import annotations
 

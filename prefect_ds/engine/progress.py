@@ -1,4 +1,8 @@
-"""Bars on the terminal while a flow runs: per task, how many results were loaded, computed, failed, and are left."""
+"""Progress bars on the terminal while a flow runs, one for each task.
+
+A bar counts the results that were loaded, computed and failed. Runs on the client;
+:func:`ending` also runs on workers.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,13 @@ from prefect.engine.state import State
 from prefect_ds.report import outcome_of
 
 _REST = len(" |#| 00:00<00:00")
-"""Columns for what stands behind the counts: a short bar, and the time."""
+"""Columns behind the counts: a short bar, and the time."""
 
 
 def wanted(progress: bool | None) -> bool:
-    """Return whether to show progress: as asked, else if somebody looks at a terminal and tqdm is there.
+    """Return whether to show progress.
+
+    If the caller does not say, it is shown on a terminal, if tqdm is installed.
 
     Raises
     ------
@@ -44,7 +50,7 @@ def wanted(progress: bool | None) -> bool:
 
 
 def ending(state: State) -> str:
-    """Return how a task's run ended: its outcome, or ``later`` where only a later round brings one."""
+    """Return how a task's run ended; ``later`` if it waits for a later round."""
     return outcome_of(state) if state.is_finished() else "later"
 
 
@@ -111,7 +117,7 @@ class Progress:
             self._bars[task].refresh()
 
     def done(self, task: str, how: str) -> None:
-        """Count a run of the task that is done; ``how`` it ended is from :func:`ending`."""
+        """Count a run of the task that is done; ``how`` is from :func:`ending`."""
         with self._lock:
             if task not in self._bars:
                 return
@@ -122,31 +128,31 @@ class Progress:
             self._lock.notify_all()
 
     def settle(self, timeout_s: float = 2.0) -> None:
-        """Wait until what is done has been told: a cluster's events come later than its results."""
+        """Wait until all runs are counted: events of a cluster follow its results."""
         with self._lock:
             self._lock.wait_for(lambda: self._left <= 0, timeout_s)
 
     def _describe(self, task: str) -> None:
-        """Put the task and its counts where the bar begins: tqdm cuts a line on the right."""
+        """Put the task and its counts before the bar: tqdm cuts a line on the right."""
         from tqdm.utils import disp_len
 
         bar, counts = self._bars[task], self._counts[task]
-        told = ", ".join(f"{how}={n}" for how, n in sorted(counts.items()))
-        told = f": {counts.total()}/{bar.total} {told}".rstrip()
+        outcomes = ", ".join(f"{how}={n}" for how, n in sorted(counts.items()))
+        status = f": {counts.total()}/{bar.total} {outcomes}".rstrip()
         columns = bar.format_dict["ncols"] or 0
         if columns > 0:  # Else it is no terminal, or one that does not know its width.
-            room = columns - len(told)
+            room = columns - len(status)
             is_wide = disp_len(task) > len(
                 task
             )  # Chinese, say: two columns a character
             task = _shortened(
                 task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1)
             )
-        bar.set_description_str(task + told, refresh=False)
+        bar.set_description_str(task + status, refresh=False)
 
 
 def _shortened(name: str, length: int) -> str:
-    """Return a name cut in its middle: how it ends tells it from others that begin alike."""
+    """Return a name cut in its middle, as names that begin alike end differently."""
     if len(name) <= length:
         return name
     n_end = max(length - 1, 0) // 2
@@ -155,7 +161,7 @@ def _shortened(name: str, length: int) -> str:
 
 
 class _Above:
-    """The stream of a log handler while bars are shown: what is written goes above them.
+    """The stream of a log handler while bars are shown; its lines go above them.
 
     Parameters
     ----------
@@ -184,7 +190,7 @@ class _Above:
 
 @contextlib.contextmanager
 def _logs_above(bars: Any) -> Iterator[None]:
-    """Have every log handler that writes where the bars are write above them; all else about it stays."""
+    """Make log handlers that write where the bars are write above them."""
     # Not tqdm's logging_redirect_tqdm: it puts one handler, without a level, in place
     # of all and where there was none.
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
@@ -193,7 +199,7 @@ def _logs_above(bars: Any) -> Iterator[None]:
     }
     replaced: dict[logging.StreamHandler[Any], _Above] = {}
     for handler in handlers:
-        # Not a stream that is a property: such a handler finds it anew for each line.
+        # Not a stream that is a property: such a handler looks it up for each line.
         stream = vars(handler).get("stream")
         if isinstance(handler, logging.StreamHandler) and _are_together(stream, bars):
             handler.stream = replaced[handler] = _Above(stream, bars)
@@ -210,7 +216,7 @@ def _are_together(stream: Any, bars: Any) -> bool:
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Return whether a stream is a terminal; ``None``, a closed one and somebody's own without ``isatty`` are not."""
+    """Return whether a stream is a terminal; a closed one, or ``None``, is not."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):

@@ -1,8 +1,11 @@
-"""Brings what the tasks of a run log on the workers of a Dask cluster to the user.
+"""Brings the log lines of tasks on a Dask cluster to the user.
 
-Each run has a worker plugin and a topic of Dask events of its own, and its tasks carry
-its name in Prefect's context: runs on one cluster do not hear one another. A worker
-whose stdout is the client's sends nothing, its lines are there.
+Each run has its own worker plugin and its own topic of Dask events, and its tasks carry
+its name in Prefect's context, so two runs on one cluster do not hear each other. A
+worker that shares the client's stdout sends nothing: its lines are there already.
+
+:func:`forwarded` runs on the client, :class:`_Forwards` and :class:`_Handler` on the
+workers, :func:`_forget` on the scheduler.
 """
 
 from __future__ import annotations
@@ -20,20 +23,26 @@ import prefect
 from distributed import Worker, WorkerPlugin
 
 _RUN = "prefect_ds_run"
-"""In the context of a task: the run whose client wants its lines; flows that the task itself runs inherit it."""
+"""In the context of a task: the run whose client wants its lines.
+
+A flow that the task itself runs inherits it."""
 
 _WAIT_S = 10
-"""How long a run waits, at its start and its end, for workers that do not answer. The others do not wait for them."""
+"""How long a run waits, at its start and its end, for workers that do not answer.
+
+The other workers do not wait for them."""
 
 _here: dict[str, str | None] = {}
-"""The runs whose client this process is, each with the run of the task that started it, if one did."""
+"""The runs whose client is this process.
+
+The value is the outer run, if a task of that started this one."""
 
 _logger = logging.getLogger("prefect.prefect_ds.engine.worker_logs")
 
 
 @contextlib.contextmanager
 def forwarded(client: Any) -> Iterator[None]:
-    """Let Prefect's loggers here handle what they handle on the workers, for the runs of tasks submitted meanwhile.
+    """Bring log lines of workers to the loggers here, for tasks submitted meanwhile.
 
     Parameters
     ----------
@@ -56,7 +65,7 @@ def forwarded(client: Any) -> Iterator[None]:
         )
         try:
             client.sync(client.register_plugin, plugin, callback_timeout=_WAIT_S)
-        except Exception as error:  # noqa: BLE001 - lines may be missing; whether tasks can run, the run itself shows
+        except Exception as error:  # noqa: BLE001 - the run itself shows if tasks can run
             _logger.warning("Some workers may not send their log lines: %r", error)
         with prefect.context({_RUN: run}):
             yield
@@ -73,7 +82,7 @@ def forwarded(client: Any) -> Iterator[None]:
 
 
 def forget(client: Any, topic: str) -> None:
-    """Let go of the events of a topic, which Dask's scheduler would keep as long as it lives."""
+    """Delete the events of a topic, which Dask's scheduler would keep for its life."""
     with contextlib.suppress(Exception):
         client.sync(client.run_on_scheduler, _forget, topic, callback_timeout=_WAIT_S)
 
@@ -83,16 +92,16 @@ def _forget(topic: str, dask_scheduler: Any) -> None:
 
 
 class _Forwards(WorkerPlugin):
-    """Has a worker send the lines of a run.
+    """Makes a worker send the lines of a run.
 
     Parameters
     ----------
     run
-        Names the run, the plugin and the topic.
+        The name of the run, the plugin and the topic.
     level
-        Of the client's logger: what is below it is not sent.
+        The level of the client's logger; lines below it are not sent.
     output
-        The client's, see :func:`_output`.
+        The stdout of the client, see :func:`_output`.
     """
 
     def __init__(
@@ -104,12 +113,12 @@ class _Forwards(WorkerPlugin):
         self._handler: _Handler | None = None
 
     def setup(self, worker: Worker) -> None:
-        """Begin to send, unless the lines come to the user already."""
+        """Begin to send, unless the user sees the lines already."""
         logger = logging.getLogger("prefect")
         # A process may have several workers.
         is_sent = any(
-            isinstance(each, _Handler) and each.run == self.name
-            for each in logger.handlers
+            isinstance(handler, _Handler) and handler.run == self.name
+            for handler in logger.handlers
         )
         is_seen = self.name in _here or (
             self.output is not None and self.output == _output()
@@ -119,7 +128,7 @@ class _Forwards(WorkerPlugin):
             logger.addHandler(self._handler)
 
     def teardown(self, worker: Worker) -> None:
-        """End it."""
+        """Stop sending."""
         if self._handler is not None:
             logging.getLogger("prefect").removeHandler(self._handler)
 
@@ -133,12 +142,12 @@ class _Handler(logging.Handler):
         self._worker = worker
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Return whether it is the run's."""
+        """Return whether a line belongs to the run."""
         run = prefect.context.get(_RUN)
         if run is None:
-            # A thread that a task has started is outside of Prefect's context: whose
-            # its lines are, nobody knows, and they come twice rather than not at all.
-            # What has another run's id is not one of them.
+            # A thread that a task has started is outside of Prefect's context. The run
+            # of its lines is unknown, and they come twice rather than not at all. Lines
+            # with the id of another run are not among them.
             return not hasattr(record, "flow_run_id") and super().filter(record)
         while run in _here:  # a flow that a task runs on a cluster, from this worker
             run = _here[run]
@@ -153,7 +162,10 @@ class _Handler(logging.Handler):
 
 
 def _as_text(record: logging.LogRecord) -> str:
-    """Return a record as JSON: numbers and text stay what they are, of all else the text is what a line shows."""
+    """Return a record as JSON.
+
+    Numbers and text stay as they are; of other objects a line shows the text.
+    """
     fields = {
         **vars(record),
         "msg": record.getMessage(),
@@ -164,8 +176,8 @@ def _as_text(record: logging.LogRecord) -> str:
         fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
     return json.dumps(
         {
-            name: each if isinstance(each, _PLAIN) else str(each)
-            for name, each in fields.items()
+            name: value if isinstance(value, _PLAIN) else str(value)
+            for name, value in fields.items()
         }
     )
 
@@ -174,11 +186,14 @@ _PLAIN = (str, int, float, type(None))
 
 
 def _output() -> tuple[str, int, int] | None:
-    """Return what tells this process's stdout, where Prefect's lines go, from all others; ``None``: nobody reads it."""
+    """Return an identity of this process's stdout, to which Prefect's lines go.
+
+    Two processes with the same write to the same place. ``None``: it is not read.
+    """
     try:
-        found = os.fstat(1)
+        stdout = os.fstat(1)
     except OSError:
         return None
-    if os.path.samestat(found, os.stat(os.devnull)):
+    if os.path.samestat(stdout, os.stat(os.devnull)):
         return None
-    return socket.gethostname(), found.st_dev, found.st_ino
+    return socket.gethostname(), stdout.st_dev, stdout.st_ino
