@@ -11,6 +11,7 @@ from benchmarks.suites import (
     bare_writes,
     client_memory,
     dask_frames,
+    digests,
     file_types,
     limit,
     mapped_flows,
@@ -109,10 +110,23 @@ def questions(level: Level) -> list[Question]:
             {"reading it": Rival(("parquet", rows), method="time_read")},
             weight=0.3,
         ),
+        *_digests(rows),
         *_dask_frames(rows, level),
         *_flows((4, 12, 64)[size], (4, 128, 512)[size]),
         *_five_stages(level),
     ]
+
+
+def _digests(rows: int) -> Iterator[Question]:
+    for of, at_most in {"numbers": 1.3, "text": 1.0, "text and None": 1.0}.items():
+        yield Question(
+            f"digest an input of {rows:,} rows: {of}",
+            digests.Digest,
+            "time_digest",
+            ("prefect_ds", of, rows),
+            {"dask.tokenize": Rival(("dask.tokenize", of, rows), at_most)},
+            weight=0.3,
+        )
 
 
 def _dask_frames(rows: int, level: Level) -> Iterator[Question]:

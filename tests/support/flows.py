@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import Flow, unmapped
+from prefect import Flow, Task, unmapped
 from prefect.engine import signals
 from prefect.engine.state import State
 
@@ -223,3 +223,10 @@ def asks_to_be_retried(folder: str, number: int) -> int:
     except ValueError as error:
         raise signals.RETRY("first attempt") from error
     return number
+
+
+class TakesAll(Task):
+    """Takes any number of inputs."""
+
+    def run(self, **inputs: object) -> pd.DataFrame:
+        return pd.DataFrame({"n": [len(inputs)]})
