@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import prefect_ds
+from tests.support.digest_mutations import DIGEST_MUTATIONS
 from tests.support.mutations import MUTATIONS, Mutation
 from tests.support.scale import SCALE
 
 TESTS, PACKAGE = Path(__file__).parents[1], Path(prefect_ds.__file__).parent
-BY_NAME = {each.name: each for each in MUTATIONS}
+BY_NAME = {each.name: each for each in (*MUTATIONS, *DIGEST_MUTATIONS)}
 
 
 def mutated(mutation: Mutation) -> str:

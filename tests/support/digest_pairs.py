@@ -882,6 +882,10 @@ UNEQUAL: dict[str, Pair] = {
         lambda: pa.table({"a": [1]}).replace_schema_metadata({"k": "1"}),
         lambda: pa.table({"a": [1]}).replace_schema_metadata({"k": "2"}),
     ),
+    "arrow metadata keys": (
+        lambda: pa.table({"a": [1]}).replace_schema_metadata({"k": "1v"}),
+        lambda: pa.table({"a": [1]}).replace_schema_metadata({"k1": "v"}),
+    ),
     "arrow batch and table": (lambda: pa.table({"a": [1]}), lambda: pa.record_batch({"a": [1]})),
     "arrow nullable": (
         lambda: pa.schema([pa.field("a", pa.int64())]),

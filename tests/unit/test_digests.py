@@ -250,6 +250,23 @@ def test_objects_that_all_know_each_other_come_to_an_end():
     assert digest(crowd(60)) != digest(crowd(61))
 
 
+class Fresh:
+    """Has a state that is made when it is asked for."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __getstate__(self):
+        return [[self.number]]
+
+
+def test_temporary_objects_do_not_lend_their_encoding():
+    objects = [Fresh(number) for number in range(50)]
+    others = [Fresh(min(number, 1)) for number in range(50)]
+    assert digest(objects) != digest(others)
+    assert len({digest(made) for made in objects}) == 50
+
+
 def test_a_value_that_holds_itself_by_way_of_a_set_has_no_digest():
     node = digest_pairs.Node("a")
     node.edges = {node}
