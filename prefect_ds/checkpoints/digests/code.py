@@ -89,9 +89,11 @@ def _code_of(obj: Any, walk: Walk, parts: Callable[[Any, Walk], list[bytes]]) ->
 
 
 def _function_parts(function: Any, walk: Walk) -> list[bytes]:
-    from prefect_ds.checkpoints.identity import code_digest
+    # What it calls and reads counts as well: `lambda x: x > THRESHOLD`. Not on top,
+    # as the walk through code takes its digests of values from here.
+    from prefect_ds.checkpoints.code import CodeWalk
 
-    return [code_digest(function).encode()]
+    return [CodeWalk(function).digest.encode()]
 
 
 def _class_parts(kind: Any, walk: Walk) -> list[bytes]:
