@@ -1,4 +1,4 @@
-"""Dask's side of a checkpoint: the expression that reads one, and the one that writes a frame."""
+"""Dask's expressions that read a checkpoint, and write one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FrameSource:
 
     reader: PartReader
     partitions: tuple[tuple[Part, ...], ...]
-    """The parts of each partition; none of one that is empty."""
+    """The parts of every partition; an empty one may have none."""
     divisions: tuple[Any, ...]
 
     @property
@@ -70,7 +70,7 @@ class FrameSource:
 
 
 class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
-    """Dask's expression of a frame over a checkpoint: columns reach the files, lengths come from the manifest.
+    """A frame over a checkpoint: columns reach the files, lengths are in the manifest.
 
     So do filters: ``condition`` is one, and rows that do not meet it may be left out,
     in whole groups.
@@ -168,7 +168,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         return self._reading_less(parent, dependents) is not None
 
     def _reading_less(self, parent: Filter, dependents: Any) -> Filter | None:
-        """Return a filter over rows some of which are left out already, ``None`` where it tells nothing new.
+        """Return a filter over fewer rows, ``None`` if statistics can rule out none.
 
         Its predicate is computed of the same rows.
         """
@@ -178,22 +178,22 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
             return None
         predicate = parent.predicate
         read = {
-            each._name: each
-            for each in [self, *predicate.find_operations(ReadCheckpoint)]
+            source._name: source
+            for source in [self, *predicate.find_operations(ReadCheckpoint)]
         }
         same = ("source", "condition", "_partitions")
         if not _is_by_row(predicate) or not all(
-            each.operand(name) == self.operand(name)
-            for each in read.values()
+            source.operand(name) == self.operand(name)
+            for source in read.values()
             for name in same
         ):
             return None
-        condition = condition_of(predicate, lambda each: each._name in read)
+        condition = condition_of(predicate, lambda source: source._name in read)
         if condition is None or condition == self.condition:
             return None
-        for each in read.values():
+        for source in read.values():
             predicate = predicate.substitute(
-                each, each.substitute_parameters({"condition": condition})
+                source, source.substitute_parameters({"condition": condition})
             )
         return Filter(self.substitute_parameters({"condition": condition}), predicate)
 
@@ -206,7 +206,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
 
 
 class CheckpointIndex(Index):
-    """The index of a frame over a checkpoint, whose length comes from the manifest too: Dask asks an index for it."""
+    """The index of a frame over a checkpoint; its length is in the manifest too."""
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
         if (
@@ -230,7 +230,7 @@ def places_of(labels: Sequence[Any], among: Iterable[Any]) -> list[int]:
 
 
 def _is_by_row(predicate: Any) -> bool:
-    """Return whether each value of a predicate depends on one row of a checkpoint alone."""
+    """Return whether every value of a predicate depends on one row alone."""
     if not isinstance(predicate, Expr) or isinstance(predicate, ReadCheckpoint):
         return True
     by_row = (
@@ -248,7 +248,7 @@ def _is_by_row(predicate: Any) -> bool:
 
 
 class WriteParts(Blockwise):
-    """Dask's expression that writes each partition of a frame where it is, and gives what was staged."""
+    """Writes every partition where it is, and gives its staged parts."""
 
     _parameters = ["frame", "writer", "partitions"]  # noqa: RUF012
 
@@ -279,7 +279,7 @@ def write_parts(
     partitions: Sequence[int],
     scheduler: str | None,
 ) -> list[StagedPart]:
-    """Write some partitions of a frame, on the cluster that computes; return what was staged."""
+    """Write some partitions of a frame; return their staged parts."""
     some = (
         frame
         if len(partitions) == frame.npartitions

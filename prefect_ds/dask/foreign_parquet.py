@@ -1,4 +1,4 @@
-"""Parquet files that somebody else wrote: what they make together as one frame, and what each gives of it."""
+"""Parquet files that a person put there: the frame that they make, and the rows of one file."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ _NULLABLE = {
 
 
 def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
-    """Return the empty frame that a person's files make together: part name to what its footer says."""
+    """Return the empty frame that files make together: part name to footer."""
     if not footers:
         raise FileTypeError("there is no parquet file in it")
-    schemas = {name: each.schema.to_arrow_schema() for name, each in footers.items()}
+    schemas = {
+        name: footer.schema.to_arrow_schema() for name, footer in footers.items()
+    }
     first = next(iter(schemas.values()))
     schema = pa.unify_schemas(
-        [each.remove_metadata() for each in schemas.values()],
+        [file.remove_metadata() for file in schemas.values()],
         promote_options="permissive",
     )
     meta: pd.DataFrame = schema.with_metadata(first.metadata).empty_table().to_pandas()
@@ -53,21 +55,21 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
         # pandas makes floats of integers where one is missing, in the partitions where
         # that is so.
         if meta[label].dtype in _NULLABLE and any(
-            _may_miss(each, label) for each in footers.values()
+            _may_miss(footer, label) for footer in footers.values()
         ):
             meta[label] = meta[label].astype(_NULLABLE[cast(Any, meta[label].dtype)])
     described = (first.pandas_metadata or {}).get("index_columns") or [None]
-    if isinstance(
-        described[0], dict
-    ):  # A range stands in the metadata alone, and an empty table has no use for it.
+    if isinstance(described[0], dict):
+        # A range is in the metadata alone, and an empty table has no use for it.
         meta.index.name = described[0]["name"]
     meta.index.names = [
         None if name == _NULL_DASK_INDEX else name for name in meta.index.names
     ]
     meta = clear_known_categories(meta)
-    keys = [hive_keys(name) for name in schemas]
-    for key in dict.fromkeys(key for each in keys for key in each):
-        values = sorted({text for each in keys if (text := each.get(key)) is not None})
+    folders = [hive_keys(name) for name in schemas]
+    for key in dict.fromkeys(key for folder in folders for key in folder):
+        texts = {folder.get(key) for folder in folders}
+        values = sorted(text for text in texts if text is not None)
         if key not in meta.columns:
             is_number = all(
                 text == str(int(text)) if text.isdecimal() else False for text in values
@@ -81,7 +83,7 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
 def fit_foreign(
     frame: pd.DataFrame, meta: pd.DataFrame, keys: Mapping[str, str | None]
 ) -> pd.DataFrame:
-    """Return what a person's file holds in the form of its folder: the columns of all files, and those of its folders.
+    """Return a file's rows with the columns of all files and of the folders' names.
 
     Parameters
     ----------
@@ -113,8 +115,8 @@ def fit_foreign(
 
 
 def hive_keys(part_name: str) -> dict[str, str | None]:
-    """Return what the folders of a part say, ``year=2024/part.0.parquet``: name to text, None for a missing value."""
-    pairs = (each.partition("=") for each in part_name.split("/")[:-1])
+    """Return the keys in ``year=2024/part.0.parquet``: name to text, None if missing."""
+    pairs = (folder.partition("=") for folder in part_name.split("/")[:-1])
     return {
         unquote(key): None if text == MISSING_KEY else unquote(text)
         for key, equals, text in pairs
@@ -137,4 +139,6 @@ def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
 
 
 def _category(text: str | None, dtype: pd.CategoricalDtype) -> int:
-    return -1 if text is None else [str(each) for each in dtype.categories].index(text)
+    if text is None:
+        return -1
+    return [str(category) for category in dtype.categories].index(text)

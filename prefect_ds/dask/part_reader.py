@@ -40,7 +40,7 @@ from prefect_ds.storage.store import CheckpointStore
 
 @dataclass(frozen=True, slots=True)
 class PartReader:
-    """Reads parts of one committed checkpoint and no other; goes to the workers that need them."""
+    """Reads parts of one committed checkpoint, on the workers that need them."""
 
     path: str
     content: str
@@ -49,7 +49,7 @@ class PartReader:
     meta: pd.DataFrame
     read_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sorts: bool = False
-    """Whether the rows of a partition, which several parts hold, are in the order of the index."""
+    """Whether the rows of several parts are put in the order of the index."""
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return ("prefect_ds-checkpoint", self.path, self.content)
@@ -60,7 +60,7 @@ class PartReader:
         columns: Sequence[int] | None = None,
         where: Condition | None = None,
     ) -> pd.DataFrame:
-        """Return one partition: the rows of its parts, with the columns at these positions.
+        """Return one partition: the rows of its parts, with some columns.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class PartReader:
         if not parts:
             return self.meta if columns is None else self.meta.iloc[:, list(columns)]
         frames = [self.read(part, columns, where) for part in parts]
-        frames = [each for each in frames if len(each)] or frames[:1]
+        frames = [frame for frame in frames if len(frame)] or frames[:1]
         frame = frames[0] if len(frames) == 1 else pd.concat(frames)
         return frame.sort_index(kind="stable") if self.sorts else frame
 
@@ -100,7 +100,9 @@ class PartReader:
                 now = self._look_up(part)
                 if now == seen:
                     raise self._set_aside(part, now, str(error)) from error
-                seen = now  # Somebody may have mended it since: what is damaged is so between two equal looks.
+                # Another writer may have mended it since: it is damaged if nothing has
+                # changed between two reads.
+                seen = now
 
     def _read(
         self, part: Part, columns: Sequence[int] | None, where: Condition | None
@@ -145,7 +147,7 @@ class PartReader:
         wanted: Sequence[int] | None,
         where: Condition | None,
     ) -> pd.DataFrame:
-        """Return rows and columns of a file that a `PartWriter` wrote, by its footer."""
+        """Return rows and columns of a `PartWriter`'s file, by its footer."""
         footer = Footer.from_json(document)
         columns = ColumnPlan.of(self.meta.columns, footer.keys.columns, wanted)
         may_hold_group = group_filter(parquet, footer, self.meta, where)
@@ -190,7 +192,7 @@ class PartReader:
         return fit_foreign(frame, self.meta[list(labels)], hive_keys(part.name))
 
     def _look_up(self, part: Part) -> Found:
-        """Say what is at the path; raise an error where it is no longer what the frame was made over."""
+        """Return the checkpoint at the path; raise an error if it was replaced."""
         found = CheckpointStore(open_files(self.path, self.storage_options)).look_up(
             self.path
         )
@@ -201,7 +203,7 @@ class PartReader:
             there
             and (
                 there.content != self.content
-                or part.name not in {each.name for each in there.parts}
+                or part.name not in {other.name for other in there.parts}
             )
         ):
             raise self._not_found(part, found.reason or "it was replaced since")
@@ -224,8 +226,8 @@ class PartReader:
         if aside == self.path:
             return self._not_found(part, "it was replaced since")
         return DamagedCheckpointError(
-            f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: {what}; it was set aside as {aside!r}, "
-            "and the next run computes it again"
+            f"the checkpoint at {self.path!r} is damaged: part {part.name!r}: "
+            f"{what}; it was set aside as {aside!r}, and the next run computes it again"
         )
 
 
@@ -236,7 +238,7 @@ class _UnreadableError(Exception):
 def check_part(
     staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]
 ) -> StagedPart | None:
-    """Give a finished part of an earlier write a place in another staging folder, if it is as it was written.
+    """Link a finished part of an earlier write into another staging folder, if it is whole.
 
     Parameters
     ----------
@@ -262,7 +264,7 @@ def check_part(
 def _with_keys(
     frame: pd.DataFrame, keys: pd.DataFrame, columns: ColumnPlan
 ) -> pd.DataFrame:
-    """Return the frame with the columns whose values the footer has, once for all rows."""
+    """Return the frame with the columns of its keys, which the footer has once."""
     first = np.zeros(len(frame), dtype=int)
     for place, key in columns.from_keys:
         values = keys.iloc[:, key].take(first).set_axis(frame.index)

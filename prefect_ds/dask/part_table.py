@@ -71,7 +71,7 @@ def part_table(frame: pd.DataFrame, layout: Layout | None) -> PartTable:
 
 
 def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
-    """Return the table form of a frame and its schema; raise an error that names the column."""
+    """Return the table form of a frame and its schema; an error names the column."""
     try:
         flat, schema = to_table(frame, _rules(), with_default_index=True)
     except UnkeepableError as error:
@@ -88,7 +88,7 @@ def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
 def _with_texts(
     frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject, positions: list[int]
 ) -> tuple[pd.DataFrame, JSONObject]:
-    """Return the table form of a frame with the columns at some file positions as text."""
+    """Return the table form of a frame with some file positions as text."""
     n_levels = n_index_columns(schema)
     columns, levels = list(schema["columns"]), list(schema["index"]["levels"])
     flat = flat.copy(deep=False)
@@ -163,7 +163,7 @@ def _rules() -> CellRules:
 
 
 def _with_nan(table: pa.Table, flat: pd.DataFrame) -> pa.Table:
-    """Return the table with NaN in the columns of pandas' floats, where NA is another value."""
+    """Return the table with NaN beside NA in the columns of pandas' floats."""
     dtypes: list[Any] = list(flat.dtypes)
     for i, dtype in enumerate(dtypes):
         if not isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
@@ -180,12 +180,14 @@ def _with_nan(table: pa.Table, flat: pd.DataFrame) -> pa.Table:
 def _settled(table: pa.Table) -> pa.Table:
     """Return a table in which no type hangs on the number of categories."""
     schema = table.schema
-    for i, each in enumerate(schema):
-        if pa.types.is_dictionary(each.type):
+    for i, column in enumerate(schema):
+        if pa.types.is_dictionary(column.type):
             schema = schema.set(
                 i,
-                each.with_type(
-                    pa.dictionary(pa.int32(), each.type.value_type, each.type.ordered)
+                column.with_type(
+                    pa.dictionary(
+                        pa.int32(), column.type.value_type, column.type.ordered
+                    )
                 ),
             )
     return table.cast(schema)

@@ -42,7 +42,7 @@ from prefect_ds.storage.part_names import PartNames
 
 @dataclass(frozen=True, slots=True)
 class PartWriter:
-    """Writes the partitions of a frame into a staging folder; goes to the workers that have them."""
+    """Writes partitions into a staging folder, on the workers that have them."""
 
     folder: str
     storage_options: Mapping[str, Any]
@@ -57,10 +57,10 @@ class PartWriter:
     """What all parts agree on, where they were found not to."""
 
     def __call__(self, frame: pd.DataFrame, partition: int) -> pd.Series[Any]:
-        """Write one partition, and what a later run needs to find it; its staged parts are the cells of the series."""
+        """Write one partition and its record; return its staged parts as a series."""
         staged = self.write(frame, partition)
         record = json.dumps(
-            {"partition": partition, "parts": [each.to_json() for each in staged]}
+            {"partition": partition, "parts": [part.to_json() for part in staged]}
         )
         # After the parts: who finds the record finds them whole.
         files = open_files(self.folder, self.storage_options)
@@ -93,7 +93,7 @@ class PartWriter:
         return staged
 
     def named(self, staged: StagedPart, partition: int) -> StagedPart:
-        """Return a staged part under the name that this writer gives to a partition of this number."""
+        """Return a staged part under this writer's name for a partition."""
         below, slash, _ = staged.part.name.rpartition("/")
         name = below + slash + self.names.of(partition, staged.twin)
         return replace(
@@ -123,7 +123,7 @@ class PartWriter:
         return joined
 
     def check(self, divisions: Sequence[Any]) -> None:
-        """Write the frame's meta to memory and read it back, before anything is computed.
+        """Write the frame's meta to memory and read it, before anything is computed.
 
         Parameters
         ----------
@@ -276,10 +276,10 @@ class PartWriter:
 
 
 def _repeating(table: pa.Table) -> list[str] | bool:
-    """Return the columns that a dictionary makes smaller; one of numbers costs more time than it saves space."""
+    """Return the columns of text: a dictionary of numbers costs more than it saves."""
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
     return [
-        each.name
-        for each in table.schema
-        if any(is_kind(each.type) for is_kind in kinds)
+        field.name
+        for field in table.schema
+        if any(is_kind(field.type) for is_kind in kinds)
     ] or False

@@ -1,4 +1,4 @@
-"""Whether a partition is what its frame's meta says, and how it becomes that where nothing is lost."""
+"""Partitions get the dtypes of their frame's meta, if no value changes by it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
 
 
 def fits(dtype: Any, wanted: Any) -> bool:
-    """Return whether values of a dtype are what the meta's dtype stands for."""
+    """Return whether values of a dtype need no cast to be of the meta's dtype."""
     # The categories of a partition are its own where the frame's are not known; an
     # equal set in another order is not.
     if (
@@ -109,7 +109,7 @@ def joinable_runs(frames: Sequence[pd.DataFrame]) -> list[list[int]]:
 
 
 def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of frames that `joinable_runs` put together, with joint categories."""
+    """Return the rows of joinable frames as one, with joint categories."""
     frames = [frame for frame in frames if len(frame)] or list(frames[:1])
     common: list[Any] = [*frames[0].dtypes, frames[0].index.dtype]
     for frame in frames[1:]:
@@ -199,7 +199,7 @@ def _kind_of(column: pd.Series[Any]) -> str:
 
 
 def _kind(dtype: Any) -> str:
-    """Return the kind of a dtype: values change from one to another without a loss only in it."""
+    """Return the kind of a dtype; values are cast within a kind only."""
     if is_object(dtype):
         return "any"
     if isinstance(dtype, pd.CategoricalDtype):

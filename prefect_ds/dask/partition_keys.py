@@ -102,7 +102,7 @@ def _grouped(frame: pd.DataFrame, keys: list[Any]) -> Any:
 
 
 def _kinds(values: Array) -> np.ndarray | None:
-    """Return codes that tell equal values apart which are not the same; None: there are none."""
+    """Return codes for values that are equal and not the same; None: there are none."""
     dtype = values.dtype
     if isinstance(dtype, pd.SparseDtype):
         return _kinds(array_of(pd.Series(values.to_dense())))

@@ -34,7 +34,7 @@ TEXT_RULES = CellRules(lambda values: False, missing=None)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a part lies in its file, as far as its values decide it. Parts of one frame agree."""
+    """How the values of a part decide its file's columns; parts of one frame agree."""
 
     has_index: bool
     """Whether the index has a column in the file: a range needs none."""
@@ -76,7 +76,7 @@ class Layout:
         )
 
     def texts(self, table: pa.Table) -> list[int]:
-        """Return the positions of columns that become text here, and are something else in a table."""
+        """Return the positions of columns that a table does not have as text yet."""
         return [
             position
             for position, wanted in types_from_text(self.types).items()
@@ -84,7 +84,7 @@ class Layout:
         ]
 
     def apply(self, table: pa.Table) -> tuple[pa.Table, dict[int, pa.DataType]]:
-        """Return the table in the types of this layout, and the types that give its values back.
+        """Return the table in the types of this layout, and the types of its values.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class StagedPart:
 
     @classmethod
     def from_json(cls, record: JSONObject) -> StagedPart:
-        """Return the part that :meth:`to_json` made the record of; TypeError where it is none."""
+        """Return the part of a record of `to_json`; TypeError if it is no record."""
         return cls(
             **{
                 **record,
@@ -289,7 +289,7 @@ def footer_of(stream: BinaryIO) -> tuple[str | None, pq.FileMetaData]:
 
 
 def measure(stream: BinaryIO) -> tuple[int, str | None]:
-    """Return the size of a parquet file and the checksum of its footer; None where it has none."""
+    """Return the size of a parquet file and its footer's checksum, if it has one."""
     size = stream.seek(0, 2)
     stream.seek(max(0, size - _TAIL))
     tail = stream.read()
@@ -343,7 +343,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def _without_nulls(kind: pa.DataType, wider: pa.DataType) -> pa.DataType:
-    """Return a type with that of a wider one wherever it has none: nothing casts to null."""
+    """Return a type with a wider one's in place of null: Arrow casts nothing to null."""
     if pa.types.is_null(kind):
         return wider
     if pa.types.is_list(kind) and pa.types.is_list(wider):

@@ -1,4 +1,4 @@
-"""Which columns and row groups of a part's file a read takes; values only, no file is read.
+"""The columns and row groups that a read takes from a part's file; no file is read.
 
 Two kinds of position meet here. A *frame position* counts the columns of the Dask frame.
 A *file position* counts the columns of the part's file, which has none for the keys of
@@ -28,7 +28,7 @@ from prefect_ds.storage.manifest import JSONObject
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a part's footer says beside what Parquet keeps there."""
+    """The facts of a part that Parquet's own footer has no place for."""
 
     schema: JSONObject
     """Of the table in the file, see :func:`prefect_ds.frames.table.to_table`."""
@@ -170,7 +170,7 @@ def group_filter(
         place = meta.columns.get_loc(label)
         if not isinstance(place, int) or not has_order(meta.dtypes.iloc[place]):
             return None
-        # Text that stands for values is in another order than they are.
+        # The texts of values are not in the order of the values.
         is_native = footer.schema["columns"][positions[place]].keys() == {"dtype"}
         leaf = leaves.get(positions[place])
         if not is_native or leaf is None:

@@ -1,4 +1,4 @@
-"""Which rows a filter asks for, as far as the statistics of a parquet file can tell that there are none of them."""
+"""Filters as conditions that the statistics of a parquet file can rule out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCALARS: Final = (bool, int, float, str, np.number, datetime, np.datetime64)
 
 
 def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition | None:
-    """Return what a predicate asks of the columns of a frame, ``None`` where it cannot be told.
+    """Return a predicate as a condition on columns of a frame, ``None`` if it is not one.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def may_hold(
 
 
 def has_order(dtype: Any) -> bool:
-    """Return whether values of a dtype are compared by pandas as parquet's statistics are."""
+    """Return whether pandas orders values of a dtype as parquet's statistics do."""
     return (
         (
             pd.api.types.is_numeric_dtype(dtype)
