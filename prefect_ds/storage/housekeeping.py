@@ -127,13 +127,14 @@ def clean(
 def unfinished_writes(files: FileSystem, folder: str) -> tuple[int, int]:
     """Return how many writes to a folder are under way or were stopped, and bytes."""
     staging = f"{folder}/{SIDE_FOLDER}/staging"
-    n_writes = len(files.names(staging))
-    if not n_writes:
-        return 0, 0
+    n_writes = 0
     try:
+        n_writes = len(files.names(staging))
         return n_writes, sum(files.sizes(staging).values())
-    except FileNotFoundError:
-        return n_writes, 0  # One of them has ended meanwhile.
+    except OSError:
+        # One of them has ended meanwhile; or the folder is out of order, and the first
+        # write to it fails with words.
+        return n_writes, 0
 
 
 def _filed_in(files: FileSystem, folder: str, hidden: str) -> FiledManifests | None:
