@@ -210,8 +210,12 @@ class ClusterExecutor(RunExecutor):
 
     def _mend_unreadable(self, submitted: Submitted) -> bool:
         """Replace the outcome of a call if it cannot be unpickled here."""
+        future = submitted.future
+        # Others are lost with the scheduler, which ends the run.
+        if not isinstance(future, Future) or future.status != "finished":
+            return False
         try:
-            self.executor.wait(submitted.future)
+            self.executor.wait(future)
         except Exception as error:  # noqa: BLE001 - whatever a user's value raises
             return self._fail(submitted, error)
         return False

@@ -422,3 +422,28 @@ def test_the_client_holds_nothing_of_what_it_has_submitted(
 def _count(kind: type) -> int:
     gc.collect()
     return sum(isinstance(each, kind) for each in gc.get_objects())
+
+
+@task
+def raises_what_cannot_be_read() -> None:
+    class CannotBeRead(Exception):
+        """Pickles, and cannot be unpickled."""
+
+        def __init__(self, one: int, other: int) -> None:
+            super().__init__("of two arguments")
+
+    raise CannotBeRead(1, 2)
+
+
+def test_an_outcome_that_does_not_arrive_fails_its_task_alone(
+    cluster_address: str,
+) -> None:
+    with Flow("unreadable") as flow:
+        broken = raises_what_cannot_be_read()
+        answer = double(2)
+    executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+    state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+    assert state.is_failed()
+    assert state.result[broken].is_failed()
+    assert "Dask brought no result of it: " in state.result[broken].message
+    assert state.result[answer].result == 4
