@@ -20,6 +20,7 @@ import logging
 import os
 import sys
 import sysconfig
+import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -91,6 +92,14 @@ class CodeWalk:
         self._facts: list[Any] = []
         self._open: set[int] = set()
         self._roots = roots
+        outer = getattr(_active, "walk", None)
+        _active.walk = self
+        try:
+            self._walk(roots, inside)
+        finally:
+            _active.walk = outer
+
+    def _walk(self, roots: Iterable[Any], inside: Iterable[Any]) -> None:
         for root in roots:
             if _is_code(root) and is_library(root):
                 self._facts.append(self._own_text(root))
@@ -392,6 +401,21 @@ class CodeWalk:
             number += 1
             unique = f"{label}#{number}"
         notes[unique] = text
+
+
+_active = threading.local()
+
+
+def digest_of_function(function: Callable[..., Any]) -> str:
+    """Return a digest of a function inside a value, with all that it calls and reads.
+
+    Inside a walk its own code is enough, as the walk goes on to what the function calls.
+    A walk for each function in each value would take as long as there are ways through
+    the code.
+    """
+    if getattr(_active, "walk", None) is not None:
+        return code_digest(function)
+    return CodeWalk(function).digest
 
 
 def code_digest(function: Callable[..., Any]) -> str:

@@ -381,6 +381,23 @@ def test_a_chain_of_thousands_of_functions_and_a_circle_end():
     assert len(walk.functions) == 2_001
 
 
+def test_objects_whose_classes_all_read_one_another_are_walked_once():
+    n_classes = 12
+    lines = []
+    for i in range(n_classes):
+        lines.append(f"class Kind{i}:")
+        for j in range(n_classes):
+            lines.append(
+                f"    def read_{j}(self, x):\n        return ONE_{j}.read_{i}(x)"
+            )
+        lines.append(f"ONE_{i} = Kind{i}()")
+    lines.append("def total(x):\n    return ONE_0.read_1(x)")
+    with modules_of({"kinds": "\n".join(lines)}) as modules:
+        walk = CodeWalk(modules["kinds"].total)
+    n_functions = n_classes * n_classes + 1
+    assert len(walk.functions) == n_functions + n_classes
+
+
 def test_values_that_hold_themselves_or_are_nested_without_end():
     ring = {"a": [1]}
     ring["ring"] = ring

@@ -91,9 +91,9 @@ def _code_of(obj: Any, walk: Walk, parts: Callable[[Any, Walk], list[bytes]]) ->
 def _function_parts(function: Any, walk: Walk) -> list[bytes]:
     # What it calls and reads counts as well: `lambda x: x > THRESHOLD`. Not on top,
     # as the walk through code takes its digests of values from here.
-    from prefect_ds.checkpoints.code import CodeWalk
+    from prefect_ds.checkpoints.code import digest_of_function
 
-    return [CodeWalk(function).digest.encode()]
+    return [digest_of_function(function).encode()]
 
 
 def _class_parts(kind: Any, walk: Walk) -> list[bytes]:
