@@ -83,6 +83,7 @@ def cluster(
     scheduler: Machine = Machine(),
     tls: bool = False,
     n_expected: int | None = None,
+    local_directory: Path | None = None,
     **environment: str,
 ) -> Iterator[Cluster]:
     """Run ``dask scheduler`` and a ``dask worker`` of one thread on each machine.
@@ -94,6 +95,8 @@ def cluster(
         listens.
     n_expected
         How many workers to wait for; ``None``: all.
+    local_directory
+        For what workers spill and shuffle; ``None``: the cluster's folder.
     environment
         Environment variables of every process; ``DASK_...`` is Dask's configuration.
     """
@@ -147,7 +150,7 @@ def cluster(
                 ]
                 + [
                     "--local-directory",
-                    str(folder),
+                    str(local_directory or folder),
                     "--name",
                     str(number),
                     *address,

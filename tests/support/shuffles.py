@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from distributed import get_client, get_worker
 
 N_KEYS = 101
 
@@ -108,11 +111,17 @@ def expected_rows(kind: str, n_rows: int) -> list[tuple[Any, ...]]:
 
 
 class Fatal:
-    """A step for partitions in which, once, a worker ends its own process: at the so-manieth of all its calls."""
+    """A step for partitions in which, once, a worker is lost: at a given call of all its calls."""
 
-    def __init__(self, folder: Path | str, fatal_call: int, seconds: float = 0) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        fatal_call: int,
+        seconds: float = 0,
+        action: str = "kill",
+    ) -> None:
         self.folder, self.fatal_call = str(folder), fatal_call
-        self.seconds = seconds
+        self.seconds, self.action = seconds, action
         os.makedirs(self.folder, exist_ok=True)
 
     def __call__(self, part: pd.DataFrame) -> pd.DataFrame:
@@ -125,8 +134,17 @@ class Fatal:
                 Path(self.folder, "died").touch(exist_ok=False)
             except FileExistsError:
                 return part
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._lose_the_worker()
         return part
+
+    def _lose_the_worker(self) -> None:
+        if self.action == "retire":
+            client, address = get_client(), get_worker().address
+            retire = functools.partial(client.retire_workers, [address])
+            threading.Thread(target=retire, daemon=True).start()
+            return
+        signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+        os.kill(os.getpid(), signals[self.action])
 
     @property
     def is_sprung(self) -> bool:
