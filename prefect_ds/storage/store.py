@@ -11,8 +11,7 @@ was filed for it. A stamp only finds the manifest; checksums prove the bytes.
 from __future__ import annotations
 
 import contextlib
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -21,7 +20,6 @@ from prefect_ds.storage import commit, housekeeping, lookup
 from prefect_ds.storage.describe import describe_bytes, read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
-from prefect_ds.storage.layout import staging_folder
 from prefect_ds.storage.lookup import Check, Found
 from prefect_ds.storage.manifest import Manifest, Part
 from prefect_ds.storage.opening import open_files
@@ -138,40 +136,6 @@ class CheckpointStore:
         It is removed at the end unless it was committed.
         """
         return self.files.staging(path)
-
-    @contextlib.contextmanager
-    def staging_folder(self, path: str, key: str | None) -> Iterator[str]:
-        """Give the path of a folder for parts on their way to ``path``.
-
-        It is removed at the end unless it was placed.
-
-        Parameters
-        ----------
-        path
-            Where the parts go.
-        key
-            Names the computation. After an error, or a kill, the folder stays, for
-            :meth:`unfinished` to find. ``None``: nothing can find it again, and it does
-            not stay.
-        """
-        name = f"{key or 'parts'}-{uuid.uuid4().hex}.staged"
-        folder = f"{staging_folder(path)}/{name}"
-        try:
-            yield folder
-        except BaseException:
-            if key is None:
-                self.files.remove(folder)
-            raise
-        self.files.remove(folder)
-
-    def unfinished(self, path: str, key: str) -> list[str]:
-        """Return the folders that earlier writes of the same key to ``path`` left."""
-        staging = staging_folder(path)
-        return [
-            f"{staging}/{name}"
-            for name in sorted(self.files.names(staging))
-            if name.startswith(f"{key}-")
-        ]
 
     def commit(
         self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False

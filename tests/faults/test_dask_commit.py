@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ds.dask.staging import Staging
 from prefect_ds.storage import local_files
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import manifest_folder
@@ -35,7 +36,7 @@ def write(files: FileSystem, path: str, value: str, n_parts: int = 3) -> Manifes
     """Commit a folder of parts, as a handler does it."""
     store = CheckpointStore(files)
     unique = "" if files.renames_folders else f"-{uuid.uuid4().hex[:8]}"
-    with store.staging_folder(path, "key") as folder:
+    with Staging(files, path, "key").folder() as folder:
         data = {}
         for number in range(n_parts):
             with files.writing(f"{folder}/{number}.staged") as file:
@@ -219,7 +220,7 @@ def test_a_write_in_a_folder_that_was_replaced_hurts_nobody(tmp_path):
     files, path = LocalFiles(), f"{tmp_path}/a"
     staging: list[Path] = []
     store = CheckpointStore(files)
-    with store.staging_folder(path, "key") as folder:
+    with Staging(files, path, "key").folder() as folder:
         with files.writing(f"{folder}/0.staged") as file:
             Path(file).write_bytes(b"new 0")
         manifest = manifest_of(path, {"part.0.parquet": b"new 0"}, "new")
@@ -238,7 +239,7 @@ def test_two_renames_and_exchange_change_places_of_anything(tmp_path):
     for kind in ("folder", "file"):
         path = tmp_path / kind
         (path.mkdir if kind == "folder" else path.touch)()
-        with CheckpointStore(LocalFiles()).staging_folder(str(path), None) as folder:
+        with Staging(LocalFiles(), str(path), None).folder() as folder:
             with LocalFiles().writing(f"{folder}/0.staged") as file:
                 Path(file).write_bytes(b"x")
             staged = LocalFiles().finish_folder(folder, {"0.staged": "part.0.parquet"})
