@@ -53,6 +53,10 @@ class FlowComparison:
         for name in ("flow", "error", "terminal"):
             if truth[name] != seen[name]:
                 found.append(f"{name}: {truth[name]} without, {seen[name]} with")
+        if truth["error"]:
+            return (
+                found  # How far a run came that Prefect gave up depends on its order.
+            )
         truth_bodies, seen_bodies = bodies_of(truth), bodies_of(seen)
         for slug in sorted(truth["tasks"].keys() | seen["tasks"].keys()):
             of_truth, of_seen = truth["tasks"].get(slug), seen["tasks"].get(slug)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -28,15 +29,18 @@ class ForkServer:
     """
 
     def __init__(self, hash_seed: int) -> None:
-        quiet = {
+        folders = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
+        environment = {
+            **os.environ,
             "PYTHONHASHSEED": str(hash_seed),
+            "PYTHONPATH": os.pathsep.join(filter(None, folders)),
             "PREFECT__LOGGING__LEVEL": "CRITICAL",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.differential.fork_server"],
+            [sys.executable, "-P", "-m", "tests.differential.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **quiet},
+            env=environment,
             text=True,
         )
 

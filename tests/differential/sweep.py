@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -99,6 +100,7 @@ def cluster_of(is_wanted: bool) -> Iterator[str]:
         return
     from distributed import LocalCluster
 
+    os.environ["PREFECT__LOGGING__LEVEL"] = "CRITICAL"  # The workers'.
     with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
