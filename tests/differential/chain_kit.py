@@ -68,6 +68,17 @@ def categories_by_part(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame.assign(**{column: frame[column].astype("category")})
 
 
+def nullable(frame: Any, but: str) -> Any:
+    """Return a Dask frame whose numbers and flags can be missing, but for a key's."""
+    types = {"int64": "Int64", "bool": "boolean"}
+    wanted = {
+        label: types[str(dtype)]
+        for label, dtype in frame.dtypes.items()
+        if label != but and str(dtype) in types
+    }
+    return frame.astype(wanted) if wanted else frame
+
+
 def rows_of(frame: pd.DataFrame, *, with_index: bool = False) -> list[str]:
     """Return the rows as text, sorted."""
     columns = [frame.iloc[:, at].array for at in range(len(frame.columns))]
@@ -115,5 +126,6 @@ def read(result: Any) -> list[Any]:
     """Return what a last task makes of its lazy result: types, and rows in any order."""
     if not isinstance(result, pd.DataFrame):
         return [canonical(result)]
-    labels = canonical(result.columns)
-    return [labels, dtypes_of(result)[:-1], rows_of(result)]
+    # Dask makes types of its own where no partition has a row.
+    dtypes = dtypes_of(result)[:-1] if len(result) else []
+    return [canonical(result.columns), dtypes, rows_of(result)]

@@ -314,18 +314,19 @@ class ChainGenerator:
             by = self.chance.choice(shared)
             how = self.chance.choice(["inner", "left", "outer"])
             sizes = f"b.groupby({by!r}).size().rename('size').reset_index()"
+            lines = [f"right = {sizes}"]
             if how != "inner":
-                # What is missing on one side changes types.
+                # Dask's meta does not know of the types that missing values have.
+                lines.append(
+                    f"out, right = nullable(out, {by!r}), nullable(right, {by!r})"
+                )
                 frame.columns = {
-                    one: "other" if one != by else kind
+                    one: kind if kind in ("text", "time", "float") else "other"
                     for one, kind in frame.columns.items()
                 }
-            frame.columns["size"] = "int" if how == "inner" else "other"
+            frame.columns["size"] = "int" if how == "inner" else "nullable"
             frame.is_ordered = frame.has_index = frame.is_sorted = False
-            return [
-                f"right = {sizes}",
-                f"out = out.merge(right, on={by!r}, how={how!r})",
-            ]
+            return [*lines, f"out = out.merge(right, on={by!r}, how={how!r})"]
         if frame.index_kind != other.index_kind:
             return []  # No index in a file is of both.
         frame.is_sorted = False

@@ -27,8 +27,8 @@ TRIGGERS = (
 
 GIVES_FRAME = {
     "one": "frame(n, {kind!r})",
-    "concat": "pd.concat([frame(n, {kind!r}), *frames_in([a, b])])",
-    "keys": "pd.concat(dict(enumerate([frame(n, {kind!r}), *frames_in(a)])))",
+    "concat": "stacked(frame(n, {kind!r}), a, b)",
+    "keys": "stacked(frame(n, {kind!r}), a, keys=True)",
     "part": "frame(n, {kind!r}).iloc[::-2]",
     "none": "frame(n, {kind!r}) if n % 3 else None",
 }
@@ -306,7 +306,7 @@ class FlowGenerator:
 
     def _share_flat(self, source: Variable) -> float:
         # Over frames Prefect goes label by label, which ends most flows.
-        return 0.25 if source.outcome in SEQUENCES else 0.03
+        return 0.25 if source.outcome in SEQUENCES else 0.01
 
     def _mapped_arguments(self) -> tuple[list[str], list[Variable], bool]:
         """Return arguments of which the first is mapped over."""

@@ -153,6 +153,15 @@ def frames_in(value: Any) -> list[pd.DataFrame]:
     return []
 
 
+def stacked(first: pd.DataFrame, *values: Any, keys: bool = False) -> pd.DataFrame:
+    """Return a frame and those in the values one below another."""
+    frames = [first, *frames_in(values)]
+    if len({one.index.nlevels for one in frames}) > 1:
+        # Labels of other depths would become an index of numbers and tuples.
+        frames = [one.reset_index(drop=True) for one in frames]
+    return pd.concat(frames, keys=range(len(frames)) if keys else None)
+
+
 def change(value: Any, by: int) -> None:
     """Change in place every frame, list and dict in a value."""
     if isinstance(value, pd.DataFrame):
