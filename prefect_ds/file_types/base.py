@@ -195,8 +195,10 @@ def complete_compression(
     options = dict(given) if isinstance(given, Mapping) else {"method": given}
     options["method"] = infer_compression(path, options.get("method", "infer"))
     if options["method"] == "gzip":
-        # The time of writing would make the bytes of equal frames differ.
+        # The time of writing and the name of the staged file would make the bytes of
+        # equal frames differ.
         options.setdefault("mtime", 1)
+        options.setdefault("filename", "")
     if options["method"] is None:
         write.pop("compression", None)
     else:

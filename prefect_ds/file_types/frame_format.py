@@ -326,7 +326,7 @@ def frame_format(
     Examples
     --------
     >>> frame_format("CSV", "sales.csv.gz").write_kwargs
-    {'compression': {'method': 'gzip', 'mtime': 1}}
+    {'compression': {'method': 'gzip', 'mtime': 1, 'filename': ''}}
     """
     kind = file_type_named(file_type)
     write, read = dict(write_kwargs or {}), dict(read_kwargs or {})

@@ -104,13 +104,18 @@ def observed_frame(frame: Any) -> dict[str, Any]:
         "meta": dtypes_of(frame._meta),
         "index": repr(frame._meta.index.name),
         "n_partitions": lowered.npartitions,
-        "divisions": repr(lowered.divisions),
+        "divisions": list(map(canonical_number, lowered.divisions)),
         "len": len(frame),
         "dtypes": [dtypes_of(part) for part in parts if len(part)],
         "parts": [rows_in_order(part) for part in parts],
         "rows": rows_of(whole),
         "rows_and_index": rows_of(whole, with_index=True),
     }
+
+
+def canonical_number(value: Any) -> str:
+    """Return a division as text, alike for Python's and numpy's numbers."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def rows_in_order(frame: pd.DataFrame) -> list[str]:

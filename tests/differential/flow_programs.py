@@ -439,7 +439,8 @@ class FlowGenerator:
                     f'ValueError("{name}")',
                     f'signals.SKIP("{name}")',
                     f'signals.FAIL("{name}")',
-                    f'signals.SUCCESS("{name}", result=frame(n, "text"))',
+                    f"signals.SUCCESS("
+                    f'"{name}", result=notes.gave("{name}", frame(n, "text")))',
                 ]
             )
             lines += [f"if n % {self.chance.randint(1, 4)} == 0:", f"    raise {error}"]

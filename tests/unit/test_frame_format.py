@@ -12,6 +12,7 @@ import pytest
 import pytz
 from hypothesis import HealthCheck, given, settings
 
+from prefect_ds import PandasResultHandler
 from prefect_ds.errors import (
     DamagedCheckpointError,
     FileTypeError,
@@ -231,6 +232,22 @@ class TestWhatIsWritten:
         )
 
     @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst", ".zip"])
+    @pytest.mark.parametrize(
+        ("name", "ending"),
+        [("csv", "csv"), ("json", "json"), ("pickle", "pkl"), ("stata", "dta")],
+    )
+    def test_two_files_of_one_frame_have_the_same_bytes(self, name, ending, tmp_path):
+        path = f"{tmp_path}/{{number}}.{ending}.gz"
+        handler = PandasResultHandler(path, name)
+        for number in (1, 2):
+            handler.write(DATES, number=number)
+
+        contents = {
+            handler.manifest(f"{tmp_path}/{number}.{ending}.gz").content
+            for number in (1, 2)
+        }
+        assert len(contents) == 1
+
     @pytest.mark.parametrize("name", ["csv", "json", "xml", "stata", "pickle"])
     def test_the_path_says_how_it_is_compressed(self, name, ending, tmp_path):
         frame_format_ = frame_format(name, f"{{day}}.{name}{ending}")
