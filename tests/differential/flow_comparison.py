@@ -50,13 +50,15 @@ class FlowComparison:
             The flow's parameter of that name, which some templates have.
         """
         found = []
+        if truth["error"]:
+            # Prefect gave the run up; how far it came depends on its order.
+            errors = [run["error"].partition("(")[0] for run in (truth, seen)]
+            if errors[0] != errors[1]:
+                found.append(f"{errors[0]} without, {errors[1]} with")
+            return found
         for name in ("flow", "error", "terminal"):
             if truth[name] != seen[name]:
                 found.append(f"{name}: {truth[name]} without, {seen[name]} with")
-        if truth["error"]:
-            return (
-                found  # How far a run came that Prefect gave up depends on its order.
-            )
         truth_bodies, seen_bodies = bodies_of(truth), bodies_of(seen)
         for slug in sorted(truth["tasks"].keys() | seen["tasks"].keys()):
             of_truth, of_seen = truth["tasks"].get(slug), seen["tasks"].get(slug)

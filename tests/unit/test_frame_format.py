@@ -231,7 +231,6 @@ class TestWhatIsWritten:
             == encode(self.frame.copy(), format_of(name))[1]
         )
 
-    @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst", ".zip"])
     @pytest.mark.parametrize(
         ("name", "ending"),
         [("csv", "csv"), ("json", "json"), ("pickle", "pkl"), ("stata", "dta")],
@@ -248,6 +247,7 @@ class TestWhatIsWritten:
         }
         assert len(contents) == 1
 
+    @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst", ".zip"])
     @pytest.mark.parametrize("name", ["csv", "json", "xml", "stata", "pickle"])
     def test_the_path_says_how_it_is_compressed(self, name, ending, tmp_path):
         frame_format_ = frame_format(name, f"{{day}}.{name}{ending}")
