@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from prefect.engine import signals
 
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
 from tests.support import digest_pairs
@@ -300,3 +301,15 @@ def test_a_frame_of_many_rows_changes_its_digest_with_any_cell():
             other.loc[row, label] = cell
             digests.add(digest(other))
     assert len(digests) == 11
+
+
+@pytest.mark.parametrize("kind", [signals.FAIL, signals.SKIP, signals.TRIGGERFAIL])
+def test_a_signal_counts_by_its_message_and_result_wherever_it_has_been(kind):
+    signal = kind("no")
+    sent = cloudpickle.loads(cloudpickle.dumps(signal))
+    noted = kind("no")
+    noted.state.context["seconds"] = 0.1
+
+    assert digest(signal) == digest(sent) == digest(noted)
+    others = [kind("never"), kind("no", result=1), signals.RETRY("no")]
+    assert digest(signal) not in map(digest, others)

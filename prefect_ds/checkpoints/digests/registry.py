@@ -12,6 +12,7 @@ from prefect_ds.checkpoints.digests import (
     graphs,
     objects,
     plain,
+    signals,
 )
 from prefect_ds.checkpoints.digests.walk import (
     Encoder,
@@ -74,6 +75,7 @@ _BASES = (
     *frames.BASES,
     *arrays.BASES,
     *arrow.BASES,
+    *signals.BASES,
     *objects.BASES,
 )
 
