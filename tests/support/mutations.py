@@ -20,6 +20,10 @@ class Mutation:
 
 LOCAL = "unit/test_store.py::TestLocalStore::"
 CLUSTERS = "faults/test_real_clusters.py::"
+FLOWS = (
+    "differential/test_random_programs.py"
+    "::test_a_random_flow_is_the_same_as_without_us"
+)
 
 MUTATIONS = (
     Mutation(
@@ -286,5 +290,52 @@ MUTATIONS = (
         (
             f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it",
         ),
+    ),
+    Mutation(
+        "two results that share a checkpoint come as one object",
+        "checkpoints/reference.py",
+        (
+            (
+                "task_run = (reference.owner, reference.path, reference.content)",
+                'task_run = ("", reference.path, reference.content)',
+            ),
+        ),
+        (f"{FLOWS}[6]",),
+    ),
+    Mutation(
+        "a checkpoint of other inputs counts",
+        "engine/task_checkpoint.py",
+        (("            if difference:\n", "            if False:\n"),),
+        (f"{FLOWS}[8]",),
+    ),
+    Mutation(
+        "an upstream checkpoint counts without its content",
+        "checkpoints/digests/registry.py",
+        (('return f"checkpoint:{value.content}"', 'return "checkpoint:"'),),
+        (f"{FLOWS}[DIGEST]",),
+    ),
+    Mutation(
+        "a result is let go before all that take it have ended",
+        "engine/release.py",
+        (
+            (
+                "    if not state.is_finished() or state.is_cached():\n"
+                "        return False\n"
+                "    return has_children or not state.is_mapped()\n",
+                "    return True\n",
+            ),
+        ),
+        (f"{FLOWS}[3]",),
+    ),
+    Mutation(
+        "every time zone is UTC",
+        "frames/dtypes.py",
+        (
+            (
+                'return pd.DatetimeTZDtype(spec["unit"], zone_from_json(spec["zone"]))',
+                'return pd.DatetimeTZDtype(spec["unit"], "UTC")',
+            ),
+        ),
+        (f"{FLOWS}[TZ]",),
     ),
 )
