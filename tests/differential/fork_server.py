@@ -44,7 +44,7 @@ class ForkServer:
             text=True,
         )
 
-    def run(self, script: str, *arguments: str, log: str, seconds: float = 180) -> int:
+    def run(self, script: str, *arguments: str, log: str, seconds: float = 280) -> int:
         """Run a script and return how it ended, as a shell says it."""
         job = {"argv": [script, *arguments], "log": log, "seconds": seconds}
         assert self._process.stdin is not None
@@ -77,7 +77,7 @@ def run_forked(job: dict[str, Any]) -> None:
     """Run the job's script as a program of its own, and end the process."""
     os.setsid()
     # What loops for ever ends by itself; no run needs a tenth of this.
-    resource.setrlimit(resource.RLIMIT_CPU, (8, 10))
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 25))
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):

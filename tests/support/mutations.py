@@ -21,8 +21,7 @@ class Mutation:
 LOCAL = "unit/test_store.py::TestLocalStore::"
 CLUSTERS = "faults/test_real_clusters.py::"
 FLOWS = (
-    "differential/test_random_programs.py"
-    "::test_a_random_flow_is_the_same_as_without_us"
+    "differential/test_random_programs.py::test_a_random_flow_is_the_same_as_without_us"
 )
 
 MUTATIONS = (
@@ -309,10 +308,15 @@ MUTATIONS = (
         (f"{FLOWS}[8]",),
     ),
     Mutation(
-        "an upstream checkpoint counts without its content",
-        "checkpoints/digests/registry.py",
-        (('return f"checkpoint:{value.content}"', 'return "checkpoint:"'),),
-        (f"{FLOWS}[DIGEST]",),
+        "every frame has one digest",
+        "checkpoints/digests/frames.py",
+        (
+            (
+                "def _frame(frame: Any, walk: Walk) -> bytes:\n",
+                "def _frame(frame: Any, walk: Walk) -> bytes:\n    return b'frame'\n",
+            ),
+        ),
+        (f"{FLOWS}[8]",),
     ),
     Mutation(
         "a result is let go before all that take it have ended",
@@ -328,14 +332,14 @@ MUTATIONS = (
         (f"{FLOWS}[3]",),
     ),
     Mutation(
-        "every time zone is UTC",
-        "frames/dtypes.py",
+        "times come back without their zone",
+        "frames/codecs.py",
         (
             (
-                'return pd.DatetimeTZDtype(spec["unit"], zone_from_json(spec["zone"]))',
-                'return pd.DatetimeTZDtype(spec["unit"], "UTC")',
+                'tz_localize("UTC").tz_convert(dtype.tz).array',
+                'tz_localize("UTC").array',
             ),
         ),
-        (f"{FLOWS}[TZ]",),
+        (f"{FLOWS}[8]",),
     ),
 )
