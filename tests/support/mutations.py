@@ -304,7 +304,12 @@ MUTATIONS = (
     Mutation(
         "a checkpoint of other inputs counts",
         "engine/task_checkpoint.py",
-        (("            if difference:\n", "            if False:\n"),),
+        (
+            (
+                "        if difference:\n            return Miss(",
+                "        if False:\n            return Miss(",
+            ),
+        ),
         (f"{FLOWS}[8]",),
     ),
     Mutation(
