@@ -23,11 +23,18 @@ from prefect.executors import DaskExecutor
 
 from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.engine import cluster_check, worker_logs
+from prefect_ds.engine.client_hits import ended_here
 from prefect_ds.engine.lost_workers import LostWorkers, Run
 from prefect_ds.engine.progress import ending
 from prefect_ds.engine.release import Release, ReleaseOnCluster, TaskRun
-from prefect_ds.engine.run_executor import RunExecutor, future_of, is_final
+from prefect_ds.engine.run_executor import (
+    RunExecutor,
+    future_of,
+    is_final,
+    without_config,
+)
 from prefect_ds.engine.submission import (
+    BY_EDGE,
     OwnCall,
     SharedCall,
     Submissions,
@@ -49,6 +56,8 @@ class ClusterExecutor(RunExecutor):
         self._given_up: set[Any] = set()
         """Keys of calls that Dask gave up, and that a state or a new call replaces."""
         self._running: list[Submitted] = []
+        self._stack = contextlib.ExitStack()
+        self._is_started = False
 
     def _release(self, keep: set[Any]) -> Release:
         return ReleaseOnCluster(self.flow, keep, self._submit_soon)
@@ -59,22 +68,40 @@ class ClusterExecutor(RunExecutor):
 
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
-        """Start the user's executor, check the cluster, and listen to what it says."""
-        with contextlib.ExitStack() as stack:
-            if self.has_our_tasks:
-                stack.enter_context(_without_first_warnings(self.executor))
-            stack.enter_context(self.executor.start())
-            client: Any = self.executor.client
-            # Distributed remembers the last thousand batches that a client sent, with
-            # all that was submitted in them: a hundred megabytes for ten thousand small
-            # tasks, held as long as the run.
-            client.scheduler_comm.recent_message_log = deque(maxlen=0)
-            cluster_check.check(client, self.flow)
-            stack.enter_context(self.progress.shown())
-            stack.enter_context(self._progress_told(client))
-            stack.enter_context(worker_logs.forwarded(client))
-            stack.enter_context(self._lost.watched(client))
+        """Prepare the run; the user's executor is started by the first submission.
+
+        A run in which everything is loaded needs no cluster.
+        """
+        with self.progress.shown(), contextlib.ExitStack() as stack:
+            self._stack = stack
+            if not self.has_our_tasks:
+                self._start_cluster()
             yield
+
+    def _start_cluster(self) -> None:
+        """Start the user's executor, check the cluster, and listen to what it says."""
+        if self._is_started:
+            return
+        self._is_started = True
+        enter = self._stack.enter_context
+        if self.has_our_tasks:
+            enter(_without_first_warnings(self.executor))
+        enter(self.executor.start())
+        client: Any = self.executor.client
+        # Distributed remembers the last thousand batches that a client sent, with all
+        # that was submitted in them: a hundred megabytes for ten thousand small tasks,
+        # held as long as the run.
+        client.scheduler_comm.recent_message_log = deque(maxlen=0)
+        cluster_check.check(client, self.flow)
+        enter(self._progress_told(client))
+        enter(worker_logs.forwarded(client))
+        enter(self._lost.watched(client))
+
+    def _ended_here(self, run: TaskRun, call: Mapping[str, Any]) -> State | None:
+        """Return the final state of a hit, or of a task run that needs no worker."""
+        if not self.has_our_tasks:
+            return None
+        return ended_here(run, {**call, "context": without_config(call["context"])})
 
     @contextlib.contextmanager
     def _progress_told(self, client: Any) -> Iterator[None]:
@@ -101,6 +128,7 @@ class ClusterExecutor(RunExecutor):
         kwargs: Mapping[str, Any],
         extra_context: Any,
     ) -> Submitted:
+        self._start_cluster()
         takes: list[Submitted] = []
         map_submitted(args, takes.append)
 
@@ -115,8 +143,11 @@ class ClusterExecutor(RunExecutor):
     def _submit_run(
         self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
     ) -> Submitted:
+        self._start_cluster()
         takes = tuple(result for _, results in run.takes for result in results)
-        shared, own = divided(call)
+        # What ended on the client goes along as it is; mapped children share it.
+        known = {name: map_submitted(call[name], _state_or_call) for name in BY_EDGE}
+        shared, own = divided({**call, **known})
         submit = functools.partial(
             self._submit_parts,
             run,
@@ -155,6 +186,8 @@ class ClusterExecutor(RunExecutor):
         """Return the outcomes of what was submitted."""
         if is_final(futures):
             self.release.before(None)
+        if not self._is_started:
+            return map_submitted(futures, future_of)
         self._forget_finished()
         while True:
             try:
@@ -247,6 +280,10 @@ class ClusterExecutor(RunExecutor):
                     and error.task not in self._lost.runs
                 ):
                     state.message = self._lost.words(error.task, error)
+
+
+def _state_or_call(submitted: Submitted) -> Any:
+    return submitted.future if isinstance(submitted.future, State) else submitted
 
 
 def _keys(submitted: Iterable[Submitted]) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from prefect_ds.checkpoints.reference import has_references
 COLLECTIONS = (List, Tuple, Set, Dict)
 BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *COLLECTIONS)
 """The kinds of tasks that Prefect puts between the user's."""
-_PLAIN = (list, tuple, dict)
+PLAIN = (list, tuple, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def evaluated(task: Task, inputs: Mapping[str, Planned]) -> Planned | None:
         name: outcome.value if isinstance(outcome, Known) else None
         for name, outcome in inputs.items()
     }
-    if isinstance(task, GetItem) and type(values["task_result"]) not in _PLAIN:
+    if isinstance(task, GetItem) and type(values["task_result"]) not in PLAIN:
         return Open((f"{task.name} takes a part of data",))
     if isinstance(task, Set) and has_references(list(values.values())):
         return Open((f"{task.name} needs the data",))

@@ -110,11 +110,20 @@ class RunExecutor(Executor):
         self.release.before(run.task)
         if run.is_counted:
             self.progress.submitted(self.flow.slugs[run.task])
+        ended = self._ended_here(run, kwargs)
+        if ended is not None:
+            if run.is_counted:
+                self.progress.done(self.flow.slugs[run.task], ending(ended))
+            return Submitted(ended)
         if self.has_our_tasks:
             kwargs["context"] = self._lean(kwargs["context"])
         submitted = self._submit_run(run, kwargs, extra_context)
         self.release.submitted(run, submitted)
         return submitted
+
+    def _ended_here(self, run: TaskRun, call: Mapping[str, Any]) -> State | None:
+        """Return the final state of a run that need not be submitted."""
+        return None
 
     def _submit_function(
         self,
@@ -153,7 +162,7 @@ class RunExecutor(Executor):
         Prefect merges it into the context of each task, which is most of what a small
         task costs. DSTaskRunner unpickles and merges it once a process.
         """
-        lean = _without_config(context)
+        lean = without_config(context)
         lean[CONFIG] = self._pickled_config
         return lean
 
@@ -175,7 +184,7 @@ class InProcessExecutor(RunExecutor):
 
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
         # The tasks have the config of this process.
-        return _without_config(context)
+        return without_config(context)
 
 
 class DelayedExecutor(RunExecutor):
@@ -268,5 +277,6 @@ def is_final(futures: Any) -> bool:
     return type(futures) is dict and any(isinstance(key, Task) for key in futures)
 
 
-def _without_config(context: Mapping[str, Any]) -> dict[str, Any]:
+def without_config(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Prefect's context without its config."""
     return {key: value for key, value in context.items() if key != "config"}
