@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import copy
 import datetime
 import difflib
 import functools
 import hashlib
-import importlib.metadata
 import logging
 import os
-import platform
-import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,22 +19,21 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 import cloudpickle
 import prefect
-from fsspec.core import split_protocol
-from prefect.engine.result import Result
 
 from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.identity import digest_of_options
+from prefect_ds.checkpoints.prefect_result import PrefectResult
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.checkpoints.undecodable import (
     is_no_fault_of_data,
     set_aside_undecodable,
 )
 from prefect_ds.checkpoints.upkeep import Upkeep
+from prefect_ds.checkpoints.versions import versions
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     DamagedCheckpointError,
-    TemplateError,
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import Staged
@@ -49,7 +44,6 @@ from prefect_ds.storage.manifest import (
     JSONObject,
     Manifest,
     Origin,
-    Owner,
     Part,
 )
 from prefect_ds.storage.opening import StorageOptions, open_files
@@ -60,10 +54,6 @@ logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
 Durability = Literal["process", "power"]
 """What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
-
-# Prefect asks `exists` with a template and its values, then `read` with what
-# `str.format` makes of them, on one thread.
-_found = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +88,7 @@ class Kept:
     """Seconds of keeping it that went into computing."""
 
 
-class ResultHandler(Upkeep, Result, abc.ABC):
+class ResultHandler(PrefectResult, Upkeep, abc.ABC):
     """Base of the handlers: keeps a task's result at a templated path.
 
     Parameters
@@ -167,26 +157,19 @@ class ResultHandler(Upkeep, Result, abc.ABC):
         self.ignore = tuple(ignore)
         self.durability: Durability = durability
         self.check: Check = check
-        # Workers may stand in other folders: what a relative path means is settled
-        # here.
-        self.base_folder = os.getcwd()
+        location = None
         if path is not None:
-            PathTemplate(
-                path
-            )  # A malformed template is an error here, not in the middle of a run.
-        super().__init__(location=None if path is None else os.fspath(path))
+            # A malformed template is an error here, not in the middle of a run.
+            PathTemplate(path)
+            location = os.fspath(path)
+        super().__init__(location)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.location!r}, {self.file_type!r}>"
 
-    @property
-    def template(self) -> PathTemplate | None:
-        """The template of the path; ``None`` where a function of the user's makes the path."""
-        return (
-            None
-            if self.location is None
-            else _template(self.base_folder, self.location)
-        )
+    def commit(self, value: Any, path: str, origin: Origin) -> Any:
+        """Keep a value at a rendered path, and return the value that is kept."""
+        return self.keep(value, path, origin=origin).value
 
     @property
     def store(self) -> CheckpointStore:
@@ -201,30 +184,6 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             self.file_type,
             self.read_kwargs,
             self.write_kwargs,
-        )
-
-    def render(self, values: Mapping[str, Any], *, task: str = "") -> str:
-        """Return the path for these task inputs, parameters and context.
-
-        Parameters
-        ----------
-        values
-            Name to value. Only those that the template names are looked at.
-        task
-            Named in errors.
-
-        Raises
-        ------
-        TemplateError
-            A field has no value, or one that cannot name a file.
-        """
-        template = self.template
-        if template is not None:
-            return template.render(values, task=task)
-        if self._formatter is not None:
-            return self._absolute(self._formatter(**values))
-        raise TemplateError(
-            f"task {task!r} has a {type(self).__name__} without a path: give it one, or the task a target"
         )
 
     def look_up(self, path: str, *, adopts: bool = True) -> Found:
@@ -447,59 +406,10 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             if is_no_fault_of_data(error, self.file_type):
                 raise
             raise set_aside_undecodable(
-                self.store, path, manifest, _versions(), error
+                self.store, path, manifest, versions(), error
             ) from error
         self._remember(self._content(manifest), value)
         return value
-
-    def at(self, location: str) -> ResultHandler:
-        """Return a copy whose template is another: a task's ``target``."""
-        moved = copy.copy(self)
-        moved.location = location
-        return moved
-
-    # What follows is how Prefect 1.x calls a Result.
-
-    def format(self, **kwargs: Any) -> ResultHandler:
-        """Prefect's ``Result.format``: a copy whose location is the path for these values."""
-        formatted = copy.copy(self)
-        formatted.location = self.render(
-            kwargs, task=str(kwargs.get("task_full_name") or "")
-        )
-        return formatted
-
-    def exists(self, location: str, **kwargs: Any) -> bool:
-        """Prefect's ``Result.exists``: whether a whole checkpoint, of whatever inputs, is at the rendered location."""
-        path = PathTemplate(self._absolute(location)).render(kwargs)
-        # Prefect goes on to read `location.format(...)`, where values stand unencoded.
-        with contextlib.suppress(Exception):
-            _found.path = (location.format(**kwargs), path)
-        return self.look_up(path).manifest is not None
-
-    def read(self, location: str) -> ResultHandler:
-        """Prefect's ``Result.read``: a copy with the data at a rendered location as its value."""
-        read = copy.copy(self)
-        asked, path = getattr(_found, "path", ("", ""))
-        read.location = path if asked == location else self._absolute(location)
-        read.value = self.load(read.location)
-        return read
-
-    def write(self, value_: Any, **kwargs: Any) -> ResultHandler:
-        """Prefect's ``Result.write``: commit a value, and return a copy with it and its path.
-
-        Prefect mixes inputs and context here, so the checkpoint is kept without the
-        identity of its inputs.
-        """
-        written = self.format(**kwargs)
-        assert written.location is not None
-        owner = Owner(
-            flow=str(kwargs.get("flow_name") or ""),
-            task=str(kwargs.get("task_slug") or kwargs.get("task_name") or ""),
-            map_index=kwargs.get("map_index"),
-        )
-        origin = Origin(owner=owner)
-        written.value = self.keep(value_, written.location, origin=origin).value
-        return written
 
     def accepts(self, value: Any) -> bool:
         """Return whether the handler keeps values of this type."""
@@ -585,37 +495,10 @@ class ResultHandler(Upkeep, Result, abc.ABC):
             identity=origin.identity,
             compute_s=origin.compute_s,
             write_s=write_s,
-            versions=_versions(),
+            versions=versions(),
         )
-
-    def _absolute(self, path: str | PurePath) -> str:
-        return _absolute(self.base_folder, os.fspath(path))
 
 
 def _default_match() -> Match:
     settings: Any = prefect.config.get("prefect_ds") or {}  # type: ignore[no-untyped-call]
     return cast(Match, settings.get("match", "code"))
-
-
-@functools.lru_cache(maxsize=1024)
-def _template(base_folder: str, location: str) -> PathTemplate:
-    return PathTemplate(_absolute(base_folder, location))
-
-
-def _absolute(base_folder: str, path: str) -> str:
-    protocol, bare = split_protocol(path)
-    if protocol not in (None, "file", "local"):
-        return path
-    return os.path.normpath(
-        os.path.join(base_folder, os.path.expanduser(bare))
-    ).replace(os.sep, "/")
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("prefect_ds", "prefect", "pandas", "pyarrow", "dask"):
-        # A worker may have the package on its path without an installation.
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions

@@ -195,7 +195,10 @@ class ReleaseByCalls(Release):
             if len(runs) == 1:
                 (run,) = runs
                 has_children = run not in self._parents.values()
-                ended = self._submit(_has_ended, run.future, has_children)
+                if isinstance(run.future, State):
+                    ended: Any = _has_ended(run.future, has_children)
+                else:
+                    ended = self._submit(_has_ended, run.future, has_children)
             else:
                 # Run by run, where each run was: only the boolean travels.
                 ended = self._submit(all, [self._all_ended((run,)) for run in runs])

@@ -114,7 +114,11 @@ class RunExecutor(Executor):
         if ended is not None:
             if run.is_counted:
                 self.progress.done(self.flow.slugs[run.task], ending(ended))
-            return Submitted(ended)
+            submitted = Submitted(ended)
+            if run.is_parent:
+                # Its children may come in a later round, and take results then.
+                self.release.submitted(run, submitted)
+            return submitted
         if self.has_our_tasks:
             kwargs["context"] = self._lean(kwargs["context"])
         submitted = self._submit_run(run, kwargs, extra_context)

@@ -30,7 +30,7 @@ from prefect.executors import LocalExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
-from prefect_ds.result_handler import _versions
+from prefect_ds.checkpoints.versions import versions
 from prefect_ds.storage import retries
 from prefect_ds.storage.layout import manifest_file
 from tests.support import kill_harness
@@ -455,7 +455,7 @@ def in_fork(action: Callable[[], None]) -> tuple[int, str]:
 def serve() -> None:
     """Do one job a line of the standard input; answer each with a line of JSON."""
     retries.RETRY_DELAYS_S = (0.0, 0.0, 0.0)
-    _versions()
+    versions()
     importlib.import_module("prefect_ds.dask")
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

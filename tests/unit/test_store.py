@@ -1330,9 +1330,9 @@ import builtins, os, sys, traceback
 import pandas as pd
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.storage.manifest import Identity, Origin, Owner
-from prefect_ds.result_handler import _versions
+from prefect_ds.checkpoints.versions import versions
 
-_versions()  # Looks at many files, once.
+versions()  # Looks at many files, once.
 folder, file_type, step = sys.argv[1:]
 frames = {inputs: pd.DataFrame({"x": [number, 2], "s": ["a", inputs]}) for number, inputs in enumerate("012")}
 
