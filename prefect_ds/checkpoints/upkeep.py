@@ -107,8 +107,11 @@ class Upkeep(abc.ABC):
 
     @property
     def folder(self) -> str | None:
-        """The folder of all checkpoints; ``None`` where a field is part of its name."""
-        if self.location is None:
+        """The folder of all checkpoints; ``None`` if it is not one for all of them.
+
+        A field is part of its name, or a function of the user's makes the path.
+        """
+        if not isinstance(self.location, str):
             return None
         folder = parent(self._absolute(self.location))
         return None if "{" in folder else folder
