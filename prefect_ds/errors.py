@@ -1,6 +1,6 @@
 """The errors that a caller may want to tell apart.
 
-Each takes its message as the only argument, so that it survives the trip between Dask
+Each takes what an exception of its kind takes, mostly a message, so that it survives the trip between Dask
 workers, and each message makes sense alone: what a task raises reaches the flow's
 result as ``repr(error)`` in a failed state.
 """
@@ -39,6 +39,21 @@ class UndecodableCheckpointError(DamagedCheckpointError):
 
     A pickle whose class was renamed, a file of another version of a library.
     """
+
+
+class CheckpointAccessError(PrefectDSError, OSError):
+    """The file system refuses a checkpoint; the message has a remedy.
+
+    It takes the number and the message of an OSError.
+    """
+
+
+class CheckpointPermissionError(CheckpointAccessError, PermissionError):
+    """The file system lets another user read or write a checkpoint, not this one."""
+
+
+class OptionError(PrefectDSError, TypeError):
+    """An option of a handler does not fit its task."""
 
 
 class CollisionError(PrefectDSError, RuntimeError):

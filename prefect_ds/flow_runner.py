@@ -6,8 +6,9 @@ The states that a flow's caller gets load on access. Runs on the client.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeVar
 
 import prefect
 from prefect.core import Task
@@ -28,10 +29,12 @@ from prefect_ds.engine.result_check import check_result
 from prefect_ds.engine.run_executor import for_run
 from prefect_ds.engine.task_checkpoint import check_template, with_advice
 from prefect_ds.engine.task_identity import of_all_runs
-from prefect_ds.errors import PrefectDSError
+from prefect_ds.errors import OptionError, PrefectDSError
 from prefect_ds.report import RunReport
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.task_runner import DSTaskRunner
+
+T = TypeVar("T")
 
 
 class DSFlowRunner(FlowRunner):
@@ -128,23 +131,28 @@ class DSFlowRunner(FlowRunner):
         could never keep its result.
         """
         if self._has_our_tasks:
-            self._check_tasks()
+            self._or_end(self._check_tasks, PrefectDSError, TypeError, ValueError)
         initialized = super().initialize_run(*args, **kwargs)
         if self._has_our_tasks:
             for task, context in initialized.task_contexts.items():
                 handler = task.result or self.flow.result
                 if isinstance(handler, ResultHandler):
                     keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
-                    context[IDENTITY] = of_all_runs(task, handler, keys)
+                    identify = partial(of_all_runs, task, handler, keys)
+                    context[IDENTITY] = self._or_end(identify, OptionError)
         return initialized
 
     def _check_tasks(self) -> None:
-        """End the run before it begins where a task could never keep its result."""
+        """Refuse tasks that could never keep their results."""
+        for task in self.flow.tasks:
+            check_template(task, self.flow.edges_to(task))
+            check_result(task)
+
+    def _or_end(self, check: Callable[[], T], *refusals: type[Exception]) -> T:
+        """Return what a check returns; end the run in one line if it refuses."""
         try:
-            for task in self.flow.tasks:
-                check_template(task, self.flow.edges_to(task))
-                check_result(task)
-        except (PrefectDSError, TypeError, ValueError) as error:
+            return check()
+        except refusals as error:
             if prefect.context.get("raise_on_exception"):
                 raise
             raise ENDRUN(failed_flow(error, self.flow)) from error

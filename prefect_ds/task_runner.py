@@ -197,7 +197,7 @@ class DSTaskRunner(TaskRunner):
         """Prefect's ``set_task_run_name``; reads only the inputs that the name names."""
         name = self.task.task_run_name
         if isinstance(name, str):
-            run_name = name.format_map(TemplateNames(task_inputs))
+            run_name = name.format_map(TemplateNames(task_inputs, self.task))
             prefect.context.update(task_run_name=run_name)
         else:
             super().set_task_run_name(task_inputs)
@@ -291,6 +291,8 @@ class DSTaskRunner(TaskRunner):
     def get_task_run_state(self, state: State, inputs: dict[str, Result]) -> State:
         """Prefect's step that runs the task; our handler writes its result, once."""
         if self._miss.problem is not None:
+            if isinstance(self._miss.problem, PrefectDSError):
+                return failed(self._miss.problem, run_name(self.task))
             raise self._miss.problem
         passes_on = self._passes_on(inputs)
         try:

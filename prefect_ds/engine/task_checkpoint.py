@@ -24,7 +24,7 @@ from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
-from prefect_ds.engine.task_identity import of_all_runs_here
+from prefect_ds.engine.task_identity import defaults_of, of_all_runs_here
 from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
@@ -100,7 +100,7 @@ class TaskCheckpoint:
             The path cannot be made from the inputs.
         """
         name = run_name(task)
-        names = TemplateNames(inputs)
+        names = TemplateNames(inputs, task)
         template = handler.template
         fields = {}
         path = handler.render(names, task=name)
@@ -288,14 +288,16 @@ def _owner(task: Task) -> Owner:
 
 
 class TemplateNames(Mapping[str, Any]):
-    """The names of a template: flow parameters, Prefect's context, the task's inputs.
+    """The names of a template: the values that fill its fields.
 
-    Later ones win. Nothing is read before it is asked for: an input may be a frame in a
+    Defaults of the task's arguments, flow parameters, Prefect's context, the task's
+    inputs: later ones win. Nothing is read before it is asked for: an input may be a frame in a
     file.
     """
 
-    def __init__(self, inputs: Mapping[str, Result]) -> None:
+    def __init__(self, inputs: Mapping[str, Result], task: Task) -> None:
         self._inputs = inputs
+        self._task = task
         self._context = context.current()
         self._parameters = self._context.get("parameters", {})
 
@@ -304,10 +306,13 @@ class TemplateNames(Mapping[str, Any]):
             return self._inputs[name].value
         if name in self._context:
             return self._context[name]
-        return self._parameters[name]
+        if name in self._parameters:
+            return self._parameters[name]
+        return defaults_of(self._task)[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._parameters, **self._context, **self._inputs})
+        defaults = defaults_of(self._task)
+        return iter({**defaults, **self._parameters, **self._context, **self._inputs})
 
     def __len__(self) -> int:
         return len(list(iter(self)))

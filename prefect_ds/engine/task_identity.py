@@ -21,6 +21,7 @@ from prefect.utilities.context import Context
 from prefect_ds.checkpoints.code import CodeWalk, is_library
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_task
 from prefect_ds.engine import context
+from prefect_ds.errors import OptionError
 from prefect_ds.result_handler import ResultHandler
 
 _PREFECTS_OWN = frozenset([*vars(Task(name="any")), "run"])
@@ -48,15 +49,10 @@ def of_all_runs(
 
     Raises
     ------
-    TypeError
+    OptionError
         The handler is to ignore an input that the task does not have.
     """
     parameters = _parameters(task)
-    defaults = {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
     settings = settings_of(task)
     code = CodeWalk(
         *_roots(task),
@@ -74,9 +70,18 @@ def of_all_runs(
         options=handler.options,
         code=code,
         settings=settings,
-        defaults=defaults,
+        defaults=defaults_of(task),
         ignore=handler.ignore,
     )
+
+
+def defaults_of(task: Task) -> dict[str, Any]:
+    """Return the defaults of a task's arguments; Prefect passes only those given."""
+    return {
+        name: parameter.default
+        for name, parameter in _parameters(task).items()
+        if parameter.default is not inspect.Parameter.empty
+    }
 
 
 def of_all_runs_here(task: Task, handler: ResultHandler) -> TaskIdentity:
@@ -94,7 +99,7 @@ _known: WeakKeyDictionary[Task, tuple[str, TaskIdentity]] = WeakKeyDictionary()
 def _check_ignored(task: Task, handler: ResultHandler, known: set[str]) -> None:
     unknown = sorted(set(handler.ignore) - known)
     if unknown:
-        raise TypeError(
+        raise OptionError(
             f"the handler of task {task.name!r} is to ignore "
             f"{', '.join(map(repr, unknown))}, which is none of the inputs, settings "
             f"and globals of the task: {', '.join(sorted(known)) or 'it has none'}"

@@ -18,6 +18,11 @@ def wrong_type(value: object) -> str:
     kind = type(value)
     if isinstance(value, pd.Series):
         hint = "return series.to_frame()"
+    elif kind.__name__ == "DataFrame" and kind.__module__.startswith("dask."):
+        hint = (
+            "keep it with prefect_ds.dask.DaskDataFrameResultHandler, or return "
+            "frame.compute()"
+        )
     else:
         hint = "use Prefect's own LocalResult or PrefectResult for other objects"
     return (

@@ -102,7 +102,7 @@ def file_type_named(name: str) -> FileType:
     file_type = FILE_TYPES.get(name.lower()) if isinstance(name, str) else None
     if file_type is None:
         raise FileTypeError(
-            f"file type {name!r} cannot be used: {_reason(str(name).lower())}. "
+            f"file type {name!r} cannot be used: {_reason(str(name).lower())} "
             f"Use one of: {', '.join(FILE_TYPES)}"
         )
     require(file_type.name, file_type.requires)
@@ -112,11 +112,11 @@ def file_type_named(name: str) -> FileType:
 def _reason(name: str) -> str:
     """Return why there is no file type of this name, and which one may be meant."""
     if name in _REASONS:
-        return _REASONS[name]
+        return f"{_REASONS[name]}."
     meant = _BY_ENDING.get(f".{name.removeprefix('.')}")
     if meant is not None:
-        return f"the type is called {meant!r}"
+        return f"the type is called {meant!r}."
     close = difflib.get_close_matches(name, FILE_TYPES, n=1)
     if close:
         return f"{_NOT_BOTH}; did you mean {close[0]!r}?"
-    return _NOT_BOTH
+    return f"{_NOT_BOTH}."

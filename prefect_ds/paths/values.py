@@ -48,11 +48,16 @@ def _absent(name: str, container: Mapping[Any, object]) -> str:
     """Return the words for a name that is not there, and a hint."""
     if name == "task_loop_count":
         return _NO_LOOP_COUNT
-    known = sorted(map(str, container))
+    known = sorted(str(key) for key in container if not _is_ours(key))
     close = get_close_matches(name, known, n=1)
     hint = f", did you mean {close[0]!r}?" if close else "."
     listed = shorten(", ".join(known), 500, placeholder=" ...") or "none"
     return f"there is no {name!r}{hint} There are: {listed}"
+
+
+def _is_ours(key: object) -> bool:
+    """Return whether a name of Prefect's context is there for prefect_ds alone."""
+    return isinstance(key, str) and key.startswith("prefect_ds_")
 
 
 def _item(container: object, key: str, fail: Fail) -> object:

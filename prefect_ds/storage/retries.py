@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from prefect_ds.errors import CheckpointAccessError, CheckpointPermissionError
+
 RETRY_DELAYS_S = (0.1, 0.5, 2.0)
 """Seconds of waiting before each further try."""
 
@@ -22,6 +24,7 @@ _LASTING = {
     errno.EFBIG,
     errno.ENAMETOOLONG,
     errno.ENOTDIR,
+    errno.EISDIR,
     errno.EINVAL,
 }
 
@@ -41,6 +44,7 @@ _ADVICE = {
     ),
     errno.EMFILE: _OPEN_FILES,
     errno.ENFILE: _OPEN_FILES,
+    errno.EISDIR: "a folder is in the place of a file: move it away, then run again",
     errno.EIO: _LOOK,
     errno.ESTALE: _LOOK,
 }
@@ -86,7 +90,17 @@ def with_retries(
                 text = (
                     f"{text}; {obstacle!r} is no folder: move it away, then run again"
                 )
-            raise OSError(error.errno, text) from error
+            raise _error_class(error)(error.errno, text) from error
+
+
+def _error_class(error: OSError) -> type[OSError]:
+    """Return the class of the error that names the checkpoint."""
+    if isinstance(error, PermissionError):
+        return CheckpointPermissionError
+    if isinstance(error, FileNotFoundError):
+        # Its catchers tell it from a refusal.
+        return FileNotFoundError
+    return CheckpointAccessError
 
 
 def _obstacle(path: str) -> str:

@@ -1,6 +1,7 @@
 """Odd things in the place of files and folders, and folders that users share."""
 
 import contextlib
+import logging
 import os
 import shutil
 import stat
@@ -40,7 +41,7 @@ def flow_in(folder, notes):
 @pytest.mark.parametrize("make", [make_file, make_link, os.mkfifo])
 @pytest.mark.parametrize("place", ["", "/staging", "/manifests"])
 def test_something_in_the_place_of_the_side_folder_is_named_with_the_remedy(
-    tmp_path, notes, run_here, make, place
+    tmp_path, notes, run_here, caplog, make, place
 ):
     folder = tmp_path / "data"
     odd = Path(f"{folder}/.prefect_ds{place}")
@@ -50,6 +51,7 @@ def test_something_in_the_place_of_the_side_folder_is_named_with_the_remedy(
     state = run_here(flow)
     message = state.result[flow.get_tasks("make")[0]].message
     assert f"{str(odd)!r} is no folder: move it away, then run again" in message
+    assert_said_in_one_line(caplog)
     assert not (folder / "a.csv").exists()
     odd.rename(tmp_path / "moved")
     assert run_here(flow).is_successful()
@@ -69,10 +71,11 @@ def test_a_file_in_the_place_of_the_side_folder_is_said_before_the_task_runs(
     [
         (os.mkfifo, "a named pipe"),
         (lambda path: path.symlink_to("/dev/zero"), "a device"),
+        (os.mkdir, "a folder"),
     ],
 )
-def test_a_pipe_or_device_at_the_path_is_named_and_never_read(
-    tmp_path, notes, run_here, make, kind
+def test_a_pipe_device_or_folder_at_the_path_is_named_and_never_read(
+    tmp_path, notes, run_here, caplog, make, kind
 ):
     path = tmp_path / "a.csv"
     make(path)
@@ -80,8 +83,17 @@ def test_a_pipe_or_device_at_the_path_is_named_and_never_read(
     message = run_here(flow).result[flow.get_tasks("make")[0]].message
     assert f"{kind} is in the place of a file: move it away, then run again" in message
     assert str(path) in message
+    assert_said_in_one_line(caplog)
     assert notes.take() == []
     assert os.path.lexists(path)
+
+
+def assert_said_in_one_line(caplog):
+    """The user gets the words, and no traceback of ours."""
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert line.exc_info is None
+    assert line.getMessage().startswith("Task 'make': CheckpointAccessError: ")
+    assert "Unexpected" not in caplog.text
 
 
 @pytest.mark.parametrize("has_manifest", [True, False])

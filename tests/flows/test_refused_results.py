@@ -4,6 +4,7 @@ import logging
 from typing import Optional
 
 import cloudpickle
+import dask.dataframe as dd
 import pandas as pd
 import pytest
 from prefect import Flow, Parameter, task
@@ -152,6 +153,45 @@ class TestTheFileType:
         assert isinstance(final.result, FileTypeError)
         assert message in final.message
         assert "task 'fit'" in final.message
+
+
+def test_a_default_of_the_task_fills_a_field_that_nothing_else_fills(tmp_path):
+    @task(result=PandasResultHandler(f"{tmp_path}/{{unit}}_{{task_name}}_{{rate}}.csv"))
+    def load(unit="mm", task_name="default", rate=1):
+        return FRAME
+
+    def written(*arguments):
+        with Flow("defaults", tasks=[Parameter("rate", default=2)]) as flow:
+            load(*arguments)
+        assert flow.run(task_runner_cls=DSTaskRunner).is_successful()
+        return {path.name for path in tmp_path.glob("*.csv")}
+
+    # Prefect's context and the flow's parameters win over a default.
+    assert written() == {"mm_load_2.csv"}
+    assert written("inch") == {"mm_load_2.csv", "inch_load_2.csv"}
+
+
+def test_a_default_of_none_is_named_with_the_remedy(tmp_path):
+    @task(result=PandasResultHandler(f"{tmp_path}/{{unit}}.csv"))
+    def load(unit=None):
+        return FRAME
+
+    with Flow("defaults") as flow:
+        loaded = load()
+    message = flow.run(task_runner_cls=DSTaskRunner).result[loaded].message
+    assert "a NoneType can't name a file" in message
+    assert "Give the argument or parameter a value" in message
+
+
+def test_a_dask_frame_that_a_pandas_handler_refuses_names_the_handler_for_it(tmp_path):
+    @task(result=PandasResultHandler(f"{tmp_path}/a.parquet"))
+    def load():
+        return dd.from_pandas(FRAME, npartitions=1)
+
+    with Flow("refused") as flow:
+        loaded = load()
+    message = flow.run(task_runner_cls=DSTaskRunner).result[loaded].message
+    assert "keep it with prefect_ds.dask.DaskDataFrameResultHandler" in message
 
 
 def test_a_field_that_cannot_be_filled_fails_its_task_in_one_line(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """What makes a checkpoint count, in flows: settings, defaults, code, and what is said."""
 
+import logging
 import sqlite3
 import textwrap
 import threading
@@ -260,7 +261,7 @@ def test_two_inputs_without_a_digest_on_one_path_collide(run_here, tmp_path):
 
 
 def test_unknown_names_in_ignore_are_refused_before_anything_runs(
-    run_here, tmp_path, notes
+    run_here, tmp_path, notes, caplog
 ):
     @task
     def first():
@@ -274,6 +275,9 @@ def test_unknown_names_in_ignore_are_refused_before_anything_runs(
     assert isinstance(state.result, TypeError)
     assert "ignore 'con', which is none of the inputs" in str(state.result)
     assert "of the task: conn, " in str(state.result)
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert line.exc_info is None
+    assert "Unexpected" not in state.message
     assert notes.lines == []
     with pytest.raises(TypeError, match=r"give a list of names, \['conn'\]"):
         parquet(tmp_path, "a", ignore="conn")

@@ -515,7 +515,7 @@ class TestFileTypes:
 
     @pytest.mark.parametrize(
         ("name", "hint"),
-        [("parqet", "did you mean 'parquet'"), ("pkl", "called 'pickle'"), (".h5", "called 'hdf'")],
+        [("parqet", "did you mean 'parquet'\\? Use one of: csv"), ("pkl", "called 'pickle'"), (".h5", "called 'hdf'")],
     )  # fmt: skip
     def test_that_nearly_are_there_are_named(self, name, hint):
         with pytest.raises(FileTypeError, match=hint):
