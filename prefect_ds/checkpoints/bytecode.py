@@ -10,9 +10,10 @@ import dis
 import functools
 import inspect
 import itertools
+import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ class Listing:
     """Imports in it: module, level, and the names taken from it."""
     enclosed: Mapping[str, str]
     """The variables of a closure, by their name: the label that the text has."""
+    texts: tuple[str, ...]
+    """The text in the code, without docstrings of functions."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -66,7 +69,31 @@ def listing(code: types.CodeType) -> Listing:
     labels = _Labels({}, by_name=by_name)
     text = _text(code, labels)
     enclosed = {name: labels.of(name) for name in code.co_freevars}
-    return Listing(text, tuple(names), _globals(code), tuple(_imports(code)), enclosed)
+    texts = tuple(_texts(code))
+    if not _READ_ATTRIBUTES_BY_NAME.isdisjoint(names):
+        names |= dict.fromkeys(filter(str.isidentifier, texts))
+    return Listing(
+        text, tuple(names), _globals(code), tuple(_imports(code)), enclosed, texts
+    )
+
+
+_READ_ATTRIBUTES_BY_NAME: Final = frozenset(["getattr", "vars", "attrgetter"])
+_READ_GLOBALS_BY_NAME: Final = frozenset(["globals", "vars", "exec", "sql"])
+
+
+def names_in_text(known: Listing, texts: Iterable[str]) -> list[str]:
+    """Return what a function may read as globals by the names in some text.
+
+    ``frame.query("x > @LIMIT")`` reads a global that the bytecode does not name.
+    """
+    if "eval" in known.globals or not _READ_GLOBALS_BY_NAME.isdisjoint(known.names):
+        pattern = r"[^\W\d]\w*"
+    elif not {"query", "eval"}.isdisjoint(known.names):
+        # Without `@` a name in the text is a column of the frame.
+        pattern = r"@([^\W\d]\w*)"
+    else:
+        return []
+    return [name for text in texts for name in re.findall(pattern, text)]
 
 
 class _Labels:
@@ -211,6 +238,21 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
+
+
+def _texts(code: types.CodeType) -> Iterator[str]:
+    for inner in _codes(code):
+        for instruction in dis.get_instructions(inner):
+            if instruction.opcode in dis.hasconst:
+                yield from _texts_in(instruction.argval)
+
+
+def _texts_in(constant: Any) -> Iterator[str]:
+    if isinstance(constant, str):
+        yield constant
+    elif isinstance(constant, tuple):
+        for item in constant:
+            yield from _texts_in(item)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

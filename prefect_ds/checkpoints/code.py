@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import cloudpickle
 
-from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.bytecode import PYTHON, listing, names_in_text
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
 from prefect_ds.storage.identity import VALUE, Code
 
@@ -150,10 +150,9 @@ class CodeWalk:
             where = f"variable {name!r} around {label}"
             facts.append((known.enclosed[name], self._read(where, value)))
         facts += self._defaults(function, label)
-        for name in known.globals:
-            if name in function.__globals__:
-                value = function.__globals__[name]
-                facts.append((name, self._global(name, value, function, known.names)))
+        for name in self._global_names(function):
+            value = function.__globals__[name]
+            facts.append((name, self._global(name, value, function, known.names)))
         for name in known.names:
             if name in vars(function):
                 where = f"attribute {name!r} of {label}"
@@ -166,6 +165,14 @@ class CodeWalk:
             facts.append(self._reference(function.__wrapped__))
         self._note_function(label, facts[0])
         return facts
+
+    def _global_names(self, function: types.FunctionType) -> list[str]:
+        """Return the globals that a function reads, also from text: ``"x > @LIMIT"``."""
+        known, scope = listing(function.__code__), function.__globals__
+        values = [scope.get(name) for name in known.globals]
+        texts = [*known.texts, *(value for value in values if isinstance(value, str))]
+        names = [*known.globals, *names_in_text(known, texts)]
+        return [name for name in dict.fromkeys(names) if name in scope]
 
     def _defaults(self, function: types.FunctionType, label: str) -> Iterator[Any]:
         code = function.__code__
@@ -320,7 +327,7 @@ class CodeWalk:
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
             # `functools.cache`, and what else is a class with `functools.wraps`.
-            return (_name(type(value)), self._reference(wrapped))
+            return self._inside(value, lambda: self._wrapper(value, wrapped))
         if type(value) in (list, tuple, dict) and not _is_plain(value):
             return self._inside(value, lambda: self._container(value))
         fact = (digest(value), [self._number(obj) for obj in self._code_in(value)])
@@ -347,6 +354,18 @@ class CodeWalk:
             if _is_filled(cell) and _is_own_code(cell.cell_contents)
         ]
         return (name, enclosed) if enclosed else name
+
+    def _wrapper(self, value: Any, wrapped: types.FunctionType) -> Any:
+        """Return what an object around a function counts as, such as a decorator's."""
+        kind = type(value)
+        facts = [self._code_reference(kind), self._reference(wrapped)]
+        if not is_library(kind):
+            label = self._label(kind)
+            for name, item in sorted(getattr(value, "__dict__", {}).items()):
+                # The rest is copied from the function, with its docstring and module.
+                if name not in (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__"):
+                    facts.append((name, self._read(f"{name!r} of {label}", item)))
+        return facts
 
     def _container(self, value: Any) -> Any:
         kind = type(value).__name__

@@ -114,7 +114,14 @@ def settings_of(task: Task) -> dict[str, Any]:
             settings |= {
                 name: value for name, value in vars(kind).items() if _is_data(value)
             }
+        slots = vars(kind).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if hasattr(task, name):
+                settings[name] = getattr(task, name)
     settings |= vars(task)
+    owner = _owner(task)
+    if owner is not None and not isinstance(owner, type):
+        settings["self"] = owner
     return {
         name: value
         for name, value in settings.items()
@@ -137,7 +144,18 @@ def _parameters(task: Task) -> dict[str, inspect.Parameter]:
 def _roots(task: Task) -> list[Any]:
     """Return where the walk over a task's code begins."""
     kinds = [] if is_library(type(task)) else [type(task)]
+    owner = _owner(task)
+    if owner is not None:
+        kinds.append(owner if isinstance(owner, type) else type(owner))
     return [_unbound(task.run), *kinds]
+
+
+def _owner(task: Task) -> Any:
+    """Return what a task is a method of, as in ``task(Model(3).fit)``; or None."""
+    run = task.run
+    if not isinstance(run, types.MethodType) or run.__self__ is task:
+        return None
+    return run.__self__
 
 
 def _unbound(run: Any) -> Any:

@@ -65,6 +65,51 @@ def test_the_settings_of_a_task_count_with_every_way_to_compare(run_here, tmp_pa
         assert "stale: setting 'sql' changed" in message
 
 
+class Model:
+    """What a task is a method of."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def fit(self, x):
+        return pd.DataFrame({"y": [x * self.rate]})
+
+
+class Slotted(Task):
+    """A task with a setting that is not in its ``__dict__``."""
+
+    __slots__ = ("rate",)
+
+    def __init__(self, rate, **options):
+        super().__init__(**options)
+        self.rate = rate
+
+    def run(self, x):
+        return pd.DataFrame({"y": [x * self.rate]})
+
+
+@pytest.mark.parametrize("match", ["inputs", "code"])
+@pytest.mark.parametrize(
+    ("setting", "make"),
+    [
+        ("self", lambda rate, **options: task(Model(rate).fit, **options)),
+        ("rate", Slotted),
+    ],
+)
+def test_what_a_method_reads_of_its_object_is_a_setting(
+    run_here, tmp_path, setting, make, match
+):
+    messages = []
+    for rate in (2, 3, 3):
+        fit = make(rate, name="fit", result=parquet(tmp_path, "fit", match=match))
+        flow = flow_of(fit, x=10)
+        state = run_here(flow)
+        assert result_of(state, flow, "fit")["y"][0] == 10 * rate
+        messages.append(state_of(state, flow, "fit").message)
+    assert f"stale: setting {setting!r} changed" in messages[1]
+    assert "Loaded" in messages[2]
+
+
 def test_a_class_attribute_of_a_subclass_is_a_setting(run_here, tmp_path):
     for kind in (Query, Costs):
         flow = flow_of(query(tmp_path, "select 1", kind), day=1)

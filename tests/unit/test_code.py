@@ -148,6 +148,33 @@ def query(frame):
     return frame.query("x > @low")
 
 
+EXPRESSION = "x > @LIMIT"
+
+
+def queries(frame):
+    return frame.query(EXPRESSION).eval("y = x * @DEEP + UNUSED")
+
+
+def evaluates(x):
+    return eval("x * DEEP")
+
+
+class Repeated:
+    def __init__(self, function, times):
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.times = times
+
+    def __call__(self, x):
+        return [self.function(x)] * self.times
+
+
+@functools.partial(Repeated, times=2)
+def repeated(x):
+    """Repeat."""
+    return x + 8
+
+
 def documented():
     return documented.__doc__
 '''
@@ -157,7 +184,8 @@ import helpers
 import helpers as tools
 from helpers import (
     LIMIT, NAME, SETTINGS, STEPS, SCALER, Color, Config, Scaler, Wide, bound, cached,
-    clean, client, counted, decorated, documented, even, lock, query, shown, timed,
+    clean, client, counted, decorated, documented, even, evaluates,
+    lock, queries, query, repeated, shown, timed,
 )
 
 
@@ -187,6 +215,10 @@ TASKS = {
     "cycle": "total(x):\n    return even(x)",
     "state": "total(x):\n    return counted(x)",
     "by name": "total(x):\n    return query(x)",
+    "query": "total(x):\n    return queries(x)",
+    "eval": "total(x):\n    return evaluates(x)",
+    "getattr": "total(x):\n    return getattr(helpers, 'LIMIT')",
+    "decorator object": "total(x):\n    return repeated(x)",
     "doc": "total(x):\n    return documented()",
     "handles": "total(x):\n    with lock:\n        return client.execute('select 1')",
     "timed": "total(x):\n    return clean(x)\n\n\ntotal = timed(total)",
@@ -235,7 +267,16 @@ EDITS = [
     ("constants", 'NAME = "north"', 'NAME = "south"', "global 'NAME' changed"),
     ("constants", '"rate": 1', '"rate": 2', "global 'SETTINGS' changed"),
     ("constants", '"a", "b"', '"b", "a"', "global 'SETTINGS' changed"),
+    ("query", "LIMIT = 0.5", "LIMIT = 0.6", "global 'LIMIT' in helpers 0.5 -> 0.6"),
+    ("query", "DEEP = 3", "DEEP = 4", "global 'DEEP' in helpers 3 -> 4"),
+    ("query", "UNUSED = 1", "UNUSED = 2", ""),
+    ("eval", "DEEP = 3", "DEEP = 4", "global 'DEEP' in helpers 3 -> 4"),
+    ("getattr", "LIMIT = 0.5", "LIMIT = 0.6", "global 'LIMIT' in helpers 0.5 -> 0.6"),
     # Classes
+    ("decorator object", "] * self.times", "] + self.times", "code changed: Repeated.__call__() in helpers"),
+    ("decorator object", "times=2", "times=3", "'times' of Repeated in helpers 2 -> 3"),
+    ("decorator object", "return x + 8", "return x + 9", "code changed: repeated() in helpers"),
+    ("decorator object", '"""Repeat."""', '"""Repeat it."""', ""),
     ("class", "self.by * self.factor", "self.by + self.factor", "code changed: Scaler.scale() in helpers"),
     ("class", "factor = 7", "factor = 8", "'factor' of Scaler in helpers 7 -> 8"),
     ("class", "self.by = by", "self.by = by + 1", "code changed: Scaler.__init__() in helpers"),
