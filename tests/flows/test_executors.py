@@ -62,10 +62,12 @@ def test_a_run_whose_process_dies_in_the_third_child_is_resumed_where_it_was(
     run, tmp_path, notes, in_child_process
 ):
     died = in_child_process(
+        "import os\n"
         "from prefect.executors import LocalExecutor\n"
         "from prefect_ds import DSTaskRunner\n"
         "from tests.support.flows import Notes, pipeline\n"
-        f"flow = pipeline({str(tmp_path)!r}, Notes({notes.path!r}), crash_at=3)\n"
+        "os.environ['CRASH_AT'] = '3'\n"
+        f"flow = pipeline({str(tmp_path)!r}, Notes({notes.path!r}))\n"
         "flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)\n"
     )
     assert died.returncode == 9, died.stderr
