@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import dask
+from distributed import LocalCluster
 from distributed.scheduler import KilledWorker
 
 from prefect_ds.checkpoints.reference import size
@@ -40,6 +41,8 @@ class LostWorkers:
         self._n_lost: Counter[Any] = Counter()
         self._limits: dict[str, int] = {}
         self._reasons: dict[str, str] = {}
+        self._scheduler: Any = None
+        """Of a cluster on this machine; other clusters may get workers hours later."""
 
     @contextlib.contextmanager
     def watched(self, client: Any) -> Iterator[None]:
@@ -53,6 +56,9 @@ class LostWorkers:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in workers.items():
             self._limits[address] = worker["memory_limit"] or 0
+        chosen = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+        if isinstance(client.cluster, LocalCluster) and chosen is None:
+            self._scheduler = client.cluster.scheduler
         client.subscribe_topic(_MEMORY_TOPIC, self._note_memory)
         client.subscribe_topic(_ALL_TOPIC, self._note_change)
         try:
@@ -77,7 +83,11 @@ class LostWorkers:
 
     def _note_change(self, event: tuple[float, Any]) -> None:
         _, change = event
-        if not isinstance(change, Mapping) or change.get("action") != "remove-worker":
+        if not isinstance(change, Mapping):
+            return
+        if change.get("action") in ("add-worker", "remove-worker"):
+            self._limit_the_wait()
+        if change.get("action") != "remove-worker":
             return
         worker = change["worker"]
         reason = self._reasons.setdefault(worker, _reason(change))
@@ -89,6 +99,17 @@ class LostWorkers:
         again = self._again([*given_another, *change["lost-computed-tasks"]])
         level = logging.INFO if change["expected"] else logging.WARNING
         logger.log(level, "Worker %s is gone: %s%s", worker, reason, again)
+
+    def _limit_the_wait(self) -> None:
+        """Let the scheduler give up what waits, while there is no worker at all.
+
+        Dask replaces no worker whose process ends while it starts, as with tasks that
+        kill their workers at once: a run would wait for ever. With any worker there is
+        no limit, since Dask's does not count workers that are short of memory.
+        """
+        if self._scheduler is not None:
+            has_workers = bool(self._scheduler.workers)
+            self._scheduler.no_workers_timeout = None if has_workers else NO_WORKERS_S
 
     def _again(self, keys: Iterable[Any]) -> str:
         runs = [self.runs[key] for key in keys if key in self.runs]
@@ -110,6 +131,12 @@ class LostWorkers:
         error
             What Dask says of it.
         """
+        if type(error).__name__ == "NoWorkerError":
+            # By its name: the oldest Dask that is supported may not have it.
+            return (
+                "no worker was left to run it, and none came: look into the lines "
+                "above for the workers that are gone, then run again"
+            )
         if not isinstance(error, KilledWorker):
             return f"Dask brought no result of it: {error!r}"
         worker = error.last_worker
@@ -126,6 +153,8 @@ class LostWorkers:
         )
 
 
+NO_WORKERS_S = 300
+"""Seconds; a process takes half a minute to start on a machine with much to do."""
 _ALL_TOPIC = "all"
 _MEMORY_TOPIC = "worker-restart-memory"
 _UNKNOWN = "its connection broke: its process ended, or the network did"

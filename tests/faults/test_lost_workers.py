@@ -12,6 +12,7 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
+from distributed import Nanny
 from prefect import Flow, task
 from prefect.engine.state import State, TriggerFailed
 from prefect.executors import DaskExecutor
@@ -19,6 +20,7 @@ from prefect.triggers import all_finished
 
 from prefect_ds import DSTaskRunner
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.engine import lost_workers
 from prefect_ds.report import RunReport
 from tests.support.flows import Notes, frame_of, parquet
 
@@ -103,6 +105,36 @@ def test_a_task_that_kills_its_worker_fails_alone(
     assert (report.n_loaded, report.n_ran, report.saved_s) == (0, 2, 0)
     assert report.compute_s > 0
     assert any("Checkpoints of flow 'killed'" in line for line in log_lines)
+
+
+class _Unreplaced(Nanny):
+    """Like one whose worker ends while it starts."""
+
+    async def _on_worker_exit(self, exitcode: int) -> None:
+        pass
+
+
+def test_a_cluster_without_any_worker_ends_the_run_with_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: Notes
+) -> None:
+    @task(name="part", result=parquet(tmp_path, "part_{number}"))
+    def part(number: int, _after: Any) -> pd.DataFrame:
+        notes(f"part {number}")
+        return frame_of(number)
+
+    monkeypatch.setattr(lost_workers, "NO_WORKERS_S", 1)
+    with Flow("deserted") as flow:
+        first = part(1, 0)
+        broken = killed(first)
+        cleanup = cleaned(broken)
+    executor = _cluster(1, worker_class=_Unreplaced)
+    state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+    assert isinstance(state, State)
+    assert state.is_failed()
+    assert isinstance(state.result, dict)
+    for lost in (broken, cleanup):
+        assert state.result[lost].message.startswith("no worker was left to run it")
+    assert notes.take() == ["part 1"]
 
 
 @task
