@@ -148,7 +148,11 @@ class CodeWalk:
             except ValueError:
                 continue  # Not filled yet.
             where = f"variable {name!r} around {label}"
-            facts.append((known.enclosed[name], self._read(where, value)))
+            if isinstance(value, types.ModuleType):
+                fact = self._named_module(value, known.names)
+            else:
+                fact = self._read(where, value)
+            facts.append((known.enclosed[name], fact))
         facts += self._defaults(function, label)
         for name in self._global_names(function):
             value = function.__globals__[name]
@@ -202,7 +206,7 @@ class CodeWalk:
         self, name: str, value: Any, reader: Any, names: tuple[str, ...]
     ) -> Any:
         if isinstance(value, types.ModuleType):
-            return self._module_members(value, names, {id(value)})
+            return self._named_module(value, names)
         return self._read_global(name, reader.__module__, value)
 
     def _read_global(self, name: str, module: str | None, value: Any) -> Any:
@@ -233,6 +237,18 @@ class CodeWalk:
                 open_ids.add(id(value))
                 facts.append((name, self._module_members(value, names, open_ids)))
         return ("own module", facts)
+
+    def _named_module(self, module: types.ModuleType, names: tuple[str, ...]) -> Any:
+        """Return what a module counts as in code that has a name for it."""
+        if vars(module).keys().isdisjoint(names):
+            # It is handed on as a value, or asked by `__getattr__`.
+            return self._reference(module)
+        return self._module_members(module, names, {id(module)})
+
+    def _whole_module(self, module: types.ModuleType) -> Any:
+        """Return what a module counts as where it is a value: any of it may be read."""
+        names = tuple(name for name in vars(module) if not name.startswith("__"))
+        return self._module_members(module, (*names, "__getattr__"), {id(module)})
 
     def _imported(
         self,
@@ -321,7 +337,7 @@ class CodeWalk:
             if owner is None or isinstance(owner, types.ModuleType):
                 return _name(value)
         if isinstance(value, types.ModuleType):
-            return ("module", value.__name__)
+            return self._inside(value, lambda: self._whole_module(value))
         if _is_silent(value):
             return "left out"
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
@@ -604,8 +620,10 @@ _NO_SETTINGS: Final = (
 
 
 def _is_silent(value: Any) -> bool:
-    """Return whether a value shapes no result: a logger, a module, a lock."""
-    if isinstance(value, types.ModuleType | logging.Logger | logging.LoggerAdapter):
+    """Return whether a value shapes no result: a logger, a library, a lock."""
+    if isinstance(value, types.ModuleType):
+        return is_library(value)
+    if isinstance(value, logging.Logger | logging.LoggerAdapter):
         return True
     kind = type(value)
     return kind is type(os.environ) or kind.__module__.partition(".")[0] in _NO_SETTINGS
