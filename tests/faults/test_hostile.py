@@ -25,7 +25,7 @@ from prefect_ds.errors import CollisionError, TemplateError
 from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
-from prefect_ds.storage.manifest import Identity, Origin, Owner
+from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import PRIMITIVES, WatchedFiles
 from tests.support.manifests import sealed
@@ -385,7 +385,7 @@ def test_a_sealed_manifest_whose_parts_lie_outside_is_refused_and_nothing_there_
     state = run_here(flow)
     assert state.result[made].result.compute()["a"].tolist() == [1, 2]
     assert any(
-        "the manifest does not have the form of format 1" in line
+        f"the manifest does not have the form of format {FORMAT_VERSION}" in line
         and "set aside" in line
         for line in log_lines
     )
