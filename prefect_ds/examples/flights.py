@@ -293,8 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not isinstance(state.result, dict):  # It ended before any task began.
         print(state.message, file=sys.stderr)
         return 1
+    # The run has logged it as a table.
     report = RunReport.of(state.result, flow.slugs)
-    print(f"{report}\n")
+    print()
     if not state.is_successful():
         print(f"Run it again: what is done is in {folder} and loads.", file=sys.stderr)
         return 1
