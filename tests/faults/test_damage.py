@@ -21,7 +21,7 @@ from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import DamagedCheckpointError, NewerFormatError
 from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.storage.layout import hidden_name, manifest_folder
-from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.manifest import FORMAT_VERSION, Manifest
 from tests.support.flows import frame_of
 from tests.support.scale import SCALE
 
@@ -330,12 +330,13 @@ def test_a_manifest_of_a_newer_format_fails_the_task_and_nothing_is_touched(
 ):
     checkpoints = Checkpoints(tmp_path, kind)
     checkpoints.run(run_here)
-    of_format(2)(checkpoints)
+    of_format(FORMAT_VERSION + 1)(checkpoints)
     before = content(checkpoints.a), checkpoints.manifest(checkpoints.a).read_bytes()
     log_lines.clear()
     assert checkpoints.run(run_here) == (False, [])
     assert any(
-        "has format 2, this prefect_ds reads up to 1: install a newer one" in line
+        f"has format {FORMAT_VERSION + 1}, this prefect_ds reads up to "
+        f"{FORMAT_VERSION}: install a newer one" in line
         for line in log_lines
     )
     with pytest.raises(NewerFormatError, match="install a newer one"):
