@@ -147,7 +147,9 @@ class ClusterExecutor(RunExecutor):
         takes = tuple(result for _, results in run.takes for result in results)
         # What ended on the client goes along as it is; mapped children share it.
         known = {name: map_submitted(call[name], _state_or_call) for name in BY_EDGE}
-        shared, own = divided({**call, **known})
+        # The first submission was prepared before there was a cluster.
+        context = {**call["context"], **worker_logs.run_context()}
+        shared, own = divided({**call, **known, "context": context})
         submit = functools.partial(
             self._submit_parts,
             run,

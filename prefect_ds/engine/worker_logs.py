@@ -81,6 +81,12 @@ def forwarded(client: Any) -> Iterator[None]:
         del _here[run]  # Last: a worker in this process that sent would hear itself.
 
 
+def run_context() -> dict[str, str]:
+    """Return the part of Prefect's context by which a task's lines find their run."""
+    run = prefect.context.get(_RUN)
+    return {} if run is None else {_RUN: run}
+
+
 def forget(client: Any, topic: str) -> None:
     """Delete the events of a topic, which Dask's scheduler would keep for its life."""
     with contextlib.suppress(Exception):

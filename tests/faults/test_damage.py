@@ -335,7 +335,7 @@ def test_a_manifest_of_a_newer_format_fails_the_task_and_nothing_is_touched(
     log_lines.clear()
     assert checkpoints.run(run_here) == (False, [])
     assert any(
-        f"has format {FORMAT_VERSION + 1}, this prefect_ds reads up to "
+        f"has format {FORMAT_VERSION + 1}, and this prefect_ds reads up to "
         f"{FORMAT_VERSION}: install a newer one" in line
         for line in log_lines
     )
