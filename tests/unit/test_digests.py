@@ -5,6 +5,7 @@ import pathlib
 import pickle
 import socket
 import sqlite3
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -313,3 +314,14 @@ def test_a_signal_counts_by_its_message_and_result_wherever_it_has_been(kind):
     assert digest(signal) == digest(sent) == digest(noted)
     others = [kind("never"), kind("no", result=1), signals.RETRY("no")]
     assert digest(signal) not in map(digest, others)
+
+
+def test_a_class_of_a_library_is_one_whether_its_module_was_imported_or_not(
+    monkeypatch,
+):
+    records = np.zeros(1, [("a", "i4")]).view(np.recarray)
+    assert np.recarray.__module__ == "numpy.rec"
+    monkeypatch.delitem(sys.modules, "numpy.rec", raising=False)
+    without = digest(records)
+    monkeypatch.setitem(sys.modules, "numpy.rec", np.rec)
+    assert digest(records) == without

@@ -45,7 +45,11 @@ def is_library(obj: Any) -> bool:
         return True
     if module.partition(".")[0] == "prefect_ds":
         return True
-    file = getattr(sys.modules.get(module), "__file__", None)
+    # A class may name a module that is imported only when somebody asks for it
+    # (numpy.rec): then its package says where it is from.
+    top = module.partition(".")[0]
+    loaded = sys.modules.get(module) or sys.modules.get(top)
+    file = getattr(loaded, "__file__", None)
     if file is None or not file.startswith(_LIBRARIES):
         return False
     return "<locals>" not in getattr(obj, "__qualname__", "<locals>")
