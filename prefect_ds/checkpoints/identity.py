@@ -70,8 +70,8 @@ def identify_task(
     ignore
         Names of inputs and settings that do not count.
     """
-    digests, unstable = _digests(settings or {}, ignore)
-    default_digests, unstable_defaults = _digests(defaults or {}, ignore)
+    digests, unstable = digests_of(settings or {}, ignore)
+    default_digests, unstable_defaults = digests_of(defaults or {}, ignore)
     not_compared = {f"setting {name!r}": kind for name, kind in unstable.items()}
     if code is not None:
         not_compared |= code.not_compared
@@ -99,7 +99,7 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     inputs
         Argument name to value; a checkpoint stands in for its data.
     """
-    given, unstable = _digests(inputs, task.ignore)
+    given, unstable = digests_of(inputs, task.ignore)
     left_out = task.defaults.keys() - inputs.keys()
     given |= {name: task.defaults[name] for name in left_out}
     for name, kind in task.unstable_defaults.items():
@@ -117,7 +117,7 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     return RunIdentity(identity, tuple(remarks))
 
 
-def _digests(
+def digests_of(
     values: Mapping[str, Any], ignore: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the digests of values by name, and in words those that have none."""
