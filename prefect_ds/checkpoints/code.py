@@ -18,8 +18,6 @@ import inspect
 import io
 import logging
 import os
-import sys
-import sysconfig
 import threading
 import types
 from collections import deque
@@ -30,6 +28,7 @@ import cloudpickle
 
 from prefect_ds.checkpoints.bytecode import PYTHON, listing, names_in_text
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
+from prefect_ds.checkpoints.libraries import is_library_name
 from prefect_ds.storage.identity import VALUE, Code
 
 StandIn = Callable[[Any], Any]
@@ -262,7 +261,7 @@ class CodeWalk:
         package = function.__globals__.get("__package__") or ""
         try:
             full = importlib.util.resolve_name("." * level + name, package)
-            if _is_library_name(full):
+            if is_library_name(full):
                 return ("module", full)
             module = importlib.import_module(full)
         except Exception:  # noqa: BLE001 - what any module raises while it is imported
@@ -497,13 +496,6 @@ def described(value: Any, error: UndigestibleError) -> str:
 
 # Which code is the user's
 
-_LIBRARY_FOLDERS: Final = tuple(
-    {
-        os.path.join(sysconfig.get_path(name), "")
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-)
-_PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
 _DATA: Final = frozenset(["numpy", "pandas", "pyarrow", "polars", "datetime"])
 _MAX_DEPTH: Final = 100
 
@@ -515,39 +507,10 @@ def is_library(obj: Any) -> bool:
     what counts is where their code is.
     """
     if isinstance(obj, types.ModuleType):
-        return _is_library_name(obj.__name__)
+        return is_library_name(obj.__name__)
     obj = _unbound(obj)
     module = getattr(obj, "__globals__", {}).get("__name__")
-    return _is_library_name(module or getattr(obj, "__module__", None) or "builtins")
-
-
-def _is_library_name(name: str) -> bool:
-    top = name.partition(".")[0]
-    # A script is the user's, also where a worker has another script as `__main__`.
-    if top == "__main__":
-        return False
-    if top == "prefect_ds":
-        return not name.startswith("prefect_ds.examples")
-    if top in sys.builtin_module_names:
-        return True
-    file = _file_of(name)
-    if file is None:
-        return top in sys.stdlib_module_names
-    if not file.startswith(_LIBRARY_FOLDERS):
-        return not set(_PACKAGE_FOLDERS).isdisjoint(file.split(os.sep))
-    return True
-
-
-def _file_of(name: str) -> str | None:
-    module = sys.modules.get(name)
-    if module is not None:
-        return getattr(module, "__file__", None)
-    top = name.partition(".")[0]
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    return None if spec is None else spec.origin
+    return is_library_name(module or getattr(obj, "__module__", None) or "builtins")
 
 
 def _is_code(value: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import sysconfig
 import threading
 import types
 from collections.abc import Callable
@@ -18,13 +17,7 @@ from prefect_ds.checkpoints.digests.walk import (
     pack,
     pack_all,
 )
-
-_LIBRARIES: Final = tuple(
-    {
-        sysconfig.get_path(name)
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-)
+from prefect_ds.checkpoints.libraries import is_library_name
 
 # Where a library moves its classes about from version to version, the class's own name
 # is enough: no two of its classes share one.
@@ -39,19 +32,10 @@ def is_library(obj: Any) -> bool:
     Its name says enough then: it is the same in each process.
     """
     module = getattr(obj, "__module__", None)
-    if not isinstance(module, str):
+    if not isinstance(module, str) or not is_library_name(module):
         return False
     if module in sys.builtin_module_names:
         return True
-    if module.partition(".")[0] == "prefect_ds":
-        return True
-    # A class may name a module that is imported only when somebody asks for it
-    # (numpy.rec): then its package says where it is from.
-    top = module.partition(".")[0]
-    loaded = sys.modules.get(module) or sys.modules.get(top)
-    file = getattr(loaded, "__file__", None)
-    if file is None or not file.startswith(_LIBRARIES):
-        return False
     return "<locals>" not in getattr(obj, "__qualname__", "<locals>")
 
 
