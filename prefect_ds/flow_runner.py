@@ -28,10 +28,10 @@ from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.result_check import check_result
 from prefect_ds.engine.run_executor import for_run
 from prefect_ds.engine.task_checkpoint import check_template, with_advice
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.errors import OptionError, PrefectDSError
 from prefect_ds.report import RunReport
-from prefect_ds.result_handler import ResultHandler
 from prefect_ds.task_runner import DSTaskRunner
 
 T = TypeVar("T")
@@ -135,8 +135,8 @@ class DSFlowRunner(FlowRunner):
         initialized = super().initialize_run(*args, **kwargs)
         if self._has_our_tasks:
             for task, context in initialized.task_contexts.items():
-                handler = task.result or self.flow.result
-                if isinstance(handler, ResultHandler):
+                handler = handler_of(task, self.flow.result)
+                if handler is not None:
                     keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
                     identify = partial(of_all_runs, task, handler, keys)
                     context[IDENTITY] = self._or_end(identify, OptionError)

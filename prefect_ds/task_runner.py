@@ -16,7 +16,7 @@ from prefect.engine.runner import ENDRUN, Runner, call_state_handlers
 from prefect.engine.state import Failed, State, Success
 from prefect.engine.task_runner import TaskRunner
 from prefect.tasks.control_flow.conditional import Merge
-from prefect.tasks.core.collections import Dict, List, Set, Tuple
+from prefect.tasks.core.collections import Dict, Set
 from prefect.tasks.core.operators import GetItem
 from prefect.utilities.executors import tail_recursive
 
@@ -47,6 +47,7 @@ from prefect_ds.engine.task_checkpoint import (
     run_name,
     warn_of_remarks,
 )
+from prefect_ds.engine.task_handler import COLLECTING, handler_of
 from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
 from prefect_ds.result_handler import ResultHandler
@@ -116,10 +117,9 @@ class DSTaskRunner(TaskRunner):
     @property
     def handler(self) -> ResultHandler | None:
         """The handler of the task's result; ``None`` where it is Prefect's, or none."""
-        result = self.result
-        if not isinstance(result, ResultHandler) or self.task.checkpoint is False:
-            return None
-        return None if _is_prefects(self.task) else result
+        # Not the task's own but this runner's copy, which it may change.
+        kept_by = handler_of(self.task, self.flow_result)
+        return None if kept_by is None else cast(ResultHandler, self.result)
 
     @tail_recursive
     def run(
@@ -361,7 +361,7 @@ class DSTaskRunner(TaskRunner):
             return False
         if isinstance(task, Dict) and has_references(raw_input(inputs["keys"])):
             return False
-        return isinstance(task, (Merge, *_COLLECTING)) and task.result is None
+        return isinstance(task, (Merge, GetItem, *COLLECTING)) and task.result is None
 
 
 def _task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
@@ -372,15 +372,3 @@ def _task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Res
         # Loads it here: the seconds of computing are to have no reading in them.
         _ = result.value
     return inputs
-
-
-def _is_prefects(task: Task) -> bool:
-    """Return whether Prefect put the task between the user's.
-
-    Its result is the flow's, or that of its upstream.
-    """
-    is_merge = isinstance(task, Merge) and task.result is None
-    return task.auto_generated or is_merge or isinstance(task, _COLLECTING)
-
-
-_COLLECTING = (GetItem, List, Tuple, Set, Dict)

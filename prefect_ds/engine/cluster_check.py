@@ -31,9 +31,9 @@ from prefect.core import Flow
 from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed
 
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.errors import PreflightError
 from prefect_ds.path_template import SIDE_FOLDER
-from prefect_ds.result_handler import ResultHandler
 
 logger = logging.getLogger("prefect.prefect_ds.engine.cluster_check")
 
@@ -341,8 +341,8 @@ def _folders(flow: Flow) -> list[str]:
     """Return the local folders that hold all checkpoints of a flow."""
     folders = set()
     for task in flow.tasks:
-        handler = task.result or flow.result
-        if not isinstance(handler, ResultHandler) or task.checkpoint is False:
+        handler = handler_of(task, flow.result)
+        if handler is None:
             continue
         handler = copy.copy(handler)
         target = task.target or handler.location

@@ -10,6 +10,7 @@ from prefect.core import Flow, Task
 from prefect.engine.result import Result
 from prefect.engine.results import ConstantResult, PrefectResult
 
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.result_handler import ResultHandler
 
 logger = logging.getLogger("prefect.prefect_ds.engine.first_look")
@@ -32,11 +33,7 @@ def warn_of_unused_results(flow: Flow, has_our_tasks: bool) -> None:
         _warn_of_prefects(flow, checkpoints)
     elif not checkpoints:
         ours = [
-            task
-            for task in flow.tasks
-            if isinstance(task.result or flow.result, ResultHandler)
-            and task.checkpoint is not False
-            and not task.auto_generated
+            task for task in flow.tasks if handler_of(task, flow.result) is not None
         ]
         if ours:
             logger.warning(

@@ -21,7 +21,6 @@ from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.reference import CheckpointReference, has_references
 from prefect_ds.engine.planned_values import (
     BETWEEN,
-    COLLECTIONS,
     Known,
     Open,
     Outcome,
@@ -35,6 +34,7 @@ from prefect_ds.engine.planned_values import (
     words,
 )
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint, check_template
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.errors import TemplateError
 from prefect_ds.result_handler import ResultHandler
@@ -202,7 +202,7 @@ class _Walk:
         value = evaluated(task, inputs)
         if value is not None:
             return value
-        handler = _handler_of(task, self.flow)
+        handler = handler_of(task, self.flow.result)
         if handler is None:
             return self._runs_always(task, upstream, map_index)
         conditions = [
@@ -373,16 +373,6 @@ def _result(value: Any) -> Result:
     if has_references(value):
         return LazyResult(value)
     return PlainResult(value)
-
-
-def _handler_of(task: Task, flow: Flow) -> ResultHandler | None:
-    """Return the handler that keeps the result; ``None`` if none of ours does."""
-    result = task.result or flow.result
-    if not isinstance(result, ResultHandler) or task.checkpoint is False:
-        return None
-    if task.auto_generated or isinstance(task, COLLECTIONS):
-        return None
-    return result
 
 
 def _seconds(manifest: Manifest | None) -> float | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import Flow, Task
+from prefect import Flow
 from prefect.utilities.logging import get_logger
 
 from prefect_ds.checkpoints.reference import count, size
-from prefect_ds.result_handler import ResultHandler
+from prefect_ds.engine.task_handler import handler_of
 
 logger = get_logger("DSFlowRunner")
 
@@ -19,8 +19,12 @@ def say_leftovers(flow: Flow) -> None:
     """
     handlers = {}
     for task in flow.tasks:
-        handler = _handler_of(flow, task)
-        if handler is not None and handler.folder is not None:
+        handler = handler_of(task, flow.result)
+        if handler is None:
+            continue
+        if isinstance(task.target, str) and task.target:
+            handler = handler.at(task.target)
+        if handler.folder is not None:
             handlers[handler.folder] = handler
     for folder, handler in sorted(handlers.items()):
         n_writes, size_bytes = handler.unfinished_writes()
@@ -33,12 +37,3 @@ def say_leftovers(flow: Flow) -> None:
                 size(size_bytes),
                 folder,
             )
-
-
-def _handler_of(flow: Flow, task: Task) -> ResultHandler | None:
-    handler = task.result or flow.result
-    if not isinstance(handler, ResultHandler) or task.checkpoint is False:
-        return None
-    if isinstance(task.target, str) and task.target:
-        return handler.at(task.target)
-    return handler

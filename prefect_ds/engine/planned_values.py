@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 import prefect
 from prefect.core import Parameter, Task
 from prefect.tasks.control_flow.conditional import CompareValue, Merge
-from prefect.tasks.core.collections import Dict, List, Set, Tuple
+from prefect.tasks.core.collections import Set
 from prefect.tasks.core.constants import Constant
 from prefect.tasks.core.operators import GetItem
 
 from prefect_ds.checkpoints.reference import has_references
+from prefect_ds.engine.task_handler import COLLECTING
 
-COLLECTIONS = (List, Tuple, Set, Dict)
-BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *COLLECTIONS)
+BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *COLLECTING)
 """The kinds of tasks that Prefect puts between the user's."""
 PLAIN = (list, tuple, dict)
 

@@ -12,6 +12,7 @@ import pytest
 from prefect import Flow, Parameter, Task, case, task, unmapped
 from prefect.engine.state import Mapped, State
 from prefect.tasks.control_flow import merge
+from prefect.tasks.core.operators import GetItem
 
 from prefect_ds import PandasResultHandler, explain
 from prefect_ds.explanation import Explanation
@@ -244,6 +245,25 @@ def test_what_a_run_has_to_tell_first_is_unknown(tmp_path):
         "named": ["unknown"],
     }
     assert "{name}" in reasons(explanation)["named"]
+
+
+def test_a_handler_of_the_flow_keeps_nothing_of_the_tasks_between(tmp_path, run_here):
+    @task
+    def load():
+        return frame_of(1)
+
+    result = PandasResultHandler(tmp_path / "{task_name}.parquet", "parquet")
+    with Flow("default", result=result) as flow:
+        loaded = load()
+        item = GetItem(result=PandasResultHandler(tmp_path / "x.pkl", "pickle"))
+        item(task_result=[loaded], key=0)
+    run_here(flow)
+    happened = outcomes(flow, run_here(flow))
+    planned = {plan.task: plan for plan in explain(flow).decisions}
+    assert (planned["load"].decision, happened["load", None]) == ("load", "loaded")
+    assert (planned["GetItem"].decision, happened["GetItem", None]) == ("run", "ran")
+    # Prefect's own task keeps nothing, so no path is promised for it.
+    assert planned["GetItem"].path is None
 
 
 # ---------------------------------------------------------------------------------

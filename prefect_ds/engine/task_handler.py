@@ -1,0 +1,42 @@
+"""Which handler keeps the result of a task.
+
+Used on the client and on workers, so that plans, checks and runs agree.
+"""
+
+from __future__ import annotations
+
+from prefect.core import Task
+from prefect.engine.result import Result
+from prefect.tasks.control_flow.conditional import Merge
+from prefect.tasks.core.collections import Dict, List, Set, Tuple
+from prefect.tasks.core.operators import GetItem
+
+from prefect_ds.result_handler import ResultHandler
+
+COLLECTING = (List, Tuple, Set, Dict)
+"""Prefect's tasks that put results together."""
+
+
+def handler_of(task: Task, flow_result: Result | None) -> ResultHandler | None:
+    """Return the handler that keeps a task's result; ``None`` if none of ours does.
+
+    Parameters
+    ----------
+    task
+        Any task of a flow.
+    flow_result
+        The flow's result, which is the default of its tasks.
+    """
+    result = task.result or flow_result
+    if not isinstance(result, ResultHandler) or task.checkpoint is False:
+        return None
+    return None if _is_prefects(task) else result
+
+
+def _is_prefects(task: Task) -> bool:
+    """Return whether Prefect put the task between the user's.
+
+    Its result is the flow's, or that of its upstream.
+    """
+    is_merge = isinstance(task, Merge) and task.result is None
+    return task.auto_generated or is_merge or isinstance(task, (GetItem, *COLLECTING))
