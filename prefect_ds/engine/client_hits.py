@@ -27,7 +27,7 @@ from prefect.tasks.core.operators import GetItem
 from prefect_ds.engine.planned_values import PLAIN
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
-from prefect_ds.engine.task_checkpoint import Hit, raw_input
+from prefect_ds.engine.task_checkpoint import Hit, TemplateNames, raw_input
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.task_runner import DSTaskRunner
 
@@ -87,6 +87,9 @@ def _all_known(value: Any) -> bool:
     return isinstance(value, State) and value.is_finished()
 
 
+_logger = logging.getLogger("prefect.prefect_ds.engine.client_hits")
+
+
 class _NeedsAWorker(BaseException):
     """The task's code has to run. Prefect's steps let a BaseException pass."""
 
@@ -125,10 +128,16 @@ class _ClientTaskRunner(DSTaskRunner):
         if not isinstance(files, LocalFiles):
             raise _NeedsAWorker
         try:
+            # Nothing there: no input has to be digested here and on the worker again.
+            path = handler.render(TemplateNames(inputs, self.task))
+            if files.status(path, handler.kind) is None:
+                raise _NeedsAWorker
             checkpoint = self._taken_checkpoint(inputs)
             assert checkpoint is not None
             hit = checkpoint.find()
-        except Exception as error:  # the worker meets it again, and says so
+        except Exception as error:
+            # The worker meets it again, and says so.
+            _logger.debug("%r is looked up by a worker: %r", self.task.name, error)
             raise _NeedsAWorker from error
         if not isinstance(hit, Hit):
             raise _NeedsAWorker

@@ -14,6 +14,7 @@ from prefect.tasks.control_flow import merge
 
 from prefect_ds import PandasResultHandler
 from prefect_ds.engine.submission import run_submitted
+from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.report import RunReport
 from tests.support.flows import Notes, frame_of
 
@@ -105,6 +106,23 @@ def test_only_what_has_to_run_is_submitted(flow, run_here, counting, tmp_path, n
     assert counts(state)["clean"] == (3, 0)
     # load[1], and what waits for it: clean[1], the list of the cleaned, and report.
     assert (executor.n_starts, executor.n_runs) == (1, 4)
+
+
+def test_a_first_run_digests_no_input_on_the_client(
+    flow, run_here, counting, monkeypatch
+):
+    n_taken = Counter()
+    take = TaskCheckpoint.of_run
+
+    def counted(*args, **kwargs):
+        n_taken["client"] += 1
+        return take(*args, **kwargs)
+
+    monkeypatch.setattr(TaskCheckpoint, "of_run", counted)
+    run_here(flow, executor=counting())
+    assert n_taken["client"] == 0
+    run_here(flow, executor=counting())
+    assert n_taken["client"] == 7
 
 
 def test_stale_and_damaged_checkpoints_run_on_workers(
