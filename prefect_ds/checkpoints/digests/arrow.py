@@ -178,26 +178,36 @@ def _valid(chunk: Any) -> np.ndarray:
 
 def _nulls(chunks: list[Any]) -> bytes:
     """Return the encoding of where nulls are, and of the number of cells."""
+    return _encode_nulls(chunks, [_null_places(chunk) for chunk in chunks])
+
+
+def _encode_nulls(chunks: list[Any], places: list[np.ndarray]) -> bytes:
     n_cells, hasher, has_nulls = 0, hashlib.sha256(), False
-    for chunk in chunks:
-        if chunk.null_count:
-            hasher.update((_null_places(chunk) + np.uint64(n_cells)).data)
+    for chunk, places_of_chunk in zip(chunks, places, strict=True):
+        if len(places_of_chunk):
+            hasher.update((places_of_chunk + n_cells).data)
             has_nulls = True
         n_cells += len(chunk)
     return pack("nulls", atom(n_cells), hasher.digest() if has_nulls else b"")
 
 
 def _null_places(chunk: Any) -> np.ndarray:
-    return np.asarray(pc.indices_nonzero(pc.is_null(chunk)), np.uint64)
+    """Return the positions of the nulls, as numpy indexes arrays without a cast."""
+    if not chunk.null_count:
+        return np.empty(0, np.int64)
+    places = np.asarray(pc.indices_nonzero(pc.is_null(chunk)), np.uint64)
+    return places.view(np.int64)
 
 
 def _text(chunks: list[Any]) -> bytes:
     data, short, long = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    for chunk in chunks:
+    places = [_null_places(chunk) for chunk in chunks]
+    for chunk, nulls in zip(chunks, places, strict=True):
         if not len(chunk):
             continue
         offsets = _offsets(chunk)
-        if chunk.null_count and _has_text_below_nulls(chunk, offsets):
+        if (offsets[nulls + 1] != offsets[nulls]).any():
+            # Text below a null is no part of the data.
             chunk = pc.fill_null(chunk, "" if "string" in str(chunk.type) else b"")
             offsets = _offsets(chunk)
         # In pieces that stay in the processor's cache.
@@ -209,12 +219,7 @@ def _text(chunks: list[Any]) -> bytes:
         if offsets[-1] > offsets[0]:
             data.update(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
     parts = [data.digest(), short.digest(), long.digest()]
-    return pack("text", _nulls(chunks), *parts)
-
-
-def _has_text_below_nulls(chunk: Any, offsets: np.ndarray) -> bool:
-    places = _null_places(chunk)
-    return bool((offsets[places + np.uint64(1)] != offsets[places]).any())
+    return pack("text", _encode_nulls(chunks, places), *parts)
 
 
 def _offsets(chunk: Any) -> np.ndarray:
