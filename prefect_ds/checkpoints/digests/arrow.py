@@ -173,41 +173,39 @@ def _is_list(data_type: Any) -> bool:
 
 
 def _valid(chunk: Any) -> np.ndarray:
-    return np.asarray(chunk.is_valid().to_numpy(zero_copy_only=False))
+    """Return which cells hold a value, from the bits of the chunk's validity."""
+    validity = chunk.buffers()[0] if chunk.null_count else None
+    if validity is None:
+        return np.ones(len(chunk), np.bool_)
+    first, start = divmod(chunk.offset, 8)
+    last = (chunk.offset + len(chunk) + 7) // 8
+    stored = np.frombuffer(validity, np.uint8)[first:last]
+    bits = np.unpackbits(stored, bitorder="little")
+    return bits[start : start + len(chunk)].view(np.bool_)
 
 
 def _nulls(chunks: list[Any]) -> bytes:
     """Return the encoding of where nulls are, and of the number of cells."""
-    return _encode_nulls(chunks, [_null_places(chunk) for chunk in chunks])
+    return _encode_validity(chunks, [_valid(chunk) for chunk in chunks])
 
 
-def _encode_nulls(chunks: list[Any], places: list[np.ndarray]) -> bytes:
-    n_cells, hasher, has_nulls = 0, hashlib.sha256(), False
-    for chunk, places_of_chunk in zip(chunks, places, strict=True):
-        if len(places_of_chunk):
-            hasher.update((places_of_chunk + n_cells).data)
-            has_nulls = True
-        n_cells += len(chunk)
-    return pack("nulls", atom(n_cells), hasher.digest() if has_nulls else b"")
-
-
-def _null_places(chunk: Any) -> np.ndarray:
-    """Return the positions of the nulls, as numpy indexes arrays without a cast."""
-    if not chunk.null_count:
-        return np.empty(0, np.int64)
-    places = np.asarray(pc.indices_nonzero(pc.is_null(chunk)), np.uint64)
-    return places.view(np.int64)
+def _encode_validity(chunks: list[Any], validities: list[np.ndarray]) -> bytes:
+    n_cells = atom(sum(map(len, chunks)))
+    if not any(chunk.null_count for chunk in chunks):
+        return pack("nulls", n_cells, b"")
+    # Packed again, whatever the chunks: eight cells to a byte.
+    packed = np.packbits(np.concatenate(validities), bitorder="little")
+    return pack("nulls", n_cells, hashlib.sha256(packed.data).digest())
 
 
 def _text(chunks: list[Any]) -> bytes:
     data, short, long = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    places = [_null_places(chunk) for chunk in chunks]
-    for chunk, nulls in zip(chunks, places, strict=True):
+    validities = [_valid(chunk) for chunk in chunks]
+    for chunk, valid in zip(chunks, validities, strict=True):
         if not len(chunk):
             continue
         offsets = _offsets(chunk)
-        if (offsets[nulls + 1] != offsets[nulls]).any():
-            # Text below a null is no part of the data.
+        if chunk.null_count and _has_text_below_nulls(offsets, valid):
             chunk = pc.fill_null(chunk, "" if "string" in str(chunk.type) else b"")
             offsets = _offsets(chunk)
         # In pieces that stay in the processor's cache.
@@ -219,7 +217,16 @@ def _text(chunks: list[Any]) -> bytes:
         if offsets[-1] > offsets[0]:
             data.update(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
     parts = [data.digest(), short.digest(), long.digest()]
-    return pack("text", _encode_nulls(chunks, places), *parts)
+    return pack("text", _encode_validity(chunks, validities), *parts)
+
+
+def _has_text_below_nulls(offsets: np.ndarray, valid: np.ndarray) -> bool:
+    """Return whether the buffer has text for a null, which is no part of the data."""
+    for start in range(0, len(valid), _PIECE):
+        lengths = np.diff(offsets[start : start + _PIECE + 1])
+        if (lengths * ~valid[start : start + _PIECE]).any():
+            return True
+    return False
 
 
 def _offsets(chunk: Any) -> np.ndarray:
