@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from prefect.engine.state import State
 
-if TYPE_CHECKING:
-    from prefect_ds.task_runner import DSTaskRunner
+
+class FindsCheckpoint(Protocol):
+    """A task runner that can look for the checkpoint of its task: DSTaskRunner."""
+
+    def find_checkpoint(self) -> State | None:
+        """Return a Success with the checkpoint; ``None`` where the task has to run."""
 
 
 def checkpoint_handler(
-    runner: DSTaskRunner, old_state: State, new_state: State
+    runner: FindsCheckpoint, old_state: State, new_state: State
 ) -> State | None:
-    """Return a Success with the checkpoint as its result where a task is about to run that has one.
+    """Return a Success with the checkpoint of a task that is about to run and has one.
 
     :class:`prefect_ds.DSTaskRunner` brings it along; naming it in
     ``task_runner_state_handlers`` too changes nothing.

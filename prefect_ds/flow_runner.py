@@ -20,13 +20,13 @@ from prefect.executors import Executor
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
+from prefect_ds.engine.executor_for_run import for_run
 from prefect_ds.engine.failures import failed_flow
 from prefect_ds.engine.first_look import warn_of_unused_results
 from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.result_check import check_result
-from prefect_ds.engine.run_executor import for_run
 from prefect_ds.engine.task_checkpoint import check_template, with_advice
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs

@@ -1,0 +1,50 @@
+"""The choice of the executor for a run, by the kind of the user's. Runs on the client."""
+
+from __future__ import annotations
+
+from prefect.core import Flow, Task
+from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+
+from prefect_ds.engine.progress import NoProgress, Progress
+from prefect_ds.engine.run_executor import (
+    DelayedExecutor,
+    InProcessExecutor,
+    RunExecutor,
+)
+
+
+def for_run(
+    executor: Executor,
+    flow: Flow,
+    *,
+    has_our_tasks: bool = True,
+    keep: set[Task] | None = None,
+    progress: Progress | NoProgress | None = None,
+) -> RunExecutor:
+    """Return the executor for one run of a flow.
+
+    Parameters
+    ----------
+    executor
+        The user's.
+    flow
+        The flow that is run.
+    has_our_tasks
+        Whether :class:`prefect_ds.DSTaskRunner` runs the tasks.
+    keep
+        The tasks whose results stay to the end, where others are let go; ``None``: all
+        stay.
+    progress
+        Shows the progress; ``None``: nothing does.
+    """
+    kind: type[RunExecutor] = RunExecutor
+    if isinstance(executor, DaskExecutor):
+        # Imported here, as it brings distributed along.
+        from prefect_ds.engine.cluster_executor import ClusterExecutor
+
+        kind = ClusterExecutor
+    elif isinstance(executor, LocalDaskExecutor):
+        kind = DelayedExecutor
+    elif isinstance(executor, LocalExecutor):
+        kind = InProcessExecutor
+    return kind(executor, flow, has_our_tasks, keep, progress or NoProgress())
