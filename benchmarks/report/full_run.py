@@ -20,24 +20,24 @@ Rows = list[dict[str, Any]]
 def ratios(level: Level, machine: Machine) -> Rows:
     """Return the answers to :func:`benchmarks.report.questions.questions`."""
     budget_s = {"quick": 0.0, "normal": 40.0, "full": 240.0}[level]
-    found = []
-    for each in questions.answers(level, machine, budget_s=budget_s):
+    measured = []
+    for answer in questions.answers(level, machine, budget_s=budget_s):
         sys.stderr.write(
-            f"{each.question}, against {each.against}: {each.ratio.median:.2f}\n"
+            f"{answer.question}, against {answer.against}: {answer.ratio.median:.2f}\n"
         )
-        found.append(asdict(each))
-    return found
+        measured.append(asdict(answer))
+    return measured
 
 
 def memory(level: Level, machine: Machine) -> Rows:
     """Return the client's memory above its base."""
     machine.pulse()
-    return [asdict(each) for each in questions.memory(level)]
+    return [asdict(answer) for answer in questions.memory(level)]
 
 
 def types(level: Level, machine: Machine) -> Rows:
     """Return for each file type what a million rows cost."""
-    found = []
+    measured = []
     for file_type in file_types.FILE_TYPES:
         n_rows = _rows(file_type, level)
         cases = {
@@ -59,7 +59,7 @@ def types(level: Level, machine: Machine) -> Rows:
         case.setup(file_type, n_rows)
         size_bytes = case.track_bytes(file_type, n_rows)
         case.teardown()
-        found.append(
+        measured.append(
             {
                 "file_type": file_type,
                 "n_rows": n_rows,
@@ -68,7 +68,7 @@ def types(level: Level, machine: Machine) -> Rows:
                 "width": max(Spread.of(values).width for values in seconds.values()),
             }
         )
-    return found
+    return measured
 
 
 def _rows(file_type: str, level: Level) -> int:
@@ -83,7 +83,7 @@ def two_runs(level: Level, machine: Machine) -> Rows:
     """Return the time of a run and another, with and without a checkpoint, against the cost of computing."""
     _, costs, sizes = file_types.TwoRuns.params
     n_rows = sizes[-1] if level == "full" else sizes[0]
-    found = []
+    measured = []
     for cost in costs if level == "full" else costs[:2]:
         cases = {
             name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows))
@@ -95,7 +95,7 @@ def two_runs(level: Level, machine: Machine) -> Rows:
             budget_s=4.0 if level == "full" else 0.0,
             least=1 if level == "quick" else 3,
         )
-        found += [
+        measured += [
             {
                 "file_type": name,
                 "n_rows": n_rows,
@@ -104,23 +104,23 @@ def two_runs(level: Level, machine: Machine) -> Rows:
             }
             for name, values in seconds.items()
         ]
-    return found
+    return measured
 
 
 def shares(level: Level, machine: Machine) -> Rows:
     """Return where the time of a commit goes."""
-    found = []
+    measured = []
     for n_rows in bare_writes.Shares.params[1][: 3 if level == "full" else 1]:
         case = bare_writes.Shares()
         case.setup("file", n_rows)
-        found.append({"n_rows": n_rows, **case.shares()})
+        measured.append({"n_rows": n_rows, **case.shares()})
         case.teardown()
-    return found
+    return measured
 
 
 def flows(level: Level, machine: Machine) -> Rows:
     """Return the seconds of a mapped flow for each rival, executor, situation and number of children."""
-    found = []
+    measured = []
     rounds = {8: 5, 64: 3, 512: 2}
     for n_children in mapped_flows.MappedFlow.params[3] if level == "full" else [4]:
         for executor in mapped_flows.MappedFlow.params[1]:
@@ -135,7 +135,7 @@ def flows(level: Level, machine: Machine) -> Rows:
                 }
                 least = rounds.get(n_children, 1) if level == "full" else 1
                 seconds = interleaved(cases, machine, budget_s=0.0, least=least)
-                found += [
+                measured += [
                     {
                         "n_children": n_children,
                         "executor": executor,
@@ -146,12 +146,12 @@ def flows(level: Level, machine: Machine) -> Rows:
                     }
                     for rival, values in seconds.items()
                 ]
-    return found
+    return measured
 
 
 def counts(level: Level, machine: Machine) -> Rows:
     """Return reads, and bytes through the scheduler."""
-    found = []
+    measured = []
     n_rows = 10_000
     for rival in RIVALS:
         row: dict[str, Any] = {"rival": rival}
@@ -166,8 +166,8 @@ def counts(level: Level, machine: Machine) -> Rows:
                     method,
                     (rival, "fresh", n_rows),
                 )
-        found.append(row)
-    return found
+        measured.append(row)
+    return measured
 
 
 def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float | None:
@@ -187,11 +187,11 @@ def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float 
 def growth(level: Level, machine: Machine) -> Rows:
     """Return the cost at each size, of what ought to be flat or linear."""
     is_full = level == "full"
-    found: Rows = []
+    measured: Rows = []
 
     def add(what: str, wanted: int, costs: Iterable[tuple[int, float]]) -> None:
         machine.pulse()
-        found.extend(
+        measured.extend(
             {"what": what, "wanted": wanted, "size": size, "seconds": seconds}
             for size, seconds in costs
         )
@@ -202,12 +202,12 @@ def growth(level: Level, machine: Machine) -> Rows:
     add(
         "commit, by checkpoints in the folder",
         0,
-        [(size, each[0]) for size, each in costs.items()],
+        [(size, cost[0]) for size, cost in costs.items()],
     )
     add(
         "hit, by checkpoints in the folder",
         0,
-        [(size, each[1]) for size, each in costs.items()],
+        [(size, cost[1]) for size, cost in costs.items()],
     )
     parts = scaling.Parts()
     parts.setup(1)
@@ -216,12 +216,12 @@ def growth(level: Level, machine: Machine) -> Rows:
     add(
         "write a Dask frame, by parts",
         1,
-        [(size, each[0]) for size, each in costs.items()],
+        [(size, cost[0]) for size, cost in costs.items()],
     )
     add(
         "open a Dask frame, by parts",
         1,
-        [(size, each[1]) for size, each in costs.items()],
+        [(size, cost[1]) for size, cost in costs.items()],
     )
     add(
         "resume, by rows of a frame",
@@ -233,14 +233,14 @@ def growth(level: Level, machine: Machine) -> Rows:
         1,
         scaling.ResumeByTasks().costs(4_096 if is_full else 64).items(),
     )
-    return found
+    return measured
 
 
 def workers(level: Level, machine: Machine) -> Rows:
     """Return the seconds of writing and reading a Dask frame, by workers."""
     sizes = scaling.Workers.params[1]
     n_rows = sizes[-1] if level == "full" else sizes[0]
-    found: Rows = []
+    measured: Rows = []
     for method in ("write", "read"):
         cases = {
             name: Case(scaling.Workers, f"time_{method}", (name, n_rows))
@@ -252,11 +252,11 @@ def workers(level: Level, machine: Machine) -> Rows:
             budget_s=10.0 if level == "full" else 0.0,
             least=3 if level == "full" else 1,
         )
-        found += [
+        measured += [
             {"what": method, "workers": name, "seconds": Spread.of(values).median}
             for name, values in seconds.items()
         ]
-    return found
+    return measured
 
 
 SECTIONS: dict[str, Callable[[Level, Machine], Rows]] = {

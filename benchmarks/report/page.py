@@ -28,11 +28,11 @@ def write(path: Path, figures: Figures) -> None:
     """
     text = path.read_text()
     for name, table in TABLES.items():
-        if all(each in figures for each in NEEDS.get(name, (name,))):
+        if all(needed in figures for needed in NEEDS.get(name, (name,))):
             text = _put(text, name, table(figures))
     path.write_text(text)
     for name, draw in PICTURES.items():
-        if all(each in figures for each in NEEDS.get(name, (name,))):
+        if all(needed in figures for needed in NEEDS.get(name, (name,))):
             draw(figures, path.with_name(f"benchmarks_{name}.svg"))
 
 
@@ -52,7 +52,7 @@ def tables(figures: Figures, section: str) -> list[str]:
         table(figures)
         for name, table in TABLES.items()
         if section in (needs := NEEDS.get(name, (name,)))
-        and all(each in figures for each in needs)
+        and all(needed in figures for needed in needs)
     ]
 
 
@@ -77,17 +77,17 @@ def machine(figures: Figures) -> str:
 def ratios(figures: Figures) -> str:
     """Return the table of ratios."""
     rows = []
-    for each in figures["ratios"]:
-        found = each["ratio"]
+    for case in figures["ratios"]:
+        ratio = case["ratio"]
         rows.append(
             (
-                each["question"],
-                each["against"],
-                _seconds(each["ours_s"]),
-                f"{found['median']:.2f}",
-                f"{found['low']:.2f} to {found['high']:.2f}",
-                "" if each["at_most"] is None else f"{each['at_most']:.2f}",
-                each["verdict"],
+                case["question"],
+                case["against"],
+                _seconds(case["ours_s"]),
+                f"{ratio['median']:.2f}",
+                f"{ratio['low']:.2f} to {ratio['high']:.2f}",
+                "" if case["at_most"] is None else f"{case['at_most']:.2f}",
+                case["verdict"],
             )
         )
     return _markdown(
@@ -99,11 +99,11 @@ def memory(figures: Figures) -> str:
     """Return the client's memory above its base."""
     rows = [
         (
-            f"{each['n_frames']} frames of {each['frame_mb']} MB, {each['situation']}",
-            each["rival"],
-            f"{max(each['above_base_bytes'], 0) / 2**20:,.0f} MiB",
+            f"{case['n_frames']} frames of {case['frame_mb']} MB, {case['situation']}",
+            case["rival"],
+            f"{max(case['above_base_bytes'], 0) / 2**20:,.0f} MiB",
         )
-        for each in figures["memory"]
+        for case in figures["memory"]
     ]
     return _markdown(
         (
@@ -118,21 +118,21 @@ def memory(figures: Figures) -> str:
 def types(figures: Figures) -> str:
     """Return what a million rows cost in each file type."""
     rows = []
-    for each in figures["types"]:
-        scale = 1e6 / each["n_rows"]
+    for case in figures["types"]:
+        scale = 1e6 / case["n_rows"]
         rows.append(
             (
-                each["file_type"],
-                _seconds(each["write_s"] * scale),
-                _seconds(each["read_s"] * scale),
-                _seconds(each["hit_s"]),
-                f"{each['bytes_a_row']:.0f}",
+                case["file_type"],
+                _seconds(case["write_s"] * scale),
+                _seconds(case["read_s"] * scale),
+                _seconds(case["hit_s"]),
+                f"{case['bytes_a_row']:.0f}",
                 _seconds(
                     break_even(
-                        each["write_s"], each["read_s"], each["hit_s"], each["n_rows"]
+                        case["write_s"], case["read_s"], case["hit_s"], case["n_rows"]
                     )
                 ),
-                _seconds((each["write_s"] + each["hit_s"]) * scale),
+                _seconds((case["write_s"] + case["hit_s"]) * scale),
             )
         )
     headers = (
@@ -149,17 +149,17 @@ def types(figures: Figures) -> str:
 
 def two_runs(figures: Figures) -> str:
     """Return the time of two runs beside that without a checkpoint."""
-    found = {
-        (each["file_type"], each["compute_s_per_million_rows"]): each["two_runs_s"]
-        for each in figures["two_runs"]
+    seconds = {
+        (case["file_type"], case["compute_s_per_million_rows"]): case["two_runs_s"]
+        for case in figures["two_runs"]
     }
-    costs = sorted({cost for _, cost in found})
-    names = list(dict.fromkeys(name for name, _ in found if name != "nothing kept"))
+    costs = sorted({cost for _, cost in seconds})
+    names = list(dict.fromkeys(name for name, _ in seconds if name != "nothing kept"))
     rows = [
         (
             name,
             *(
-                f"{found[name, cost] / found['nothing kept', cost]:.2f}"
+                f"{seconds[name, cost] / seconds['nothing kept', cost]:.2f}"
                 for cost in costs
             ),
         )
@@ -173,11 +173,11 @@ def two_runs(figures: Figures) -> str:
 def shares(figures: Figures) -> str:
     """Return where the time of a commit goes."""
     rows = []
-    for each in figures["shares"]:
-        steps = [each[step] for step in ("file", "checksum", "manifest", "rename")]
+    for case in figures["shares"]:
+        steps = [case[step] for step in ("file", "checksum", "manifest", "rename")]
         rows.append(
             (
-                f"{each['n_rows']:,}",
+                f"{case['n_rows']:,}",
                 *(f"{step:.1%}" for step in [*steps, 1 - sum(steps)]),
             )
         )
@@ -189,16 +189,16 @@ def shares(figures: Figures) -> str:
 def flows(figures: Figures) -> str:
     """Return what the rivals take of our time."""
     by_case: dict[tuple[Any, ...], dict[str, float]] = {}
-    for each in figures["flows"]:
+    for case in figures["flows"]:
         by_case.setdefault(
-            (each["executor"], each["n_children"], each["situation"]), {}
-        )[each["rival"]] = each["median_s"]
-    rivals = list(dict.fromkeys(each["rival"] for each in figures["flows"]))
+            (case["executor"], case["n_children"], case["situation"]), {}
+        )[case["rival"]] = case["median_s"]
+    rivals = list(dict.fromkeys(case["rival"] for case in figures["flows"]))
     rows = []
-    for (executor, n_children, situation), found in by_case.items():
-        ours = found["prefect_ds"]
+    for (executor, n_children, situation), by_rival in by_case.items():
+        ours = by_rival["prefect_ds"]
         others = (
-            f"{found[rival] / ours:.2f}" if rival in found else ""
+            f"{by_rival[rival] / ours:.2f}" if rival in by_rival else ""
             for rival in rivals[1:]
         )
         rows.append(
@@ -212,10 +212,10 @@ def counts(figures: Figures) -> str:
     names = [name for name in figures["counts"][0] if name != "rival"]
     rows = [
         (
-            each["rival"],
-            *("" if each.get(name) is None else f"{each[name]:,.0f}" for name in names),
+            case["rival"],
+            *("" if case.get(name) is None else f"{case[name]:,.0f}" for name in names),
         )
-        for each in figures["counts"]
+        for case in figures["counts"]
     ]
     return _markdown(("", *(name.replace("_", " ") for name in names)), rows)
 
@@ -225,7 +225,7 @@ def growth(figures: Figures) -> str:
     rows = []
     for what, costs in _growth(figures).items():
         (wanted,) = {
-            each["wanted"] for each in figures["growth"] if each["what"] == what
+            case["wanted"] for case in figures["growth"] if case["what"] == what
         }
         sizes, seconds = zip(*costs, strict=True)
         rows.append(
@@ -241,21 +241,21 @@ def growth(figures: Figures) -> str:
 
 
 def _growth(figures: Figures) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, list[tuple[int, float]]] = {}
-    for each in figures["growth"]:
-        found.setdefault(each["what"], []).append((each["size"], each["seconds"]))
-    return found
+    growth: dict[str, list[tuple[int, float]]] = {}
+    for case in figures["growth"]:
+        growth.setdefault(case["what"], []).append((case["size"], case["seconds"]))
+    return growth
 
 
 def workers(figures: Figures) -> str:
     """Return what more workers bring."""
-    names = list(dict.fromkeys(each["workers"] for each in figures["workers"]))
+    names = list(dict.fromkeys(case["workers"] for case in figures["workers"]))
     rows = []
     for what in ("write", "read"):
         found = {
-            each["workers"]: each["seconds"]
-            for each in figures["workers"]
-            if each["what"] == what
+            case["workers"]: case["seconds"]
+            for case in figures["workers"]
+            if case["what"] == what
         }
         rows.append((what, *(f"{found[name] / found[names[0]]:.2f}" for name in names)))
     return _markdown(("time beside that of one process", *names), rows)
@@ -294,17 +294,17 @@ def _save(figure: Any, path: Path) -> None:
 
 def draw_types(figures: Figures, path: Path) -> None:
     """Draw writing and reading a million rows, by file type."""
-    found = sorted(
+    slowest_first = sorted(
         figures["types"],
-        key=lambda each: -(each["write_s"] + each["read_s"]) / each["n_rows"],
+        key=lambda case: -(case["write_s"] + case["read_s"]) / case["n_rows"],
     )
-    names = [each["file_type"] for each in found]
+    names = [case["file_type"] for case in slowest_first]
     figure, axes = _axes(height=0.34 * len(names) + 1)
     for offset, what, colour in (
         (0.2, "write", COLOURS[0]),
         (-0.2, "read", COLOURS[2]),
     ):
-        seconds = [each[f"{what}_s"] * 1e6 / each["n_rows"] for each in found]
+        seconds = [case[f"{what}_s"] * 1e6 / case["n_rows"] for case in slowest_first]
         axes.barh(
             [number + offset for number in range(len(names))],
             seconds,
@@ -327,26 +327,26 @@ def draw_types(figures: Figures, path: Path) -> None:
 
 def draw_break_even(figures: Figures, path: Path) -> None:
     """Draw two runs with a checkpoint beside two without, against the cost of computing: measured, and computed."""
-    costs_of_type = {each["file_type"]: each for each in figures["types"]}
+    costs_of_type = {case["file_type"]: case for case in figures["types"]}
     figure, axes = _axes()
     axes.axhline(1, color=INK, linewidth=1)
     measured: dict[str, list[tuple[float, float]]] = {}
     without = {
-        each["compute_s_per_million_rows"]: each["two_runs_s"]
-        for each in figures["two_runs"]
-        if each["file_type"] == "nothing kept"
+        case["compute_s_per_million_rows"]: case["two_runs_s"]
+        for case in figures["two_runs"]
+        if case["file_type"] == "nothing kept"
     }
-    for each in figures["two_runs"]:
-        cost = each["compute_s_per_million_rows"]
-        if each["file_type"] != "nothing kept" and cost > 0:
-            measured.setdefault(each["file_type"], []).append(
-                (cost, each["two_runs_s"] / without[cost])
+    for case in figures["two_runs"]:
+        cost = case["compute_s_per_million_rows"]
+        if case["file_type"] != "nothing kept" and cost > 0:
+            measured.setdefault(case["file_type"], []).append(
+                (cost, case["two_runs_s"] / without[cost])
             )
     for (name, points), colour in zip(measured.items(), COLOURS, strict=False):
         costs = [0.02 * 1.1**step for step in range(80) if 0.02 * 1.1**step <= 40]
-        each = costs_of_type[name]
+        case = costs_of_type[name]
         extra = break_even(
-            each["write_s"], each["read_s"], each["hit_s"], each["n_rows"]
+            case["write_s"], case["read_s"], case["hit_s"], case["n_rows"]
         )
         axes.plot(
             costs,
@@ -373,19 +373,19 @@ def draw_break_even(figures: Figures, path: Path) -> None:
 
 def draw_flows(figures: Figures, path: Path) -> None:
     """Draw a task's share of the time of the largest mapped flow, by rival."""
-    largest = max(each["n_children"] for each in figures["flows"])
-    found = [each for each in figures["flows"] if each["n_children"] == largest]
+    largest = max(case["n_children"] for case in figures["flows"])
+    largest_flows = [case for case in figures["flows"] if case["n_children"] == largest]
     groups = list(
-        dict.fromkeys((each["executor"], each["situation"]) for each in found)
+        dict.fromkeys((case["executor"], case["situation"]) for case in largest_flows)
     )
-    rivals = list(dict.fromkeys(each["rival"] for each in found))
+    rivals = list(dict.fromkeys(case["rival"] for case in largest_flows))
     figure, axes = _axes()
     width = 0.8 / len(rivals)
     for number, rival in enumerate(rivals):
         times = {
-            (each["executor"], each["situation"]): each["median_s"]
-            for each in found
-            if each["rival"] == rival
+            (case["executor"], case["situation"]): case["median_s"]
+            for case in largest_flows
+            if case["rival"] == rival
         }
         places = [
             (place, times[group])

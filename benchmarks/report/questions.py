@@ -262,27 +262,29 @@ def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answ
     level
         The sizes.
     machine
-        Told of each round.
+        Its load is noted in every round.
     budget_s
         Seconds for all questions; a question that takes longer for its least rounds
         takes them all the same.
     """
     asked = questions(level)
-    share_s = budget_s / sum(each.weight for each in asked)
+    share_s = budget_s / sum(question.weight for question in asked)
     least = 1 if level == "quick" else 3
-    for each in asked:
-        cases = {"prefect_ds": Case(each.benchmark, each.method, each.ours)}
-        for name, rival in each.rivals.items():
+    for question in asked:
+        cases = {"prefect_ds": Case(question.benchmark, question.method, question.ours)}
+        for name, rival in question.rivals.items():
             cases[name] = Case(
-                each.benchmark, rival.method or each.method, rival.params
+                question.benchmark, rival.method or question.method, rival.params
             )
-        found = interleaved(cases, machine, budget_s=each.weight * share_s, least=least)
-        ours = found.pop("prefect_ds")
-        for name, others in found.items():
-            at_most = each.rivals[name].at_most
+        seconds = interleaved(
+            cases, machine, budget_s=question.weight * share_s, least=least
+        )
+        ours = seconds.pop("prefect_ds")
+        for name, others in seconds.items():
+            at_most = question.rivals[name].at_most
             compared = ratio(ours, others)
             yield Answer(
-                each.text,
+                question.text,
                 name,
                 Spread.of(ours).median,
                 compared,
