@@ -6,10 +6,14 @@ import html
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from prefect_ds.result_handler import ResultHandler
+
+class LoadsCheckpoints(Protocol):
+    """A handler, as a reference needs it."""
+
+    def load(self, path: str, content: str | None = None) -> Any:
+        """Return the data of the checkpoint at a path."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -19,7 +23,7 @@ class CheckpointReference:
     It is never changed. It is not frozen, since that makes each hit slower.
     """
 
-    handler: ResultHandler
+    handler: LoadsCheckpoints
     path: str
     content: str
     """Digest of the data: if other data are at the path by now, loading fails."""
