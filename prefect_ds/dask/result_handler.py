@@ -34,6 +34,7 @@ from prefect_ds.dask.parts import (
 from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import FileTypeError, ResultTypeError
+from prefect_ds.file_types.registry import check_ending
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
@@ -159,8 +160,14 @@ class DaskDataFrameResultHandler(ResultHandler):
         )
         if self.partition_on and self.partition_size is not None:
             raise ValueError(
-                "partition_on and partition_size do not go together: repartition the frame in the task"
+                "partition_on and partition_size do not go together: repartition the "
+                "frame in the task"
             )
+        self.check_options()
+
+    def check_options(self) -> None:
+        """Raise FileTypeError where the path ends as a file of another type does."""
+        check_ending(self.file_type, self.location or "")
 
     @property
     def options(self) -> tuple[object, ...]:

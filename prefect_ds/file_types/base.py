@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -65,6 +66,8 @@ class FileType:
     """``module:function`` that take the reader's ``**kwargs``."""
     complete: Callable[[dict[str, Any], dict[str, Any], str], None] = _complete_nothing
     """Adds the arguments that follow from a path, such as the compression."""
+    is_compressible: bool = False
+    """Whether pandas compresses the whole file where the path ends in ``.gz``."""
     index_kwarg: str | None = None
     """Tells a writer that adds a column for even a default index not to."""
     is_certain: Callable[[Any], bool] = _never
@@ -182,6 +185,30 @@ def is_number_within(values: Array, *, largest: int, finite_below: float) -> boo
 
 
 # --- compression ----------------------------------------------------------------------
+
+
+_COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|zst|zip|tar)$", re.IGNORECASE)
+
+
+def compression_ending_of(path: str) -> str:
+    """Return the last ending of a path where it means a compression; empty else."""
+    match = _COMPRESSED.search(path)
+    return match[0] if match else ""
+
+
+def ending_of(path: str) -> str:
+    """Return the ending of a file's name in lower case, without that of a compression.
+
+    Examples
+    --------
+    >>> ending_of("data/x_{id}.CSV.gz")
+    '.csv'
+    """
+    name = path.rpartition("/")[2]
+    while _COMPRESSED.search(name):
+        name = _COMPRESSED.sub("", name)
+    _, dot, ending = name.rpartition(".")
+    return f"{dot}{ending}".lower()
 
 
 def complete_compression(

@@ -12,6 +12,7 @@ from prefect_ds.file_types.base import (
     any_pandas,
     arrays_of,
     complete_compression,
+    ending_of,
     is_decimal_number,
     without,
 )
@@ -82,6 +83,9 @@ def _dtype(spec: JSONObject) -> Any:
 
 def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
     complete_compression(write, read, path)
+    if ending_of(path) == ".tsv" and "sep" not in write:
+        write["sep"] = "\t"
+        read.setdefault("sep", "\t")
     if "delimiter" in read:
         read.pop("sep", None)
     if write.get("quoting") == csv.QUOTE_NONE:
@@ -96,7 +100,7 @@ _TABS: Final = "csv with write_kwargs={'sep': '\\t'} is the same"
 
 CSV: Final = FileType(
     name="csv",
-    endings=(".csv",),
+    endings=(".csv", ".tsv"),
     rules=CellRules(is_decimal_number, missing="", native_dtypes=NUMBER_DTYPES),
     write=_write,
     read=_read,
@@ -106,6 +110,7 @@ CSV: Final = FileType(
         {"sep", "encoding", "quotechar", "escapechar", "doublequote", "decimal"}
     ),
     complete=_complete,
+    is_compressible=True,
     index_kwarg="index",
     other_names={
         "table": f"pandas only reads it; {_TABS}",

@@ -18,6 +18,7 @@ from prefect_ds.file_types.base import (
     arrays_of,
     complete_compression,
     decompressed,
+    ending_of,
     is_number_within,
     without,
     write_compressed,
@@ -170,9 +171,19 @@ def _read_lines(text: np.ndarray, ends: np.ndarray, schema: JSONObject) -> list[
     return list(table.columns)
 
 
+def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
+    complete_compression(write, read, path)
+    are_records = write.get("orient", "records") == "records"
+    if ending_of(path) in _OBJECT_A_LINE and are_records and "lines" not in write:
+        write["lines"] = True
+        read.setdefault("lines", True)
+
+
+_OBJECT_A_LINE: Final = (".jsonl", ".ndjson")
+
 JSON: Final = FileType(
     name="json",
-    endings=(".json",),
+    endings=(".json", *_OBJECT_A_LINE),
     rules=CellRules(_is_native, missing=None),
     write=_write,
     read=_read,
@@ -188,5 +199,6 @@ JSON: Final = FileType(
         }
     ),
     mirrored=frozenset({"orient", "lines"}),
-    complete=complete_compression,
+    complete=_complete,
+    is_compressible=True,
 )

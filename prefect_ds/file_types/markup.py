@@ -130,5 +130,6 @@ XML: Final = FileType(
     mirrored=frozenset({"encoding", "parser"}),
     requires={"lxml": "lxml"},
     complete=complete_compression,
+    is_compressible=True,
     index_kwarg="index",
 )

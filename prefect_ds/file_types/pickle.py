@@ -5,5 +5,8 @@ from typing import Final
 from prefect_ds.file_types.base import FileType, complete_compression
 
 PICKLE: Final = FileType(
-    name="pickle", endings=(".pkl", ".pickle"), complete=complete_compression
+    name="pickle",
+    endings=(".pkl", ".pickle"),
+    complete=complete_compression,
+    is_compressible=True,
 )

@@ -1,13 +1,17 @@
 """The file types: one line for each."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.arrow import FEATHER, ORC, PARQUET
-from prefect_ds.file_types.base import FileType, require
+from prefect_ds.file_types.base import (
+    FileType,
+    compression_ending_of,
+    ending_of,
+    require,
+)
 from prefect_ds.file_types.csv import CSV
 from prefect_ds.file_types.excel import EXCEL
 from prefect_ds.file_types.hdf import HDF
@@ -58,7 +62,6 @@ _BY_ENDING: Final = {
     for file_type in FILE_TYPES.values()
     for ending in file_type.endings
 }
-_COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|zst|zip|tar)$", re.IGNORECASE)
 
 
 def file_type_of(path: str) -> str:
@@ -69,11 +72,11 @@ def file_type_of(path: str) -> str:
     >>> file_type_of("data/x_{id}.parquet"), file_type_of("x.CSV.gz"), file_type_of("x")
     ('parquet', 'csv', '')
     """
-    return _BY_ENDING.get(_ending(path), "")
+    return _BY_ENDING.get(ending_of(path), "")
 
 
 def check_ending(file_type: str, path: str) -> None:
-    """Raise `FileTypeError` where the ending of a path means another file type."""
+    """Raise `FileTypeError` where the ending of a path contradicts the file type."""
     meant = file_type_of(path)
     if meant not in ("", file_type):
         raise FileTypeError(
@@ -81,14 +84,13 @@ def check_ending(file_type: str, path: str) -> None:
             f"and the file type is {file_type!r}: leave the file type out, "
             "or give the path another ending"
         )
-
-
-def _ending(path: str) -> str:
-    name = path.rpartition("/")[2]
-    while _COMPRESSED.search(name):
-        name = _COMPRESSED.sub("", name)
-    _, dot, ending = name.rpartition(".")
-    return f"{dot}{ending}".lower()
+    compression = compression_ending_of(path)
+    kind = FILE_TYPES.get(file_type)
+    if compression and kind and not kind.is_compressible:
+        raise FileTypeError(
+            f"the path {path!r} ends in {compression!r}, and files of type "
+            f"{file_type!r} are not compressed as a whole: leave the ending out"
+        )
 
 
 def file_type_named(name: str) -> FileType:

@@ -69,5 +69,6 @@ STATA: Final = FileType(
     ),
     read_syntax=frozenset({"compression"}),
     complete=complete_compression,
+    is_compressible=True,
     index_kwarg="write_index",
 )

@@ -16,6 +16,7 @@ from prefect.executors import LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     FileTypeError,
@@ -550,6 +551,27 @@ class TestTheFileType:
             PandasResultHandler(f"{tmp_path}/x_{{id}}.parquet", "csv")
         handler = PandasResultHandler(f"{tmp_path}/{{name}}", "csv")
         handler.write(pd.DataFrame({"id": [1]}), name="a value such as x.parquet")
+
+    def test_writes_tabs_and_lines_where_the_ending_says_so(self, tmp_path):
+        frame = pd.DataFrame({"id": [1, 2], "name": ["a,b", "c\td"]})
+        for ending in ("tsv", "tsv.gz", "jsonl", "ndjson"):
+            handler = PandasResultHandler(f"{tmp_path}/x.{ending}")
+            reference = handler.write(frame)
+            assert_frame_equal(handler.read(reference.location).value, frame)
+        tabs = pd.read_csv(tmp_path / "x.tsv", sep="\t")
+        assert_frame_equal(tabs, frame)
+        assert_frame_equal(pd.read_json(tmp_path / "x.jsonl", lines=True), frame)
+        commas = PandasResultHandler(f"{tmp_path}/y.tsv", write_kwargs={"sep": ","})
+        commas.write(frame)
+        assert_frame_equal(pd.read_csv(tmp_path / "y.tsv"), frame)
+
+    def test_that_is_not_compressed_as_a_whole_takes_no_such_ending(self, tmp_path):
+        with pytest.raises(FileTypeError, match=r"ends in '\.gz', and files of type"):
+            PandasResultHandler(f"{tmp_path}/x_{{id}}.parquet.gz")
+        with pytest.raises(FileTypeError, match="ends as a file of type 'csv' do"):
+            DaskDataFrameResultHandler(f"{tmp_path}/x_{{id}}.csv")
+        with pytest.raises(FileTypeError, match=r"ends in '\.gz'"):
+            DaskDataFrameResultHandler(f"{tmp_path}/x_{{id}}.parquet.gz")
 
     def test_that_no_ending_means_has_to_be_given(self, tmp_path):
         with pytest.raises(FileTypeError, match=r"x_\{id\}' does: give file_type"):
