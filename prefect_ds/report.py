@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Literal, TypeAlias
 
 from prefect.core import Parameter, Task
@@ -177,13 +178,16 @@ class RunReport:
         lines = [table]
         for report in self.tasks:
             if report.error:
-                lines.append(f"{report.task} failed: {report.error}")
+                error = shorten(report.error, _WIDTH_OF_ERROR, placeholder=" ...")
+                lines.append(f"{report.task} failed: {error}")
         for report in self.tasks:
             lines += [f"{report.task}: {remark}" for remark in report.remarks]
         return "\n".join(lines)
 
 
 _MOST_REMARKS = 3
+_WIDTH_OF_ERROR = 400
+"""Of an error below the table. The log has the whole of it, and so has the state."""
 
 
 def _remarks(references: Iterable[CheckpointReference]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 
 from prefect_ds.errors import (
@@ -11,6 +10,7 @@ from prefect_ds.errors import (
     DamagedCheckpointError,
     UndecodableCheckpointError,
 )
+from prefect_ds.storage.aside_record import AsideRecord
 from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.retries import is_of_machine
 from prefect_ds.storage.store import CheckpointStore
@@ -68,7 +68,7 @@ def set_aside_undecodable(
         f"its bytes are whole, but cannot be decoded as {manifest.file_type} ({cause})"
     )
     try:
-        aside = store.set_aside(path, why, manifest.stamp, is_edit=False)
+        aside = store.set_aside(path, why, manifest.stamp, advice="restore")
     except OSError as refused:
         return UndecodableCheckpointError(
             f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
@@ -76,6 +76,5 @@ def set_aside_undecodable(
         )
     return UndecodableCheckpointError(
         f"the checkpoint at {path!r}: {why}; it was set aside as {aside!r}, and the "
-        "next run computes it again. To use it once the cause is mended: "
-        f"mv {shlex.quote(aside)} {shlex.quote(path)}"
+        f"next run computes it again{AsideRecord(path, aside, why, 'restore').way_back}"
     )

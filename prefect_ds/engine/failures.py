@@ -11,7 +11,7 @@ import prefect
 from prefect.core import Flow
 from prefect.engine.state import Failed
 
-from prefect_ds.errors import PrefectDSError
+from prefect_ds.errors import DamagedCheckpointError, PrefectDSError
 
 _MAY_BE_SUSPENDED = (
     inspect.CO_GENERATOR
@@ -37,7 +37,11 @@ def failed(error: PrefectDSError, task: str) -> Failed:
     if prefect.context.get("raise_on_exception"):
         raise error
     message = f"{type(error).__name__}: {error}"
-    _logger.error("Task %r: %s", task, message)
+    # What was set aside was logged where that was done, with the way back.
+    level = logging.ERROR
+    if isinstance(error, DamagedCheckpointError):
+        level = logging.DEBUG
+    _logger.log(level, "Task %r: %s", task, message)
     return Failed(message=message, result=error)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from prefect_ds.errors import CollisionError
+from prefect_ds.storage.aside_record import record_file
 from prefect_ds.storage.describe import read_parts, same_bytes
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FOLDER_STAMP, FileSystem, Staged, Status
@@ -19,8 +20,6 @@ from prefect_ds.storage.housekeeping import set_aside
 from prefect_ds.storage.layout import parent
 from prefect_ds.storage.lookup import Found, look_up
 from prefect_ds.storage.manifest import Manifest
-
-_SUCCEEDED = "a new result takes its place"
 
 
 def commit(
@@ -63,6 +62,8 @@ def commit(
             if found.manifest is None or files.status(path) is not None:
                 raise
     committer.clear(manifest, found.manifest)
+    if found.was_set_aside:
+        files.remove(record_file(path), "file")
     # A competing writer may have seen our manifest and failed before our commit; its
     # manifest is still there, so check again.
     _refuse_collision(filed, manifest)
@@ -220,7 +221,7 @@ class _StoreCommitter:
         """Whether the object in place is the one that this writer put there."""
         # Another writer since has filed a manifest before its PUT, and that is still
         # there, by attempt or by stamp.
-        known = {self.filed.file_of(manifest.attempt)}
+        known = {self.filed.file_of(manifest.attempt), record_file(self.path)}
         if replaced is not None and replaced.stamp:
             known.add(self.filed.file_of(replaced.stamp))
         others = {f"{self.filed.folder}/{name}" for name in self.filed.names()} - known
@@ -241,10 +242,17 @@ def _make_room(files: FileSystem, path: str, found: Found) -> Manifest | None:
         return found.manifest
     if found.manifest is not None:
         stamp = found.manifest.stamp
-        set_aside(files, path, "it was put there by hand", stamp, then=_SUCCEEDED)
+        _replace(files, path, "it was put there by hand", stamp)
     elif found.kind != "missing":
-        set_aside(files, path, found.reason, found.stamp, then=_SUCCEEDED)
+        _replace(files, path, found.reason, found.stamp)
     return None
+
+
+def _replace(files: FileSystem, path: str, why: str, stamp: str | None) -> None:
+    """Set data aside for a new result, which leaves nothing for the next run to say."""
+    set_aside(
+        files, path, why, stamp, then="a new result takes its place", is_recorded=False
+    )
 
 
 def _refuse_collision(filed: FiledManifests, manifest: Manifest) -> None:
@@ -270,7 +278,7 @@ def _refuse_collision(filed: FiledManifests, manifest: Manifest) -> None:
             path,
             f"written by {other.owner} and by {manifest.owner} in one run",
             status.stamp,
-            is_edit=False,
+            advice="none",
         )
     why = ""
     if manifest.identity and other.identity:

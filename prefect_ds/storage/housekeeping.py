@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shlex
 import time
 
 from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.storage.aside_record import Advice, AsideRecord
 from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests, read_manifest
-from prefect_ds.storage.filesystem import FileSystem, Status
+from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Status
 from prefect_ds.storage.layout import (
     data_name,
     name,
@@ -30,28 +31,40 @@ def set_aside(
     stamp: str | None = None,
     *,
     then: str = "the next run computes it again",
-    is_edit: bool = True,
+    advice: Advice = "adopt",
+    is_recorded: bool = True,
 ) -> str:
     """Move the data at ``path`` out of the way and return their new path.
 
     See :meth:`CheckpointStore.set_aside`.
     """
-    if stamp is not None:
-        status = files.status(path)
-        if status is not None and status.stamp != stamp:
-            return path
+    status = files.status(path)
+    if status is not None and stamp not in (None, status.stamp):
+        return path
+    if status is not None and advice == "adopt" and _is_nothing(status):
+        advice = "none"
     # Not ours, or no longer as we wrote it: never deleted.
     aside = set_aside_path(path)
     try:
         files.move(path, aside)
     except FileNotFoundError:
         return aside  # Another reader saw the damage too, and was first.
-    way_back = ""
-    if is_edit:
-        move = f"mv {shlex.quote(aside)} {shlex.quote(path)}"
-        way_back = f"; was it an edit of yours? {move}, then handler.adopt({path!r})"
-    logger.warning("%s: %s; set aside as %s; %s%s", path, why, aside, then, way_back)
+    record = AsideRecord(path, aside, why, advice)
+    if is_recorded:
+        # A full disk, say: then the next run cannot name the reason.
+        with contextlib.suppress(OSError):
+            record.file(files)
+    logger.warning(
+        "%s: %s; set aside as %s; %s%s", path, why, aside, then, record.way_back
+    )
     return aside
+
+
+def _is_nothing(status: Status) -> bool:
+    """Whether no person can have meant this as data: a link to nothing, an empty file."""
+    if status.stamp == BROKEN_LINK:
+        return True
+    return status.kind == "file" and status.size_bytes == 0
 
 
 def verify(files: FileSystem, path: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.aside_record import RECORD, read_record
 from prefect_ds.storage.describe import read_parts, same_bytes, size_difference
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Kind, Staged, Status
@@ -39,6 +40,8 @@ class Found(NamedTuple):
     """In words, for anything but a committed checkpoint."""
     stamp: str | None = None
     """Of damaged or foreign data: as long as they have it they may be set aside."""
+    was_set_aside: bool = False
+    """Of a missing checkpoint: an earlier run set the data aside."""
 
 
 def look_up(files: FileSystem, path: str, kind: Kind, check: Check) -> Found:
@@ -60,6 +63,9 @@ def _look_at_nothing(files: FileSystem, path: str) -> Found | None:
     if displaced is not None:
         put_back(files, path, displaced)
         return None
+    record = read_record(files, path) if RECORD in filed else None
+    if record is not None:
+        return Found("missing", reason=record.reason, was_set_aside=True)
     if filed:
         return Found("missing", reason="its data were gone, only the manifest was left")
     return Found("missing", reason="there was nothing yet")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.storage import commit, housekeeping, lookup
+from prefect_ds.storage.aside_record import RECORD, Advice, record_file
 from prefect_ds.storage.describe import describe_bytes, read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
@@ -183,7 +184,10 @@ class CheckpointStore:
                 f"no checkpoint at {path!r}: there is nothing to adopt"
             )
         manifest = replace(manifest, stamp=status.stamp, adopted=True, identity=None)
-        FiledManifests(self.files, path).refile(manifest)
+        filed = FiledManifests(self.files, path)
+        if RECORD in filed.names():
+            self.files.remove(record_file(path), "file")
+        filed.refile(manifest)
         return manifest
 
     def last_schema(self, path: str) -> dict[str, Any] | None:
@@ -202,7 +206,7 @@ class CheckpointStore:
         stamp: str | None = None,
         *,
         then: str = "the next run computes it again",
-        is_edit: bool = True,
+        advice: Advice = "adopt",
     ) -> str:
         """Move the data at ``path`` out of the way and return their new path.
 
@@ -215,11 +219,11 @@ class CheckpointStore:
             Of the data, and the reason in words.
         then
             Says in the log what happens next.
-        is_edit
-            Whether the data may be a person's edit: then the log says how to keep it.
+        advice
+            The way back that the log and the next run name.
         """
         return housekeeping.set_aside(
-            self.files, path, why, stamp, then=then, is_edit=is_edit
+            self.files, path, why, stamp, then=then, advice=advice
         )
 
     def verify(self, path: str) -> list[str]:

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from prefect import Flow
 from prefect.executors import DaskExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, explain, task
 from prefect_ds.errors import UndecodableCheckpointError
 from prefect_ds.storage import retries
 
@@ -87,8 +87,24 @@ def test_a_renamed_class_costs_one_run_and_no_more(
     assert aside.read_bytes() == before
     kept = str(tmp_path / "data/fit.pkl")
     assert len([line for line in log_lines if line.startswith(f"{kept}: ")]) == 1
+    # The table's line is cut; nothing else in the log says it again.
+    assert len([line for line in log_lines if f"mv {aside}" in line]) == 1
 
-    assert run_here(flow).is_successful()
+    # The next run names the reason, the file and the way back; the one after that hits.
+    [reason] = [step.reason for step in explain(flow).steps if step.task == "fit"]
+    after = run_here(flow)
+    assert after.is_successful()
+    message = after.result[flow.get_tasks("fit")[0]].message
+    for words in (
+        f"its data had been set aside as '{aside}'",
+        "cannot be decoded as pickle",
+        f"to use it once the cause is mended: mv {shlex.quote(str(aside))}",
+    ):
+        assert words in reason
+        assert words in message
+    assert not (
+        tmp_path / "data/.prefect_ds/manifests/_fit._pkl_/set-aside.record"
+    ).exists()
     assert run_here(flow).is_successful()
     assert aside.read_bytes() == before
 
