@@ -204,11 +204,16 @@ def ending_of(path: str) -> str:
     >>> ending_of("data/x_{id}.CSV.gz")
     '.csv'
     """
+    _, dot, ending = _uncompressed_name(path).rpartition(".")
+    return f"{dot}{ending}".lower()
+
+
+def _uncompressed_name(path: str) -> str:
+    """Return the name of a file without its endings of compressions."""
     name = path.rpartition("/")[2]
     while _COMPRESSED.search(name):
         name = _COMPRESSED.sub("", name)
-    _, dot, ending = name.rpartition(".")
-    return f"{dot}{ending}".lower()
+    return name
 
 
 def complete_compression(
@@ -226,12 +231,30 @@ def complete_compression(
         # equal frames differ.
         options.setdefault("mtime", 1)
         options.setdefault("filename", "")
+    if options["method"] in ("zip", "tar"):
+        options.setdefault("archive_name", _name_in_archive(path))
     if options["method"] is None:
         write.pop("compression", None)
     else:
         write["compression"] = options
     if read.get("compression", "infer") == "infer":
         read["compression"] = options["method"]
+
+
+def _name_in_archive(path: str) -> str:
+    """Return the name of the file in an archive, the same for all files of a template.
+
+    pandas would take the name of the staged file, which differs from write to write.
+
+    Examples
+    --------
+    >>> _name_in_archive("data/sales.csv.zip"), _name_in_archive("data/{id}.csv.zip")
+    ('sales.csv', 'data.csv')
+    """
+    name = _uncompressed_name(path)
+    if not name or "{" in name:
+        return f"data{ending_of(path)}"
+    return name
 
 
 def decompressed(data: bytes, kwargs: Kwargs) -> bytes:

@@ -1,6 +1,9 @@
 """excel: workbooks of Excel (.xlsx, .xlsm) and of LibreOffice (.ods)."""
 
+import datetime
+import importlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -17,11 +20,13 @@ from prefect_ds.file_types.base import (
     is_number_within,
     require,
     without,
-    write_through_memory,
 )
 from prefect_ds.frames.base import Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.table import column_specs
+
+_EPOCH: Final = datetime.datetime(1980, 1, 1)
+"""As the time of writing, so that equal frames give equal bytes."""
 
 _ENGINES: Final = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".ods": "odf"}
 
@@ -45,15 +50,67 @@ def _is_native(values: Array) -> bool:
 def _write(
     table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
 ) -> None:
+    table = _with_negative_zeros(table)
+    _write_book(table, file, {"index": False, **kwargs}, _keep_cells_as_given)
+
+
+def _write_book(
+    frame: pd.DataFrame,
+    file: BinaryIO,
+    kwargs: Kwargs,
+    change: Callable[[Any], None],
+) -> None:
+    """Write a frame as ``to_excel`` does; equal frames give equal bytes.
+
+    Parameters
+    ----------
+    frame, file, kwargs
+        As for the two ways of writing.
+    change
+        Called with the writer before it saves.
+    """
+    if kwargs["engine"] == "odf":
+        _declare_all_namespaces()
+    # To memory first: pandas closes the file that it writes to.
     memory = io.BytesIO()
     options = without(kwargs, "engine", "engine_kwargs")
     with pd.ExcelWriter(
         memory, engine=kwargs["engine"], engine_kwargs=kwargs.get("engine_kwargs")
     ) as writer:
-        _with_negative_zeros(table).to_excel(writer, index=False, **options)
+        frame.to_excel(writer, **options)
+        change(writer)
         if writer.engine == "openpyxl":
-            _keep_cells_as_given(writer.book)
+            writer.book.properties = _TimelessProperties(writer.book.properties)
+        elif writer.engine == "xlsxwriter":
+            writer.book.set_properties({"created": _EPOCH})
     file.write(memory.getbuffer())
+
+
+class _TimelessProperties:
+    """The properties of an openpyxl workbook, created and modified at one fixed time.
+
+    openpyxl sets ``modified`` to the time of saving; here that has no effect.
+    """
+
+    modified: Any = None
+
+    def __init__(self, properties: Any) -> None:
+        properties.created = properties.modified = _EPOCH
+        self._properties = properties
+
+    def to_tree(self) -> Any:
+        """Return the XML of the properties."""
+        return self._properties.to_tree()
+
+
+def _declare_all_namespaces() -> None:
+    """Have odfpy declare every namespace that it knows in each file.
+
+    Else it declares those that the process has used so far, so that the bytes would
+    depend on the files written and read before.
+    """
+    known = importlib.import_module("odf.namespaces").nsdict
+    importlib.import_module("odf.element").Element.namespaces = dict(known)
 
 
 def _with_negative_zeros(table: pd.DataFrame) -> pd.DataFrame:
@@ -73,12 +130,14 @@ def _with_negative_zeros(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _keep_cells_as_given(book: Any) -> None:
+def _keep_cells_as_given(writer: Any) -> None:
     """Undo what openpyxl does to cells.
 
     It keeps 16 digits of a float, and takes text that looks so for formulas and errors.
     """
-    for sheet in book.worksheets:
+    if writer.engine != "openpyxl":
+        return
+    for sheet in writer.book.worksheets:
         for row in sheet.iter_rows():
             for cell in row:
                 if type(cell.value) is float:
@@ -106,7 +165,7 @@ def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 
 def _write_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
-    write_through_memory(frame.to_excel, file, kwargs)
+    _write_book(frame, file, kwargs, lambda writer: None)
 
 
 def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:

@@ -25,6 +25,7 @@ from prefect_ds.file_types.keywords import check_keywords, is_syntax_only
 from prefect_ds.file_types.plain import read_plainly, write_plainly
 from prefect_ds.file_types.refusals import Fault, refusal, uncopyable, wrong_type
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
+from prefect_ds.file_types.zip_times import clear_times
 from prefect_ds.frames.base import (
     Array,
     CellRules,
@@ -160,6 +161,7 @@ class FrameFormat:
                 frame, self.rules(), with_default_index=with_default_index
             )
             write(table, schema, file, without(self.write_kwargs, "index", "na_rep"))
+            clear_times(file)
         if self._is_certain(frame):
             return schema
         with _as_unkeepable("it cannot be read back"):
@@ -216,6 +218,7 @@ class FrameFormat:
         try:
             with _quiet():
                 write_plainly(self._type, frame, file, self._plain_kwargs(frame))
+                clear_times(file)
             if self.file_type == "pickle" and not _has_objects(frame):
                 return Encoded(None, frame, "")
             back = self._read_plainly(_content(file))

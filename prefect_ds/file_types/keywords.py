@@ -32,6 +32,30 @@ _RESERVED: Final = frozenset(
 """Arguments that are set here, or at odds with one frame in one file."""
 
 
+_OTHER_NAMES: Final = {
+    "column_names": ("header", "names"),
+    "columns": ("usecols",),
+    "compress": ("compression",),
+    "date_columns": ("parse_dates",),
+    "delim": ("sep",),
+    "delimiter": ("sep",),
+    "dtypes": ("dtype",),
+    "escape_char": ("escapechar",),
+    "field_separator": ("sep",),
+    "index_column": ("index_col",),
+    "line_ending": ("lineterminator",),
+    "line_terminator": ("lineterminator",),
+    "na": ("na_rep", "na_values"),
+    "null_values": ("na_rep", "na_values"),
+    "quote_char": ("quotechar",),
+    "row_groups": ("row_group_size",),
+    "separator": ("sep",),
+    "sheet": ("sheet_name",),
+    "types": ("dtype",),
+}
+"""Names that people, and other libraries, give an argument; the first that fits."""
+
+
 def check_keywords(file_type: FileType, write: Kwargs, read: Kwargs) -> None:
     """Raise TypeError for an argument that pandas does not take from here."""
     writer, reader = f"DataFrame.to_{file_type.name}", f"read_{file_type.name}"
@@ -69,8 +93,25 @@ def _check(
                 "at the path of the handler"
             )
         if name not in known:
-            close = difflib.get_close_matches(name, known - reserved, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            meant = _meant(name, known - reserved)
+            hint = f"; did you mean {meant!r}?" if meant else ""
             raise TypeError(
                 f"{what} has {name!r}, which pandas.{function} does not take{hint}"
             )
+
+
+def _meant(name: str, known: set[str] | frozenset[str]) -> str:
+    """Return the argument that a misspelt name may mean; empty where none is close.
+
+    Examples
+    --------
+    >>> _meant("seperator", {"sep", "lineterminator"})
+    'sep'
+    """
+    candidates = {argument: argument for argument in sorted(known)}
+    for other_name, arguments in _OTHER_NAMES.items():
+        fitting = [argument for argument in arguments if argument in known]
+        if fitting:
+            candidates.setdefault(other_name, fitting[0])
+    close = difflib.get_close_matches(name.lower(), candidates, n=1)
+    return candidates[close[0]] if close else ""

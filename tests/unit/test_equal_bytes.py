@@ -1,0 +1,94 @@
+"""Equal frames give equal bytes, whenever they are written.
+
+Else a task that is computed again would make its dependants run, though nothing changed.
+"""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+from prefect import Flow
+
+from prefect_ds import PandasResultHandler, task
+from prefect_ds.file_types.registry import FILE_TYPES
+
+FRAME = pd.DataFrame(
+    {
+        "n": [1, 2],
+        "text": ["x", "y"],
+        "day": pd.to_datetime(["2020-01-01", "2021-01-01"]),
+    }
+)
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tar.gz")
+
+
+def handlers(folder: Path) -> dict[str, PandasResultHandler]:
+    """Handlers of all file types and compressions, and of both ways to write."""
+    names = []
+    for file_type in FILE_TYPES.values():
+        for ending in file_type.endings:
+            names.append(f"x{ending}")
+            if file_type.is_compressible:
+                names += [f"x{ending}{compression}" for compression in COMPRESSIONS]
+    made = {name: PandasResultHandler(folder / name) for name in names}
+    for name, kwargs in {
+        "plain.xlsx": {"float_format": "%.1f"},
+        "plain.ods": {"float_format": "%.1f"},
+        "plain.csv.zip": {"float_format": "%.1f"},
+    }.items():
+        made[name] = PandasResultHandler(folder / name, write_kwargs=kwargs)
+    return made
+
+
+def test_of_every_file_type(tmp_path):
+    written = {}
+    for turn in ("first", "second"):
+        for name, handler in handlers(tmp_path / turn).items():
+            handler.write(FRAME)
+            content = handler.manifest(handler.location).content
+            written.setdefault(name, []).append(
+                (Path(handler.location).read_bytes(), content)
+            )
+        # Zip keeps every second second.
+        time.sleep(2.1 if turn == "first" else 0)
+    assert len(written) > 70
+    different = [name for name, (one, other) in written.items() if one != other]
+    assert different == []
+
+
+def test_a_workbook_does_not_depend_on_those_read_before(tmp_path):
+    """odfpy declares the namespaces that the process has met so far."""
+    first = PandasResultHandler(tmp_path / "first.ods")
+    first.write(FRAME)
+    from odf.opendocument import OpenDocumentText
+    from odf.text import P
+
+    document = OpenDocumentText()
+    document.text.addElement(P(text="a letter"))
+    document.save(str(tmp_path / "letter.odt"))
+    second = PandasResultHandler(tmp_path / "second.ods")
+    second.write(FRAME)
+    assert Path(first.location).read_bytes() == Path(second.location).read_bytes()
+
+
+def test_what_follows_a_task_that_runs_again_is_loaded(tmp_path, run_here):
+    bodies = []
+
+    @task(name="make", result=PandasResultHandler(tmp_path / "made.xlsx"))
+    def make():
+        bodies.append("make")
+        return FRAME
+
+    @task(name="use", result=PandasResultHandler(tmp_path / "used.csv", match="inputs"))
+    def use(frame):
+        bodies.append("use")
+        return frame
+
+    with Flow("again") as flow:
+        use(make())
+    for _ in range(2):
+        assert run_here(flow).is_successful()
+        (tmp_path / "made.xlsx").unlink()
+        time.sleep(2.1 if len(bodies) == 2 else 0)
+    assert bodies == ["make", "use", "make"]
