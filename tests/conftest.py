@@ -27,6 +27,10 @@ from prefect_ds import DSTaskRunner  # noqa: E402 - after the path to it
 from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
 from tests.support.flows import Notes  # noqa: E402
 from tests.support.processes import end, own_cluster, start  # noqa: E402
+from tests.support.time_limits import (  # noqa: E402, F401 - hooks of pytest
+    pytest_handlecrashitem,
+    pytest_runtest_logstart,
+)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 "--nthreads",
                 "2",
                 "--death-timeout",
-                "60",
+                "180",
                 "--name",
                 name,
                 *at_scheduler,
@@ -109,9 +113,9 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for number, command in enumerate(commands):
             processes.append(start(command, folder, folder / f"{number}.log"))
         with Client(
-            scheduler_file=str(scheduler_file), timeout=120, set_as_default=False
+            scheduler_file=str(scheduler_file), timeout=300, set_as_default=False
         ) as client:
-            client.wait_for_workers(2, timeout=120)
+            client.wait_for_workers(2, timeout=300)
             address = client.scheduler.address
         yield address
     finally:
@@ -174,7 +178,7 @@ def in_child_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProces
     """Runs Python code in a process of its own, with these environment variables."""
 
     def in_child_process(
-        code: str, *, timeout_s: float = 120, **environment: str
+        code: str, *, timeout_s: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         python_path = os.pathsep.join(
             [*filter(None, [os.environ.get("PYTHONPATH")]), ROOT]

@@ -56,7 +56,7 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server."""
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=120)
 
 
 def serve() -> None:

@@ -53,7 +53,7 @@ def run(
         capture_output=True,
         text=True,
         env={**clean, **(env or {})},
-        timeout=300,
+        timeout=800,
     )
 
 
@@ -256,7 +256,7 @@ class TestFlights:
             "from prefect_ds.examples.flights import main; main([])"
         )
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert (

@@ -175,9 +175,9 @@ class Cluster:
             )  # fmt: skip
             started.append(process)
         with Client(
-            scheduler_file=scheduler_file, timeout=120, set_as_default=False
+            scheduler_file=scheduler_file, timeout=300, set_as_default=False
         ) as client:
-            client.wait_for_workers(2, timeout=120)
+            client.wait_for_workers(2, timeout=300)
             return str(client.scheduler.address)
 
 

@@ -552,7 +552,7 @@ def test_a_task_that_runs_out_of_time_leaves_no_checkpoint(run_here, tmp_path):
 
 
 def test_a_task_in_time_is_checkpointed_as_any_other(run_here, tmp_path, notes):
-    @task(result=parquet(tmp_path, "quick"), timeout=60)
+    @task(result=parquet(tmp_path, "quick"), timeout=600)
     def quick():
         notes("ran")
         return frame_of(1)
@@ -1501,7 +1501,7 @@ def test_what_caught_a_failed_tasks_error_goes_on(run_here):
             fails()
         state = await asyncio.to_thread(run_here, flow)
         going_on.set()
-        return state, await asyncio.wait_for(waiting, 60)
+        return state, await asyncio.wait_for(waiting, 300)
 
     state, answer = asyncio.run(main())
     assert state.is_failed()

@@ -18,7 +18,7 @@ from tests.support import dask_flows
 from tests.support.flows import Notes
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 300) -> None:
     """Wait for what other processes do."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -58,7 +58,7 @@ class Cluster:
     def client(self) -> Client:
         """Return a client."""
         return Client(
-            self.address, security=self.security, timeout=60, set_as_default=False
+            self.address, security=self.security, timeout=300, set_as_default=False
         )
 
 
@@ -146,7 +146,7 @@ def cluster(
                     "--no-nanny",
                     "--no-dashboard",
                     "--death-timeout",
-                    "60",
+                    "180",
                 ]
                 + [
                     "--local-directory",
@@ -162,11 +162,11 @@ def cluster(
         with Client(
             scheduler_file=str(scheduler_file),
             security=security,
-            timeout=60,
+            timeout=300,
             set_as_default=False,
         ) as client:
             client.wait_for_workers(
-                len(workers) if n_expected is None else n_expected, timeout=60
+                len(workers) if n_expected is None else n_expected, timeout=300
             )
             address_there = client.scheduler.address
         yield Cluster(address_there, security, running, started)
@@ -272,7 +272,7 @@ def why_no_network() -> str:
 
 def _why_not(*command: str) -> str:
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=10)
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError) as error:
         return f"not permitted: {error}"
     return ""
@@ -352,4 +352,4 @@ def network(n_hosts: int) -> Iterator[Network]:
 
 
 def _ip(*command: str) -> None:
-    subprocess.run(["ip", *command], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *command], check=True, capture_output=True, timeout=120)

@@ -196,7 +196,7 @@ class Turns:
                 n_turns[number] += 1
                 assert n_turns[number] < 500, f"action {number} never ends"
                 self._may_go[number].release()
-                assert self._stopped.acquire(timeout=30), f"action {number} hangs"
+                assert self._stopped.acquire(timeout=300), f"action {number} hangs"
 
         for number in range(len(actions)):
             turn(number)  # Up to the first call, which nobody sees.

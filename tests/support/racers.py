@@ -162,7 +162,7 @@ def read(folder: str, kind: str, last: int) -> tuple[int, int]:
     """Read until the last version is there; return how many reads gave a frame, and how many found it replaced."""
     handler = handler_of(folder, kind)
     path, n_whole, n_replaced, version = handler.render({"key": "a"}), 0, 0, 0
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while version < last:
         assert time.monotonic() < deadline, (
             f"{n_whole} whole, {n_replaced} replaced, {version} of {last}"

@@ -231,7 +231,7 @@ def _running(
             cwd=log.parent,
         )
     try:
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + 300
         while True:
             with (
                 contextlib.suppress(OSError),
