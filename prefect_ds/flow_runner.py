@@ -5,6 +5,7 @@ The states that a flow's caller gets load on access. Runs on the client.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,7 +20,12 @@ from prefect.executors import Executor
 
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.engine.context import BY_REFERENCE, IDENTITY, resize_cache
+from prefect_ds.engine.context import (
+    BY_REFERENCE,
+    IDENTITY,
+    left_at_once,
+    resize_cache,
+)
 from prefect_ds.engine.executor_for_run import for_run
 from prefect_ds.engine.failures import failed_flow
 from prefect_ds.engine.first_look import warn_of_unused_results
@@ -175,8 +181,10 @@ class DSFlowRunner(FlowRunner):
                 keep=self._keep,
                 progress=Progress() if self._shows_progress else None,
             )
-        ours = {BY_REFERENCE: True} if self._has_our_tasks else {}
-        with prefect.context(ours):
+        with contextlib.ExitStack() as stack:
+            if self._has_our_tasks:
+                stack.enter_context(left_at_once())
+                stack.enter_context(prefect.context({BY_REFERENCE: True}))
             return super().get_flow_run_state(
                 state,
                 task_states=task_states,

@@ -119,7 +119,16 @@ class PathTemplate:
             A value is missing, cannot name a file or does not fit its format spec, or a
             name comes out too long.
         """
-        texts = self.render_fields(values, task=task)
+        return self.path_of(self.render_fields(values, task=task), task=task)
+
+    def path_of(self, texts: Mapping[str, str], *, task: str = "") -> str:
+        """Return the path for the texts of its fields, as `render_fields` has them.
+
+        Raises
+        ------
+        TemplateError
+            A name comes out too long.
+        """
         encoded = {written: encode_text(text) for written, text in texts.items()}
         parsed = parse_template(self.template)
         path = parsed.literals[0]

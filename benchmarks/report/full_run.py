@@ -9,8 +9,14 @@ from typing import Any
 
 from benchmarks.report import questions
 from benchmarks.report.questions import Level
-from benchmarks.suites import bare_writes, file_types, mapped_flows, scaling
-from benchmarks.support.measure import Case, Machine, Spread, interleaved
+from benchmarks.suites import (
+    bare_writes,
+    file_types,
+    full_resumes,
+    mapped_flows,
+    scaling,
+)
+from benchmarks.support.measure import Case, Machine, Spread, interleaved, ratio
 from benchmarks.support.rivals import RIVALS
 
 Rows = list[dict[str, Any]]
@@ -184,6 +190,39 @@ def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float 
             case.teardown(*params)
 
 
+def resumes(level: Level, machine: Machine) -> Rows:
+    """Return the CPU seconds of runs in which everything is loaded, and of bare pools."""
+    n_children, n_many, n_rounds = (40, 5_000, 7) if level == "full" else (4, 8, 1)
+    by_name: dict[str, list[float]] = {name: [] for name in full_resumes.RESUMED_BY}
+    five, many = full_resumes.FullResume(), full_resumes.ManyHits()
+    five.setup("", n_children)
+    many.setup(n_many)
+    many_s = []
+    for _ in range(n_rounds):
+        machine.pulse()
+        for name, seconds in by_name.items():
+            seconds.append(five.track_cpu(name, n_children))
+        many_s.append(many.track_cpu(n_many))
+    measured: Rows = [
+        {
+            "what": f"5 stages x {n_children}",
+            "resumed_by": name,
+            "cpu_s": Spread.of(seconds).median,
+            "beside_pools": [
+                ratio(seconds, by_name[pool]).median for pool in full_resumes.POOLS
+            ],
+        }
+        for name, seconds in by_name.items()
+    ]
+    row = {
+        "what": f"2 stages x {n_many:,}",
+        "resumed_by": "prefect_ds, DaskExecutor",
+        "cpu_s": Spread.of(many_s).median,
+        "beside_pools": [],
+    }
+    return [*measured, row]
+
+
 def growth(level: Level, machine: Machine) -> Rows:
     """Return the cost at each size, of what ought to be flat or linear."""
     is_full = level == "full"
@@ -265,6 +304,7 @@ SECTIONS: dict[str, Callable[[Level, Machine], Rows]] = {
     "two_runs": two_runs,
     "shares": shares,
     "counts": counts,
+    "resumes": resumes,
     "growth": growth,
     "workers": workers,
     "memory": memory,

@@ -220,6 +220,21 @@ def counts(figures: Figures) -> str:
     return _markdown(("", *(name.replace("_", " ") for name in names)), rows)
 
 
+def resumes(figures: Figures) -> str:
+    """Return the CPU seconds of runs in which everything is loaded."""
+    rows = [
+        (
+            case["what"],
+            case["resumed_by"],
+            _seconds(case["cpu_s"]),
+            *(f"{ratio:.2f}" for ratio in case["beside_pools"]),
+        )
+        for case in figures["resumes"]
+    ]
+    headers = ("flow", "resumed by", "CPU", "by a pool that reads", "that only looks")
+    return _markdown(headers, rows)
+
+
 def growth(figures: Figures) -> str:
     """Return the fitted exponents."""
     rows = []
@@ -445,6 +460,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "shares": shares,
     "flows": flows,
     "counts": counts,
+    "resumes": resumes,
     "growth": growth,
     "workers": workers,
 }

@@ -6,13 +6,15 @@ with its context, so each shortcut here names what it saves.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import prefect
 from prefect.utilities.collections import merge_dicts
+from prefect.utilities.context import Context
 
 from prefect_ds.checkpoints import memory_cache as cache
 
@@ -24,6 +26,29 @@ CONFIG = "prefect_ds_config"
 
 IDENTITY = "prefect_ds_identity"
 """What the identities of all runs of a task have in common."""
+
+
+@contextlib.contextmanager
+def left_at_once() -> Iterator[None]:
+    """Have Prefect leave its context in one step, for the time of a flow run.
+
+    Prefect's own way drops one key after another, and a task leaves its context three
+    times: a third of what a hit takes. The outcome is the same.
+    """
+    if "clear" in vars(Context):
+        yield  # A flow that a task of another flow runs.
+        return
+    Context.clear = _clear  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        # A run in another thread may have been faster.
+        with contextlib.suppress(AttributeError):
+            del Context.clear
+
+
+def _clear(context: Context) -> None:
+    vars(context).clear()
 
 
 def current() -> dict[str, Any]:

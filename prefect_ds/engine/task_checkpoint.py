@@ -102,10 +102,12 @@ class TaskCheckpoint:
         name = run_name(task)
         names = TemplateNames(inputs, task)
         template = handler.template
-        fields = {}
-        path = handler.render(names, task=name)
-        if template is not None:
+        if template is None:
+            fields = {}
+            path = handler.render(names, task=name)
+        else:
             fields = template.render_fields(names, task=name)
+            path = template.path_of(fields, task=name)
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
         run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
         origin = Origin(owner=_owner(task), identity=run.identity, fields=fields)

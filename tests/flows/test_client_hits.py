@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import prefect
 import pytest
 from prefect import Flow, Parameter, case, task, unmapped
 from prefect.executors import DaskExecutor
 from prefect.tasks.control_flow import merge
+from prefect.utilities.context import Context
 
 from prefect_ds import PandasResultHandler
 from prefect_ds.engine.submission import run_submitted
@@ -213,6 +215,27 @@ def test_a_task_without_a_handler_runs_on_a_worker(run_here, counting, notes):
     assert run_here(flow, executor=executor).is_successful()
     assert notes.lines == ["plain"]
     assert executor.n_runs == 1
+
+
+def test_prefects_context_is_left_faster_during_a_run_only(run_here, tmp_path):
+    seen = []
+
+    @task(result=kept(tmp_path / "outer.parquet"))
+    def outer():
+        with Flow("inner") as inner:
+            task(lambda: seen.append("clear" in vars(Context)), name="look")()
+        assert run_here(inner).is_successful()
+        seen.append("clear" in vars(Context))
+        return frame_of(1)
+
+    with Flow("outer") as flow:
+        outer()
+    with prefect.context(mine=1):
+        before = dict(prefect.context)
+        assert run_here(flow).is_successful()
+        assert dict(prefect.context) == before
+    assert seen == [True, True]
+    assert "clear" not in vars(Context)
 
 
 def test_results_that_nobody_keeps_go_beside_hits(flow, run_here, counting, tmp_path):
