@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import pandas as pd
 from prefect import Flow
+from prefect.core import Task
 from tabulate import tabulate
 
 from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.engine.flow_plan import Decision, TaskDecision, plan_flow
 
 
-def explain(flow: Flow, parameters: Mapping[str, Any] | None = None) -> Explanation:
+def explain(
+    flow: Flow,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    refresh: Iterable[Task | str] = (),
+) -> Explanation:
     """Return what the next run of a flow would load and run, and why.
 
     Runs no code of yours, writes nothing and starts no cluster: it looks at the
@@ -27,11 +33,14 @@ def explain(flow: Flow, parameters: Mapping[str, Any] | None = None) -> Explanat
         The flow.
     parameters
         As for ``flow.run(parameters=...)``.
+    refresh
+        As for ``flow.run(refresh=...)``.
 
     Raises
     ------
     ValueError
-        A parameter is unknown, or one without a default is missing.
+        A parameter is unknown, or one without a default is missing, or ``refresh`` has
+        a task that is not in the flow.
     TemplateError
         A path template could never tell the children of a mapped task apart.
 
@@ -49,7 +58,7 @@ def explain(flow: Flow, parameters: Mapping[str, Any] | None = None) -> Explanat
     >>> explain(flow).counts["run"]
     2
     """
-    return Explanation(flow.name, tuple(plan_flow(flow, parameters or {})))
+    return Explanation(flow.name, tuple(plan_flow(flow, parameters or {}, refresh)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from prefect.executors import Executor
 
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.context import (
     BY_REFERENCE,
     IDENTITY,
+    REFRESH,
     left_at_once,
     resize_cache,
 )
@@ -52,6 +54,7 @@ class DSFlowRunner(FlowRunner):
 
     _keep: set[Task] | None = None
     _shows_progress = False
+    _refresh: frozenset[Task] = frozenset()
 
     def run(
         self,
@@ -59,6 +62,7 @@ class DSFlowRunner(FlowRunner):
         task_runner_cls: type | None = None,
         progress: bool | None = None,
         keep_results: Iterable[Task] | None = None,
+        refresh: Iterable[Task | str] = (),
         **kwargs: Any,
     ) -> State:
         """Prefect's ``FlowRunner.run``.
@@ -78,14 +82,17 @@ class DSFlowRunner(FlowRunner):
             terminal tasks. A result without a checkpoint goes once no task needs it;
             its state then has a :class:`prefect_ds.result.PurgedResult`. ``None``: keep
             all. Works with any task runner.
+        refresh
+            Tasks of the flow, or their names, that run whatever is there. What depends
+            on them loads if they give the same result as before.
 
         Raises
         ------
         TypeError
-            ``progress`` is given without :class:`prefect_ds.DSTaskRunner`, or
-            ``keep_results`` is no list of tasks.
+            ``progress`` or ``refresh`` is given without :class:`prefect_ds.DSTaskRunner`,
+            or ``keep_results`` or ``refresh`` is no list of tasks.
         ValueError
-            ``keep_results`` names a task of another flow, or the size of the memory
+            ``keep_results`` or ``refresh`` names a task of another flow, or the size of the memory
             cache is set to no number.
         """
         if task_runner_cls is not None:
@@ -94,7 +101,11 @@ class DSFlowRunner(FlowRunner):
             raise TypeError("progress= needs task_runner_cls=DSTaskRunner")
         self._keep = None
         if keep_results is not None:
-            self._keep = self.flow.terminal_tasks() | self._tasks_of(keep_results)
+            named = chosen_tasks(self.flow, keep_results, "keep_results", by_name=False)
+            self._keep = self.flow.terminal_tasks() | named
+        self._refresh = frozenset(chosen_tasks(self.flow, refresh, "refresh"))
+        if self._refresh and not self._has_our_tasks:
+            raise TypeError("refresh= needs task_runner_cls=DSTaskRunner")
         call = _prefects_run.bind(self, *args, **kwargs)
         if not call.arguments.get("task_states"):
             # Not again in the rounds that follow, for retries.
@@ -113,23 +124,6 @@ class DSFlowRunner(FlowRunner):
         _, *others = call.args
         return super().run(*others, **call.kwargs)
 
-    def _tasks_of(self, keep_results: Iterable[Task]) -> set[Task]:
-        # Prefect comes by again with the same argument for each retry: an iterator
-        # would be empty then.
-        is_once = isinstance(keep_results, str | Iterator)
-        if is_once or not all(isinstance(task, Task) for task in keep_results):
-            raise TypeError(
-                f"keep_results is {keep_results!r}: give a list of tasks, [] to keep "
-                "the results of terminal tasks only"
-            )
-        for task in keep_results:
-            if task not in self.flow.tasks:
-                raise ValueError(
-                    f"keep_results has task {task.name!r}, which is not in flow "
-                    f"{self.flow.name!r}"
-                )
-        return set(keep_results)
-
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
         """Prefect's first step of a run.
 
@@ -146,6 +140,7 @@ class DSFlowRunner(FlowRunner):
                     keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
                     identify = partial(of_all_runs, task, handler, keys)
                     context[IDENTITY] = self._or_end(identify, OptionError)
+                    context[REFRESH] = task in self._refresh
         return initialized
 
     def _check_tasks(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -40,7 +41,7 @@ class PandasResultHandler(ResultHandler):
         Given to pandas' reader and writer, and win over what the handler would choose.
         Where they change the data (``usecols``, ``float_format``), the task's result is
         the content of the file, on the first run as on every other.
-    storage_options, match, ignore, durability, check
+    storage_options, match, ignore, durability, check, max_age
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -76,6 +77,7 @@ class PandasResultHandler(ResultHandler):
         ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
+        max_age: datetime.timedelta | str | None = None,
     ) -> None:
         super().__init__(
             path,
@@ -86,6 +88,7 @@ class PandasResultHandler(ResultHandler):
             ignore=ignore,
             durability=durability,
             check=check,
+            max_age=max_age,
         )
         self._given_type = None if file_type is None else file_type.lower()
         # Without a path, it comes with the task's target.

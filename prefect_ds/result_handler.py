@@ -22,6 +22,7 @@ import prefect
 
 from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.age import as_duration
 from prefect_ds.checkpoints.identity import digest_of_options
 from prefect_ds.checkpoints.prefect_result import PrefectResult
 from prefect_ds.checkpoints.reference import CheckpointReference
@@ -119,6 +120,10 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         there, as large as they were written (what is read is hashed then);
         ``"checksum"``, every byte, so that damage which size and time of change do not
         show is found, and mended by running the task, before anything reads it.
+    max_age
+        A checkpoint that is older is stale: a ``timedelta``, or text such as ``"1d"``,
+        ``"12h"`` or ``"1h 30min"``. A file that a person put there has no age. ``None``:
+        no limit.
     """
 
     file_type: str
@@ -135,6 +140,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
+        max_age: datetime.timedelta | str | None = None,
     ) -> None:
         if isinstance(ignore, str):
             raise TypeError(f"ignore={ignore!r}: give a list of names, [{ignore!r}]")
@@ -157,6 +163,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         self.ignore = tuple(ignore)
         self.durability: Durability = durability
         self.check: Check = check
+        self.max_age = as_duration(max_age)
         location = None
         if path is not None:
             # A malformed template is an error here, not in the middle of a run.
@@ -307,7 +314,11 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             ours = self._manifest(path, draft, origin, write_s=write_s)
             assert draft.staged is not None
             manifest = self.store.commit(
-                path, draft.staged, ours, durable=self.durability == "power"
+                path,
+                draft.staged,
+                ours,
+                durable=self.durability == "power",
+                refused=origin.refused,
             )
         reference = self.refer(
             path, manifest, origin=origin, is_loaded=False, remarks=remarks

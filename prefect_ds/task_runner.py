@@ -97,6 +97,7 @@ class DSTaskRunner(TaskRunner):
             self.result = copy.copy(self.result)
         self._by_reference = False
         self._task_identity: TaskIdentity | None = None
+        self._refresh = False
         self._inputs: dict[str, Result] = {}
         self._load = Loader()
         self._has_begun = False
@@ -138,7 +139,8 @@ class DSTaskRunner(TaskRunner):
         # comes by here once a turn.
         self._by_reference |= bool(steps.get(run_context.BY_REFERENCE))
         self._task_identity = self._task_identity or steps.get(run_context.IDENTITY)
-        steps.update({run_context.BY_REFERENCE: False, run_context.IDENTITY: None})
+        self._refresh |= bool(steps.get(run_context.REFRESH))
+        steps.update(run_context.OF_NO_TASK)
         run_context.resize_cache(prefect.context.config)
         # Prefect's loop count says less: where a turn of a loop runs another flow, the
         # tasks of that flow have the count in their context, too.
@@ -283,7 +285,11 @@ class DSTaskRunner(TaskRunner):
         """
         if self._checkpoint is None and self.handler is not None:
             self._checkpoint = TaskCheckpoint.of_run(
-                self.handler, self.task, inputs, self._task_identity
+                self.handler,
+                self.task,
+                inputs,
+                self._task_identity,
+                refresh=self._refresh,
             )
         return self._checkpoint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import inspect
 import logging
 import math
@@ -90,7 +91,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         ``"128MB"``: partitions of at most about this size in memory in place of those
         of the frame. Larger ones are split when they are written, small neighbours are
         joined after that. Not with ``partition_on``.
-    storage_options, match, ignore, durability, check
+    storage_options, match, ignore, durability, check, max_age
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -129,6 +130,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         ignore: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
+        max_age: datetime.timedelta | str | None = None,
     ) -> None:
         super().__init__(
             path,
@@ -139,6 +141,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             ignore=ignore,
             durability=durability,
             check=check,
+            max_age=max_age,
         )
         _check_kwargs(
             "read_kwargs",

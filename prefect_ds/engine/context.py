@@ -27,6 +27,13 @@ CONFIG = "prefect_ds_config"
 IDENTITY = "prefect_ds_identity"
 """What the identities of all runs of a task have in common."""
 
+REFRESH = "prefect_ds_refresh"
+"""Set for a task that runs whatever is there: ``flow.run(refresh=[...])``."""
+
+
+OF_NO_TASK = {BY_REFERENCE: False, IDENTITY: None, REFRESH: False}
+"""In the context of the flows that a task itself runs."""
+
 
 @contextlib.contextmanager
 def left_at_once() -> Iterator[None]:

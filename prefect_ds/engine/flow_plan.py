@@ -7,7 +7,7 @@ runs no code of the user's, writes nothing and starts no cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from prefect.engine.result import Result
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.planned_values import (
     BETWEEN,
     Known,
@@ -33,7 +34,11 @@ from prefect_ds.engine.planned_values import (
     through,
     words,
 )
-from prefect_ds.engine.task_checkpoint import TaskCheckpoint, check_template
+from prefect_ds.engine.task_checkpoint import (
+    REFRESHED,
+    TaskCheckpoint,
+    check_template,
+)
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.errors import TemplateError
@@ -68,7 +73,9 @@ class TaskDecision:
     """Whether the user wrote the task; Prefect puts others between them."""
 
 
-def plan_flow(flow: Flow, parameters: Mapping[str, Any]) -> list[TaskDecision]:
+def plan_flow(
+    flow: Flow, parameters: Mapping[str, Any], refresh: Iterable[Task | str] = ()
+) -> list[TaskDecision]:
     """Return what the next run of a flow does with each of its tasks, in order.
 
     Parameters
@@ -77,11 +84,13 @@ def plan_flow(flow: Flow, parameters: Mapping[str, Any]) -> list[TaskDecision]:
         Any flow. Tasks without a handler of ours run in every run.
     parameters
         Values of the flow's parameters; those that have defaults may be missing.
+    refresh
+        Tasks, or their names, that run whatever is there.
 
     Raises
     ------
     ValueError
-        A parameter is unknown or missing.
+        A parameter is unknown or missing, or the flow has no such task to refresh.
     TemplateError
         A template could never tell the children of a mapped task apart.
     """
@@ -95,7 +104,7 @@ def plan_flow(flow: Flow, parameters: Mapping[str, Any]) -> list[TaskDecision]:
         task_contexts={},
         parameters=dict(parameters),
     )
-    walk = _Walk(flow)
+    walk = _Walk(flow, chosen_tasks(flow, refresh, "refresh"))
     with prefect.context(start.context):
         for task in flow.sorted_tasks():
             with prefect.context(start.task_contexts[task]):
@@ -121,8 +130,9 @@ def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
 class _Walk:
     """The tasks of a flow so far: their decisions, and what they hand on."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, refresh: Collection[Task] = ()) -> None:
         self.flow = flow
+        self._refresh = refresh
         self.decisions: list[TaskDecision] = []
         self._outcomes: dict[Task, Outcome] = {}
         # A task's code is walked once, not once a child.
@@ -214,7 +224,8 @@ class _Walk:
         if task not in self._identities:
             keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
             self._identities[task] = of_all_runs(task, handler, keys)
-        look = _Look.at(task, handler, inputs, self._identities[task])
+        refresh = task in self._refresh
+        look = _Look.at(task, handler, inputs, self._identities[task], refresh)
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
@@ -302,6 +313,7 @@ class _Look:
         handler: ResultHandler,
         inputs: Mapping[str, Planned],
         identity: TaskIdentity,
+        refresh: bool = False,
     ) -> _Look:
         """Look at the checkpoint of a task run."""
         known = {
@@ -333,6 +345,8 @@ class _Look:
             looked_up = handler.look_up(path, adopts=False)
         except OSError as error:
             return cls(f"its checkpoint cannot be looked up: {error}", True, path=path)
+        if looked_up.kind == "foreign" and refresh:
+            return cls(REFRESHED, runs=True, path=path)
         if looked_up.kind == "foreign":
             return cls("a file without a manifest counts as the checkpoint", path=path)
         manifest = looked_up.manifest
@@ -341,6 +355,8 @@ class _Look:
         difference, remarks = _compare(checkpoint, manifest, open_names)
         if difference:
             return cls(difference, runs=True, path=path, manifest=manifest)
+        if refresh:
+            return cls(REFRESHED, runs=True, path=path, manifest=manifest)
         reference = handler.refer(
             path, manifest, origin=checkpoint.origin, is_loaded=True
         )

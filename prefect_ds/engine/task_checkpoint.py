@@ -19,6 +19,7 @@ from prefect.engine.result import Result
 from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import State, Success
 
+from prefect_ds.checkpoints.age import too_old
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
 from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
@@ -49,6 +50,8 @@ class Miss:
     """In words, as in "ran because there was nothing yet"."""
     stale: str = ""
     """How the checkpoint that is there differs, in words."""
+    refused: str = ""
+    """The attempt that wrote the checkpoint that is there and does not count."""
     damaged: Found | None = None
     """The data to set aside."""
     problem: OSError | None = None
@@ -72,6 +75,8 @@ class TaskCheckpoint:
     """The name of the task's run, for messages."""
     remarks: tuple[str, ...] = ()
     """What of the run cannot be compared with an earlier one, in words."""
+    refresh: bool = False
+    """The task runs, whatever is there: the user asked for it."""
 
     @classmethod
     def of_run(
@@ -80,6 +85,8 @@ class TaskCheckpoint:
         task: Task,
         inputs: Mapping[str, Result],
         common: TaskIdentity | None = None,
+        *,
+        refresh: bool = False,
     ) -> TaskCheckpoint:
         """Return the checkpoint of the run that Prefect's context describes.
 
@@ -93,6 +100,8 @@ class TaskCheckpoint:
             Its inputs. Only those that the template names are read.
         common
             The identity that all runs of the task share; ``None``: it is taken here.
+        refresh
+            The task runs, whatever is there.
 
         Raises
         ------
@@ -111,7 +120,7 @@ class TaskCheckpoint:
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
         run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
         origin = Origin(owner=_owner(task), identity=run.identity, fields=fields)
-        return cls(handler, path, origin, name, run.remarks)
+        return cls(handler, path, origin, name, run.remarks, refresh)
 
     def find(self) -> Hit | Miss:
         """Return the checkpoint if it counts, else the reason to run. Changes nothing."""
@@ -125,7 +134,10 @@ class TaskCheckpoint:
             return Miss(found.reason, damaged=damaged)
         difference, remarks = self.compare(manifest)
         if difference:
-            return Miss(f"the checkpoint was stale: {difference}", stale=difference)
+            reason = f"the checkpoint was stale: {difference}"
+            return Miss(reason, stale=difference, refused=manifest.attempt)
+        if self.refresh and not self._is_of_this_run(manifest):
+            return Miss(REFRESHED, refused=manifest.attempt)
         # Dask runs a task again if it loses the worker that holds the task's state.
         has_run = manifest.owner == self.origin.owner
         reference = self.handler.refer(
@@ -142,16 +154,25 @@ class TaskCheckpoint:
 
         Both in words; the first is empty where the checkpoint counts.
         """
+        age = ""
+        if not self._is_of_this_run(manifest):
+            age = too_old(manifest, self.handler.max_age)
         ours, theirs = self.origin.identity, manifest.identity
         if ours is None or theirs is None:
-            return "", ()  # A person's file, or one that Prefect itself wrote.
+            return age, ()  # A person's file, or one that Prefect itself wrote.
         match = self.handler.match
         difference = ours.difference(theirs, match, self.handler.ignore)
-        if difference:
-            return difference, ()
+        differences = [words for words in (difference, age) if words]
+        if differences:
+            return ", ".join(differences), ()
         remarks = self.remarks if match != "path" else ()
         on_code = ours.remark_on_code(theirs, match)
         return "", (*remarks, on_code) if on_code else remarks
+
+    def _is_of_this_run(self, manifest: Manifest) -> bool:
+        """Return whether this run of the flow wrote a checkpoint, so that it is fresh."""
+        run_id = self.origin.owner.run_id
+        return bool(run_id) and manifest.owner.run_id == run_id
 
     def loaded(self, hit: Hit) -> State:
         """Return the state of the task that its checkpoint spares running."""
@@ -203,7 +224,7 @@ class TaskCheckpoint:
             kind = type(value).__name__
             why = f"it returned {kind}, which the flow's result does not keep"
             return self._not_kept(state, why), 0.0
-        origin = replace(self.origin, compute_s=compute_s)
+        origin = replace(self.origin, compute_s=compute_s, refused=miss.refused)
         try:
             kept = self.handler.keep(
                 value, self.path, origin=origin, remarks=self.remarks
@@ -269,6 +290,10 @@ def with_advice(remark: str) -> str:
 
 
 _SUCCEEDED = "Task run succeeded."
+
+REFRESHED = "a refresh was asked for"
+"""The reason of a task that the user named in ``refresh``."""
+
 _logger = prefect.utilities.logging.get_logger("DSTaskRunner")
 
 

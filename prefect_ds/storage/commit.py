@@ -23,7 +23,13 @@ from prefect_ds.storage.manifest import Manifest
 
 
 def commit(
-    files: FileSystem, path: str, staged: Staged, manifest: Manifest, *, durable: bool
+    files: FileSystem,
+    path: str,
+    staged: Staged,
+    manifest: Manifest,
+    *,
+    durable: bool,
+    refused: str = "",
 ) -> Manifest:
     """Put staged data in place and return the manifest in force, see the store."""
     manifest = replace(manifest, stamp=staged.stamp)
@@ -44,9 +50,10 @@ def commit(
     _refuse_collision(filed, manifest)
     while True:
         found = look_up(files, path, manifest.kind, "size")
-        if found.manifest is not None and _same_result(found.manifest, manifest):
+        there = found.manifest
+        if there is not None and _may_stay(there, manifest, refused):
             files.remove(own, "file")
-            return found.manifest
+            return there
         replaced = _make_room(files, path, found)
         try:
             if replaced is None:
@@ -291,9 +298,12 @@ def _refuse_collision(filed: FiledManifests, manifest: Manifest) -> None:
     )
 
 
-def _same_result(there: Manifest, ours: Manifest) -> bool:
+def _may_stay(there: Manifest, ours: Manifest, refused: str) -> bool:
+    """Return whether a checkpoint in place has our result, so that it is handed on."""
     if there.attempt == ours.attempt:
         return True
+    if there.attempt == refused:
+        return False
     return there.identity is not None and there.identity == ours.identity
 
 

@@ -66,6 +66,9 @@ class Origin:
     """The text of each field of the path template."""
     compute_s: float | None = None
     """Seconds of computing; ``None``: not known."""
+    refused: str = ""
+    """The attempt that wrote the checkpoint which was there and did not count. It is
+    replaced, also if its identity is the same."""
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,13 @@ class CheckpointStore:
         return self.files.staging(path)
 
     def commit(
-        self, path: str, staged: Staged, manifest: Manifest, *, durable: bool = False
+        self,
+        path: str,
+        staged: Staged,
+        manifest: Manifest,
+        *,
+        durable: bool = False,
+        refused: str = "",
     ) -> Manifest:
         """Put staged data in place, whole, and return the manifest in force then.
 
@@ -155,6 +161,9 @@ class CheckpointStore:
             Have it on the disk before this returns, so that it outlives a power cut.
             Without, a cut may cost the work, never the truth, and never an earlier
             checkpoint.
+        refused
+            The attempt that wrote the checkpoint which was there and did not count,
+            though its identity may be the same: it is replaced.
 
         Returns
         -------
@@ -168,7 +177,9 @@ class CheckpointStore:
             Another task of the same run wrote this path for other inputs. Neither
             result stays in place.
         """
-        return commit.commit(self.files, path, staged, manifest, durable=durable)
+        return commit.commit(
+            self.files, path, staged, manifest, durable=durable, refused=refused
+        )
 
     def adopt(
         self, path: str, manifest: Manifest, status: Status | None = None

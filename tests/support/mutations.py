@@ -282,12 +282,20 @@ MUTATIONS = (
         "storage/commit.py",
         (
             (
-                "        if found.manifest is not None and _same_result(found.manifest, manifest):\n",
+                "        if there is not None and _may_stay(there, manifest, refused):\n",
                 "        if False:\n",
             ),
         ),
         (
             f"{CLUSTERS}test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it",
+        ),
+    ),
+    Mutation(
+        "a refreshed result gives way to the old one of the same inputs",
+        "storage/commit.py",
+        (("    if there.attempt == refused:\n", "    if False:\n"),),
+        (
+            "tests/flows/test_steering.py::TestRefresh::test_another_result_replaces_the_one_of_the_same_inputs[local]",
         ),
     ),
     Mutation(
