@@ -106,7 +106,7 @@ def test_each_hostile_value_gets_one_file_of_its_own_inside_the_folder(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "n_examples"),
-    [("plain files", 2_000 * SCALE), ("checkpoints", 200 * SCALE)],
+    [("plain files", 500 * SCALE), ("checkpoints", 100 * SCALE)],
 )
 def test_two_distinct_values_never_share_a_file_or_leave_the_folder(
     tmp_path, what, n_examples

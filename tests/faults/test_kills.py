@@ -32,6 +32,8 @@ FILE_TYPES = (
     "excel",
     "ods",
 )
+KILLED_TYPES = FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf", "excel")
+"""One for each way of writing: a file object, Arrow, a path of its own, an archive."""
 SCENES = ("first", "rewrite", "adopt", "damaged")
 
 
@@ -129,7 +131,7 @@ def test_a_flow_killed_before_any_call_leaves_old_new_or_nothing(servers, scene)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_type", FILE_TYPES)
+@pytest.mark.parametrize("file_type", KILLED_TYPES)
 def test_a_flow_killed_at_any_call_leaves_old_new_or_nothing_and_the_next_run_mends_it(
     servers, file_type
 ):
@@ -138,7 +140,7 @@ def test_a_flow_killed_at_any_call_leaves_old_new_or_nothing_and_the_next_run_me
         KILLS,
         [*cells(file_type), *cells(file_type, ["first", "rewrite"], "power")],
     )
-    jobs = sample(every, 0.1)
+    jobs = sample(every, 0.06)
     answers = servers.run(jobs)
     assert problems(jobs, answers) == []
     assert [
@@ -147,11 +149,11 @@ def test_a_flow_killed_at_any_call_leaves_old_new_or_nothing_and_the_next_run_me
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_type", FILE_TYPES)
+@pytest.mark.parametrize("file_type", KILLED_TYPES)
 def test_an_error_at_any_call_is_mended_or_fails_the_task_and_costs_no_checkpoint(
     servers, file_type
 ):
-    jobs = sample(points(servers, FAULTS, cells(file_type)), 0.04)
+    jobs = sample(points(servers, FAULTS, cells(file_type)), 0.03)
     answers = servers.run(jobs)
     assert problems(jobs, answers) == []
     for job, answer in zip(jobs, answers, strict=True):

@@ -24,7 +24,7 @@ from tests.support.scale import SCALE
 
 KINDS = ["csv", "parquet", PARTS]
 RACES = 3
-ROUNDS = 6 * SCALE
+ROUNDS = 3 * SCALE
 
 
 @pytest.fixture(autouse=True)

@@ -379,7 +379,7 @@ def at_once(*actions):
 @pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
 def test_two_writers_at_once_leave_one_result_whole(s3, kind, conditions):
     s3.proxy.ignores_conditions = conditions == "no conditions"
-    for number in range(4 * SCALE):
+    for number in range(2 * SCALE):
         name = f"a{number}"
         if number % 2:
             keep(handler_of(s3, kind, name), "0", "before")
@@ -402,7 +402,7 @@ def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(
     s3, kind, conditions
 ):
     s3.proxy.ignores_conditions = conditions == "no conditions"
-    for number in range(4 * SCALE):
+    for number in range(2 * SCALE):
         name = f"a{number}"
         outcomes = at_once(
             lambda name=name: keep(handler_of(s3, kind, name), "1", "run", "first"),
@@ -546,6 +546,8 @@ class NoProxy:
 def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(
     start, name, kind, scene, when
 ):
+    if SCALE == 1 and name != "s3" and scene == "first":
+        pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
     place = start(name).fresh()
     if scene == "rewrite":
         keep(handler_of(place, kind), "0", "before")
@@ -554,9 +556,7 @@ def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(
     )
     points = range(1, n_requests + 1)
     if SCALE == 1:
-        points = random.Random(f"{name} {kind} {scene} {when}").sample(
-            points, 2 if name == "s3" else 1
-        )
+        points = random.Random(f"{name} {kind} {scene} {when}").sample(points, 1)
     for number in points:
         place = start(name).fresh()
         if scene == "rewrite":
@@ -659,7 +659,7 @@ def test_a_request_that_fails_once_is_made_again(s3, kind, fault, when, no_waiti
     for number in (
         points
         if SCALE > 1
-        else random.Random(f"{kind} {fault} {when}").sample(points, 2)
+        else random.Random(f"{kind} {fault} {when}").sample(points, 1)
     ):
         place = s3.fresh()
         keep(handler_of(place, kind), "0", "before")

@@ -15,7 +15,7 @@ from tests.support.frame_strategies import NAMED_FRAMES, frames
 from tests.support.scale import SCALE
 
 SWEEP = settings(
-    max_examples=150 * SCALE,
+    max_examples=80 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )

@@ -150,7 +150,7 @@ def test_any_frame_comes_back_or_is_refused(name, frame):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
-@settings(PROPERTY, max_examples=100 * SCALE)
+@settings(PROPERTY, max_examples=50 * SCALE)
 @given(frame=frames(max_rows=8, max_columns=6))
 def test_any_frame_comes_back_or_is_refused_in_the_long_run(name, frame):
     check_property(name, frame)

@@ -633,8 +633,8 @@ class StoreContract:
             tuple(int(turn in place) for turn in range(2 * self.n_steps))
             for place in map(set, places)
         ]
-        if len(orders) > 350 * SCALE:
-            orders = random.Random(0).sample(orders, 350 * SCALE)
+        if len(orders) > 150 * SCALE:
+            orders = random.Random(0).sample(orders, 150 * SCALE)
         self.sweep_two(store, path, relation, old, orders)
 
     def sweep_two(self, store, path, relation, old, orders):
@@ -676,7 +676,7 @@ class StoreContract:
 
     @pytest.mark.slow
     def test_of_three_writers_in_many_orders_one_result_stands_whole(self, store, path):
-        self.sample_three(store, path, 100 * SCALE)
+        self.sample_three(store, path, 50 * SCALE)
 
     @pytest.mark.parametrize("n_writers", [1, 2])
     def test_a_reader_beside_writers_gets_one_whole_result_or_is_told_that_it_was_replaced(
