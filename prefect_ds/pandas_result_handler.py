@@ -14,7 +14,12 @@ from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.edited import schema_of_edited
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
-from prefect_ds.file_types.registry import FILE_TYPES, check_ending, file_type_of
+from prefect_ds.file_types.registry import (
+    FILE_TYPES,
+    check_ending,
+    file_type_of,
+    similar_ending,
+)
 from prefect_ds.result_handler import Draft, Durability, ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.identity import Match
@@ -127,7 +132,8 @@ class PandasResultHandler(ResultHandler):
         file_type = self.file_type
         if not file_type:
             raise FileTypeError(
-                f"no file type ends as the path {self._written_path!r} does: "
+                f"no file type ends as the path {self._written_path!r} does"
+                f"{similar_ending(self._written_path)}: "
                 f"give file_type, one of {', '.join(FILE_TYPES)}"
             )
         return frame_format(file_type, path, self.read_kwargs, self.write_kwargs)

@@ -226,7 +226,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             reason = (
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
             )
-            return Found("damaged", reason=reason, stamp=found.stamp)
+            return Found("damaged", reason=reason, stamp=found.stamp, advice="mend")
         adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
         if not has_side_folder:
             adoption.warn_of_lost_manifests(path)
@@ -266,6 +266,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             found.reason,
             found.stamp,
             then=then,
+            advice=found.advice,
         )
 
     def keep(

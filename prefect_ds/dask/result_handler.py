@@ -158,9 +158,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         self.partition_on = (
             (partition_on,) if isinstance(partition_on, str) else tuple(partition_on)
         )
-        self.partition_size = (
-            None if partition_size is None else parse_bytes(partition_size)
-        )
+        self.partition_size = _in_bytes(partition_size)
         if self.partition_on and self.partition_size is not None:
             raise ValueError(
                 "partition_on and partition_size do not go together: repartition the "
@@ -367,3 +365,17 @@ def _check_kwargs(
             raise TypeError(
                 f"{what} has {name!r}, which is none of {', '.join(sorted(known))}"
             )
+
+
+def _in_bytes(partition_size: str | int | None) -> int | None:
+    """Return a partition size as a number; ``None`` where none is given."""
+    if partition_size is None:
+        return None
+    try:
+        n_bytes: int = parse_bytes(partition_size)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"partition_size={partition_size!r}: give a number of bytes, or text like "
+            f"'100 MB' ({error})"
+        ) from error
+    return n_bytes

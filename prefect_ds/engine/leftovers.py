@@ -30,10 +30,10 @@ def say_leftovers(flow: Flow) -> None:
         n_writes, size_bytes = handler.unfinished_writes()
         if n_writes:
             logger.info(
-                "%s, %s, lie in %s/.prefect_ds/staging: a run that was stopped left "
-                "them, or another run is at work. Dask frames go on with parts that "
-                "still fit; handler.clean() removes what is older than a day",
+                "%s/.prefect_ds/staging holds %s, %s: from a run that was stopped, or "
+                "another run is at work. Dask frames go on with parts that still fit; "
+                "handler.clean() removes what is older than a day",
+                folder,
                 count(n_writes, "unfinished write"),
                 size(size_bytes),
-                folder,
             )

@@ -75,6 +75,25 @@ def file_type_of(path: str) -> str:
     return _BY_ENDING.get(ending_of(path), "")
 
 
+_NO_SLIPS: Final = {".dat", ".tab"}
+"""Endings that people use, and that look like others."""
+
+
+def similar_ending(path: str) -> str:
+    """Return the ending that a misspelt one may mean, as a clause; empty for none.
+
+    Examples
+    --------
+    >>> similar_ending("data/x_{id}.parqet"), similar_ending("data/x.txt")
+    (", did you mean '.parquet'?", '')
+    """
+    ending = ending_of(path)
+    if ending in _NO_SLIPS:
+        return ""
+    close = difflib.get_close_matches(ending, _BY_ENDING, n=1, cutoff=0.75)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
 def check_ending(file_type: str, path: str) -> None:
     """Raise `FileTypeError` where the ending of a path contradicts the file type."""
     meant = file_type_of(path)

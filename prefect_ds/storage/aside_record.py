@@ -17,11 +17,12 @@ from prefect_ds.storage.layout import manifest_folder, name, side_folder
 RECORD = "set-aside.record"
 """Name of the record among the manifests of a path."""
 
-Advice = Literal["adopt", "restore", "none"]
+Advice = Literal["adopt", "mend", "restore", "none"]
 """What may be done with data that were set aside.
 
-``"adopt"``: they may be a person's edit. ``"restore"``: they are whole, and count again
-where they were. ``"none"``: nobody wants them back.
+``"adopt"``: they may be a person's edit. ``"mend"``: a person put them there, and they
+cannot be read. ``"restore"``: they are whole, and count again where they were.
+``"none"``: nobody wants them back.
 """
 
 
@@ -41,10 +42,12 @@ class AsideRecord:
     def way_back(self) -> str:
         """The command that brings the data back, in words; empty for none."""
         move = f"mv {shlex.quote(self.aside)} {shlex.quote(self.path)}"
+        adopt = f"handler.adopt({self.path!r})"
         match self.advice:
             case "adopt":
-                then = f"handler.adopt({self.path!r})"
-                return f"; was it an edit of yours? {move}, then {then}"
+                return f"; was it an edit of yours? {move}, then {adopt}"
+            case "mend":
+                return f"; to use it all the same, mend it, {move}, then {adopt}"
             case "restore":
                 return f"; to use it once the cause is mended: {move}"
             case _:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from prefect_ds.errors import CollisionError
-from prefect_ds.storage.aside_record import record_file
+from prefect_ds.storage.aside_record import Advice, record_file
 from prefect_ds.storage.describe import read_parts, same_bytes
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FOLDER_STAMP, FileSystem, Staged, Status
@@ -249,17 +249,18 @@ def _make_room(files: FileSystem, path: str, found: Found) -> Manifest | None:
         return found.manifest
     if found.manifest is not None:
         stamp = found.manifest.stamp
-        _replace(files, path, "it was put there by hand", stamp)
+        _replace(files, path, "it was put there by hand", stamp, "adopt")
     elif found.kind != "missing":
-        _replace(files, path, found.reason, found.stamp)
+        _replace(files, path, found.reason, found.stamp, found.advice)
     return None
 
 
-def _replace(files: FileSystem, path: str, why: str, stamp: str | None) -> None:
+def _replace(
+    files: FileSystem, path: str, why: str, stamp: str | None, advice: Advice
+) -> None:
     """Set data aside for a new result, which leaves nothing for the next run to say."""
-    set_aside(
-        files, path, why, stamp, then="a new result takes its place", is_recorded=False
-    )
+    then = "a new result takes its place"
+    set_aside(files, path, why, stamp, then=then, advice=advice, is_recorded=False)
 
 
 def _refuse_collision(filed: FiledManifests, manifest: Manifest) -> None:

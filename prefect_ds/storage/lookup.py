@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from prefect_ds.errors import ManifestError, NewerFormatError
-from prefect_ds.storage.aside_record import RECORD, read_record
+from prefect_ds.storage.aside_record import RECORD, Advice, read_record
 from prefect_ds.storage.describe import read_parts, same_bytes, size_difference
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Kind, Staged, Status
@@ -40,6 +40,8 @@ class Found(NamedTuple):
     """In words, for anything but a committed checkpoint."""
     stamp: str | None = None
     """Of damaged or foreign data: as long as they have it they may be set aside."""
+    advice: Advice = "adopt"
+    """What to say of data once they are set aside."""
     was_set_aside: bool = False
     """Of a missing checkpoint: an earlier run set the data aside."""
 

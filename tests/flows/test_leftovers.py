@@ -46,7 +46,7 @@ def test_the_next_run_says_what_lies_there_and_how_to_remove_it(
     run_here(flow)
     [line] = [line for line in log_lines if "unfinished write" in line]
     assert line.startswith(
-        f"2 unfinished writes, 1.0 KiB, lie in {tmp_path}/data/.prefect_ds/staging: "
+        f"{tmp_path}/data/.prefect_ds/staging holds 2 unfinished writes, 1.0 KiB: "
     )
     assert "handler.clean() removes what is older than a day" in line
 

@@ -138,6 +138,7 @@ class TestTheFileType:
         [
             ("csv", "x.parquet", "ends as a file of type 'parquet' does"),
             (None, "x.dat", "no file type ends as the path"),
+            (None, "x.parqet", "did you mean '.parquet'"),
         ],
     )
     def test_that_a_target_contradicts_ends_the_run(

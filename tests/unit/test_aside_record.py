@@ -86,6 +86,18 @@ def test_a_folder_that_has_moved_names_the_file_where_it_lies_now(tmp_path):
     assert f"set aside as '{tmp_path}/new/.prefect_ds/set-aside/_a._csv_." in reason
 
 
+def test_a_file_by_hand_that_cannot_be_read_is_to_be_mended(tmp_path, log_lines):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n3,4,5\n")
+    handler = PandasResultHandler(path)
+    found = handler.look_up(handler.location)
+    handler.set_aside(handler.location, found, then="the task runs")
+    [line] = [line for line in log_lines if "set aside as" in line]
+    assert "cannot be read as csv" in line
+    assert "; the task runs; to use it all the same, mend it, mv " in line
+    assert line.endswith(f", then handler.adopt('{path}')")
+
+
 @pytest.mark.parametrize("kind", ["link to nothing", "empty file"])
 def test_nobody_is_asked_whether_nothing_was_an_edit(tmp_path, log_lines, kind):
     handler = PandasResultHandler(tmp_path / "a.csv")

@@ -623,3 +623,21 @@ class TestDivisions:
             ours.loc[index[3] : index[20]].compute().reset_index(drop=True),
             frame.loc[index[3] : index[20]].reset_index(drop=True),
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"partition_size": "100 potatoes"},
+            "partition_size='100 potatoes': give a number of bytes, or text like",
+        ),
+        (
+            {"partition_size": "1 MB", "partition_on": "x"},
+            "do not go together: repartition the frame in the task",
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused_with_words(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        handler(tmp_path, "f", **options)
