@@ -89,11 +89,14 @@ _SECONDS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def in_words(duration: datetime.timedelta) -> str:
-    """Return a duration in its two largest units: ``1 day 12 hours``."""
+    """Return a duration in its largest unit and the next: ``1 day 12 hours``."""
     rest = int(duration.total_seconds())
     words = []
     for unit, seconds in _SECONDS.items():
         number, rest = divmod(rest, seconds)
+        is_next = len(words) == 1
         if number:
             words.append(f"{number:,} {unit}{'' if number == 1 else 's'}")
-    return " ".join(words[:2]) or "0 seconds"
+        if is_next:
+            break
+    return " ".join(words) or "0 seconds"

@@ -49,7 +49,13 @@ def test_a_negative_age_is_refused():
 
 @pytest.mark.parametrize(
     ("hours", "words"),
-    [(0, "0 seconds"), (1, "1 hour"), (25.5, "1 day 1 hour"), (1 / 60, "1 minute")],
+    [
+        (0, "0 seconds"),
+        (1, "1 hour"),
+        (25.5, "1 day 1 hour"),
+        (1 / 60, "1 minute"),
+        (48.01, "2 days"),
+    ],
 )
-def test_an_age_is_said_in_its_two_largest_units(hours, words):
+def test_an_age_is_said_in_its_largest_unit_and_the_next(hours, words):
     assert in_words(hours * HOURS) == words
