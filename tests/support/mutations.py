@@ -163,7 +163,7 @@ MUTATIONS = (
         "storage/commit.py",
         (
             (
-                "        set_aside(files, path, found.reason, found.stamp, then=_SUCCEEDED)\n",
+                "        _replace(files, path, found.reason, found.stamp)\n",
                 "        files.remove(path)\n",
             ),
         ),
