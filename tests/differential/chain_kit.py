@@ -68,6 +68,16 @@ def categories_by_part(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame.assign(**{column: frame[column].astype("category")})
 
 
+def in_order(frame: Any) -> Any:
+    """Return a frame with sorted categories: Dask's order hangs on the partitions."""
+    for column, dtype in frame.dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype) and frame[column].cat.known:
+            categories = sorted(dtype.categories)
+            ordered = frame[column].cat.reorder_categories(categories)
+            frame = frame.assign(**{column: ordered})
+    return frame
+
+
 def nullable(frame: Any, but: str) -> Any:
     """Return a Dask frame whose numbers and flags can be missing, but for a key's."""
     types = {"int64": "Int64", "bool": "boolean"}

@@ -244,9 +244,10 @@ class ChainGenerator:
         if way < 0.4:
             return [line, moved]
         if way < 0.7:
-            return [line, "out = out.categorize()", moved]
+            return [line, "out = in_order(out.categorize())", moved]
         ordered = f"out[{column!r}].cat.as_known().cat.as_ordered()"
-        return [line, f"out = out.assign(**{{{column!r}: {ordered}}})", moved]
+        known = f"out = in_order(out.assign(**{{{column!r}: {ordered}}}))"
+        return [line, known, moved]
 
     def _set_index(self, frame: Frame) -> list[str]:
         column = self._column(frame, "int", "time", "key")
