@@ -193,21 +193,24 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             self.write_kwargs,
         )
 
-    def look_up(self, path: str, *, adopts: bool = True) -> Found:
+    def look_up(self, path: str, *, only_looks: bool = False) -> Found:
         """Say what lies at ``path``.
 
         Parameters
         ----------
         path
             The rendered path.
-        adopts
-            Read a person's file and give it a manifest, so that it counts.
+        only_looks
+            Write nothing: a person's file, which would be read and given a manifest, is
+            "foreign" then.
         """
-        return with_retries("read", path, self._look_up, path, adopts)
+        return with_retries("read", path, self._look_up, path, only_looks)
 
-    def _look_up(self, path: str, adopts: bool = True) -> Found:
-        found = self.store.look_up(path, self.kind, check=self.check)
-        if found.kind == "foreign" and adopts:
+    def _look_up(self, path: str, only_looks: bool = False) -> Found:
+        found = self.store.look_up(
+            path, self.kind, check=self.check, mends=not only_looks
+        )
+        if found.kind == "foreign" and not only_looks:
             return self._find_foreign(path, found)
         return found
 

@@ -91,7 +91,7 @@ _SECONDS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 def in_words(duration: datetime.timedelta) -> str:
     """Return a duration in its largest unit and the next: ``1 day 12 hours``."""
     rest = int(duration.total_seconds())
-    words = []
+    words: list[str] = []
     for unit, seconds in _SECONDS.items():
         number, rest = divmod(rest, seconds)
         is_next = len(words) == 1

@@ -118,7 +118,7 @@ class PrefectResult(Result, abc.ABC):
         return written
 
     @abc.abstractmethod
-    def look_up(self, path: str, *, adopts: bool = True) -> Found:
+    def look_up(self, path: str, *, only_looks: bool = False) -> Found:
         """Return what is at a rendered path."""
 
     @abc.abstractmethod

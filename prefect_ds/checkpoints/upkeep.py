@@ -132,7 +132,7 @@ class Upkeep(abc.ABC):
         """The store that the path lies in."""
 
     @abc.abstractmethod
-    def look_up(self, path: str, *, adopts: bool = True) -> Found:
+    def look_up(self, path: str, *, only_looks: bool = False) -> Found:
         """Say what lies at ``path``."""
 
     @abc.abstractmethod

@@ -342,7 +342,7 @@ class _Look:
             return cls(f"it will fail: {error}", runs=True)
         path = checkpoint.path
         try:
-            looked_up = handler.look_up(path, adopts=False)
+            looked_up = handler.look_up(path, only_looks=True)
         except OSError as error:
             return cls(f"its checkpoint cannot be looked up: {error}", True, path=path)
         if looked_up.kind == "foreign" and refresh:

@@ -46,22 +46,26 @@ class Found(NamedTuple):
     """Of a missing checkpoint: an earlier run set the data aside."""
 
 
-def look_up(files: FileSystem, path: str, kind: Kind, check: Check) -> Found:
+def look_up(
+    files: FileSystem, path: str, kind: Kind, check: Check, *, mends: bool = True
+) -> Found:
     """Say what lies at ``path``, see :meth:`CheckpointStore.look_up`."""
     while True:
         status = files.status(path, kind)
         if status is None:
-            found = _look_at_nothing(files, path)
+            found = _look_at_nothing(files, path, mends)
         else:
-            found = _look_at(files, path, status, check)
+            found = _look_at(files, path, status, check, mends)
         if found is not None:
             return found
 
 
-def _look_at_nothing(files: FileSystem, path: str) -> Found | None:
+def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
     """Say why nothing lies at the path; ``None``: an old copy was put back."""
     filed = FiledManifests(files, path).names()
     displaced = find_displaced(files, path, filed)
+    if displaced is not None and not mends:
+        return _put_back_later(files, path, displaced)
     if displaced is not None:
         put_back(files, path, displaced)
         return None
@@ -73,8 +77,18 @@ def _look_at_nothing(files: FileSystem, path: str) -> Found | None:
     return Found("missing", reason="there was nothing yet")
 
 
+def _put_back_later(files: FileSystem, path: str, displaced: Staged) -> Found:
+    """Say what a look that mends will find once the old copy is back in place."""
+    filed = FiledManifests(files, path)
+    try:
+        manifest = filed.read(filed.file_of(displaced.stamp))
+    except (FileNotFoundError, ManifestError):
+        return Found("missing", reason="its data were gone, only the manifest was left")
+    return Found("committed", manifest)
+
+
 def _look_at(
-    files: FileSystem, path: str, status: Status, check: Check
+    files: FileSystem, path: str, status: Status, check: Check, mends: bool
 ) -> Found | None:
     """Say what has this status; ``None``: a writer was at work, look again."""
     if status.stamp == BROKEN_LINK:
@@ -98,7 +112,7 @@ def _look_at(
         doubt = doubt or "it was a link to nothing"
     if files.status(path) != status:
         return None
-    evidence = _Evidence(filed, status, manifests, is_filed, doubt, parts)
+    evidence = _Evidence(filed, status, manifests, is_filed, doubt, parts, mends)
     return (
         _proven_by_bytes(evidence)
         or _unfinished_write(evidence)
@@ -171,6 +185,8 @@ class _Evidence:
     """What speaks against the data, in words; empty for nothing."""
     parts: tuple[Part, ...] | None
     """The parts that lie there, hashed; ``None`` for a link to nothing."""
+    mends: bool
+    """Whether a manifest may be filed again for them."""
 
 
 def _proven_by_bytes(evidence: _Evidence) -> Found | None:
@@ -185,15 +201,18 @@ def _proven_by_bytes(evidence: _Evidence) -> Found | None:
         if evidence.doubt or not is_in_force:
             # Copied, touched, or its writer died just after it put the data in place.
             manifest = replace(manifest, stamp=status.stamp)
-            try:
-                evidence.filed.refile(manifest)
-            except OSError as error:
-                # A read-only folder: then the bytes prove it each time.
-                logger.debug(
-                    "%s: cannot file its manifest again: %s", evidence.filed.path, error
-                )
+            if evidence.mends:
+                _refile(evidence.filed, manifest)
         return Found("committed", manifest)
     return None
+
+
+def _refile(filed: FiledManifests, manifest: Manifest) -> None:
+    try:
+        filed.refile(manifest)
+    except OSError as error:
+        # A read-only folder: then the bytes prove it each time.
+        logger.debug("%s: cannot file its manifest again: %s", filed.path, error)
 
 
 def _unfinished_write(evidence: _Evidence) -> Found | None:

@@ -46,7 +46,12 @@ class CheckpointStore:
         return cls(open_files(url, storage_options))
 
     def look_up(
-        self, path: str, kind: Kind = "file", *, check: Check = "size"
+        self,
+        path: str,
+        kind: Kind = "file",
+        *,
+        check: Check = "size",
+        mends: bool = True,
     ) -> Found:
         """Say what lies at ``path``.
 
@@ -60,13 +65,16 @@ class CheckpointStore:
             The kind that is expected there: spares an object store a request.
         check
             ``"checksum"``: reads every byte, whatever the file system says.
+        mends
+            Put a folder back that a killed writer moved out of the way, and file a
+            manifest again for data that were copied. Without, nothing is written.
 
         Raises
         ------
         NewerFormatError
             A later prefect_ds wrote the checkpoint.
         """
-        return lookup.look_up(self.files, path, kind, check)
+        return lookup.look_up(self.files, path, kind, check, mends=mends)
 
     def read_parts(self, path: str, status: Status) -> tuple[Part, ...]:
         """Return the parts at ``path`` by reading every byte; rows are not counted."""

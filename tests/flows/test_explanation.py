@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import dask.dataframe as dd
 import pandas as pd
 import pytest
 from prefect import Flow, Parameter, Task, case, task, unmapped
@@ -15,6 +16,7 @@ from prefect.tasks.control_flow import merge
 from prefect.tasks.core.operators import GetItem
 
 from prefect_ds import PandasResultHandler, explain
+from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.explanation import Explanation
 from prefect_ds.report import outcome_of
 from tests.support.flows import frame_of
@@ -136,6 +138,13 @@ class TestOnePipeline:
         assert decisions(explain(flow))["report"] == ["run"]
         assert snapshot(tmp_path) == before
 
+    def test_a_copied_file_loads_and_its_manifest_stays(self, flow, run_here, tmp_path):
+        run_here(flow)
+        os.utime(tmp_path / "data/report.parquet")
+        before = snapshot(tmp_path)
+        assert decisions(explain(flow))["report"] == ["load"]
+        assert snapshot(tmp_path) == before
+
     @pytest.mark.parametrize(
         ("parameters", "words"),
         [({"facto": 2}, r"no parameter 'facto'; it has 'factor'")],
@@ -190,6 +199,26 @@ class TestConditions:
         explanation = explain(flow)
         assert decisions(explanation)["third"] == ["maybe"]
         assert "today" in reasons(explanation)["third"]
+
+
+def test_a_folder_that_a_killed_writer_moved_is_put_back_by_the_run_alone(
+    tmp_path, run_here
+):
+    @task(result=DaskDataFrameResultHandler(tmp_path / "parts"))
+    def load():
+        return dd.from_pandas(frame_of(1, n_rows=4), npartitions=2)
+
+    with Flow("moved") as flow:
+        load()
+    run_here(flow)
+    side = tmp_path / ".prefect_ds"
+    os.rename(tmp_path / "parts", side / "staging" / "0.replaced")
+    before = snapshot(tmp_path)
+    assert explain(flow).counts == {"load": 1}
+    assert snapshot(tmp_path) == before
+    state = run_here(flow)
+    assert outcome_of(state.result[flow.get_tasks("load")[0]]) == "loaded"
+    assert (tmp_path / "parts").is_dir()
 
 
 def test_no_code_of_the_users_runs(tmp_path, run_here):

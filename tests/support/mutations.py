@@ -163,7 +163,7 @@ MUTATIONS = (
         "storage/commit.py",
         (
             (
-                "        _replace(files, path, found.reason, found.stamp)\n",
+                "        _replace(files, path, found.reason, found.stamp, found.advice)\n",
                 "        files.remove(path)\n",
             ),
         ),
@@ -174,8 +174,8 @@ MUTATIONS = (
         "storage/housekeeping.py",
         (
             (
-                "        if status is not None and status.stamp != stamp:\n",
-                "        if False:\n",
+                "    if status is not None and stamp not in (None, status.stamp):\n",
+                "    if False:\n",
             ),
         ),
         (
@@ -314,8 +314,8 @@ MUTATIONS = (
         "engine/task_checkpoint.py",
         (
             (
-                "        if difference:\n            return Miss(",
-                "        if False:\n            return Miss(",
+                "        if difference:\n            reason =",
+                "        if False:\n            reason =",
             ),
         ),
         (f"{FLOWS}[8]",),
