@@ -1,8 +1,8 @@
 """The errors that a caller may want to tell apart.
 
-Each takes what an exception of its kind takes, mostly a message, so that it survives the trip between Dask
-workers, and each message makes sense alone: what a task raises reaches the flow's
-result as ``repr(error)`` in a failed state.
+They take what an exception of their kind takes, mostly a message, so that they survive
+the trip between Dask workers. Every message makes sense alone: what a task raises
+reaches the flow's result as ``repr(error)`` in a failed state.
 """
 
 

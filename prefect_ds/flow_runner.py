@@ -89,11 +89,12 @@ class DSFlowRunner(FlowRunner):
         Raises
         ------
         TypeError
-            ``progress`` or ``refresh`` is given without :class:`prefect_ds.DSTaskRunner`,
-            or ``keep_results`` or ``refresh`` is no list of tasks.
+            ``progress`` or ``refresh`` is given without
+            :class:`prefect_ds.DSTaskRunner`, or ``keep_results`` or ``refresh`` is no
+            list of tasks.
         ValueError
-            ``keep_results`` or ``refresh`` names a task of another flow, or the size of the memory
-            cache is set to no number.
+            ``keep_results`` or ``refresh`` names a task of another flow, or the size of
+            the memory cache is set to no number.
         """
         if task_runner_cls is not None:
             self.task_runner_cls = task_runner_cls

@@ -1,4 +1,8 @@
-"""What all result handlers share: a path template, a store, and the ways in which Prefect calls a ``Result``."""
+"""The base of all result handlers: a path template, a store, keep and load.
+
+:mod:`prefect_ds.checkpoints.prefect_result` has the ways in which Prefect calls a
+``Result``.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ from prefect_ds.storage.store import CheckpointStore
 logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
 Durability = Literal["process", "power"]
-"""What a finished checkpoint outlives for sure: the death of every process, or a power cut as well."""
+"""What a finished checkpoint outlives: the death of every process, or a power cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ class Draft:
     n_columns: int
     schema: JSONObject | None
     value: Any
-    """What downstream tasks get: the task's result, or what the file gives where the user's options change it."""
+    """What downstream tasks get.
+
+    The task's result, or what the file gives where the user's options change it.
+    """
     note: str = ""
     staged: Staged | None = None
     """``None`` for data that were there already."""
@@ -122,8 +129,8 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         show is found, and mended by running the task, before anything reads it.
     max_age
         A checkpoint that is older is stale: a ``timedelta``, or text such as ``"1d"``,
-        ``"12h"`` or ``"1h 30min"``. A file that a person put there has no age. ``None``:
-        no limit.
+        ``"12h"`` or ``"1h 30min"``. A file that a person put there has no age.
+        ``None``: no limit.
     """
 
     file_type: str
@@ -280,7 +287,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         origin: Origin | None = None,
         remarks: tuple[str, ...] = (),
     ) -> Kept:
-        """Commit a task's result at ``path``, trying again where the file system falters.
+        """Commit a task's result at ``path``; try again where the file system falters.
 
         Parameters
         ----------
@@ -459,7 +466,10 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
     def _stage(
         self, value: Any, path: str, origin: Origin
     ) -> contextlib.AbstractContextManager[Draft]:
-        """Write the value beside its goal, prove it, and describe it; gone at the end unless it was committed."""
+        """Write the value beside its goal, prove it, and describe it.
+
+        It is gone at the end unless it was committed.
+        """
 
     @abc.abstractmethod
     def _describe_foreign(self, path: str) -> Draft:
@@ -470,7 +480,10 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         return self._describe_foreign(path)
 
     def _content(self, manifest: Manifest) -> str:
-        """Return a digest of what a reader gets through this handler: of data and of options that shape them."""
+        """Return a digest of what a reader gets through this handler.
+
+        The handler's options shape it, as the data do.
+        """
         if not self.read_kwargs and not self.write_kwargs:
             return manifest.content
         options = self._options_digest
@@ -483,7 +496,10 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         return digest_of_options(self.options)
 
     def _remember(self, content: str, value: Any) -> None:
-        """Spare the next task of this process the read, if the value is data in memory."""
+        """Spare the next task of this process the read.
+
+        Only data in memory are remembered.
+        """
 
     def _manifest(
         self,

@@ -196,7 +196,7 @@ class DSTaskRunner(TaskRunner):
         }
 
     def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
-        """Prefect's ``set_task_run_name``; reads only the inputs that the name names."""
+        """Prefect's ``set_task_run_name``; reads only inputs that the name names."""
         name = self.task.task_run_name
         if isinstance(name, str):
             run_name = name.format_map(TemplateNames(task_inputs, self.task))
@@ -352,7 +352,7 @@ class DSTaskRunner(TaskRunner):
             return cast(State, _check_for_retry(self, state, inputs=inputs))
 
     def _passes_on(self, inputs: dict[str, Result]) -> bool:
-        """Return whether the task hands its inputs on, references too, and keeps none."""
+        """Return whether the task hands its inputs on, references too; keeps none."""
         if self.handler is not None:
             return False
         if not any(isinstance(result, LazyResult) for result in inputs.values()):

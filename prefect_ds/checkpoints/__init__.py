@@ -1,1 +1,1 @@
-"""What a checkpoint is to the rest: its identity, the reference to it, the cache of its data."""
+"""Checkpoints as the rest sees them: identity, reference, the cache of their data."""

@@ -170,7 +170,7 @@ class CodeWalk:
         return facts
 
     def _global_names(self, function: types.FunctionType) -> list[str]:
-        """Return the globals that a function reads, also from text: ``"x > @LIMIT"``."""
+        """Return the globals that a function reads, also in text: ``"x > @LIMIT"``."""
         known, scope = listing(function.__code__), function.__globals__
         values = [scope.get(name) for name in known.globals]
         texts = [*known.texts, *(value for value in values if isinstance(value, str))]
@@ -221,7 +221,7 @@ class CodeWalk:
     def _module_members(
         self, module: types.ModuleType, names: tuple[str, ...], open_ids: set[int]
     ) -> Any:
-        """Return what code may read of a module: all of it that has a name in the code."""
+        """Return what code may read of a module: all that has a name in the code."""
         if is_library(module):
             return ("module", module.__name__)
         facts = []
@@ -443,7 +443,7 @@ _active = threading.local()
 def digest_of_function(function: Callable[..., Any]) -> str:
     """Return a digest of a function inside a value, with all that it calls and reads.
 
-    Inside a walk its own code is enough, as the walk goes on to what the function calls.
+    Inside a walk its own code is enough: the walk goes on to what the function calls.
     A walk for each function in each value would take as long as there are ways through
     the code.
     """

@@ -87,13 +87,13 @@ class PrefectResult(Result, abc.ABC):
         Its inputs may be any.
         """
         path = PathTemplate(self._absolute(location)).render(kwargs)
-        # Prefect goes on to read `location.format(...)`, with values that are not encoded.
+        # Prefect goes on to read `location.format(...)`, with values not encoded.
         with contextlib.suppress(Exception):
             self._encoded_paths[location.format(**kwargs)] = path
         return self.look_up(path).manifest is not None
 
     def read(self, location: str) -> Self:
-        """Prefect's ``Result.read``: a copy with the data at a location as its value."""
+        """Prefect's ``Result.read``: a copy whose value is the data at a location."""
         read = copy.copy(self)
         path = self._encoded_paths.get(location) or self._absolute(location)
         read.location = path
@@ -101,7 +101,7 @@ class PrefectResult(Result, abc.ABC):
         return read
 
     def write(self, value_: Any, **kwargs: Any) -> Self:
-        """Prefect's ``Result.write``: commit a value, and return a copy with it and its path.
+        """Prefect's ``Result.write``: commit a value; return a copy with both.
 
         Prefect mixes inputs and context here, so the checkpoint is kept without the
         identity of its inputs.

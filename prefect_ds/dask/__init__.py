@@ -1,4 +1,7 @@
-"""Checkpoints of Dask frames: plain folders of parquet files, written and read by the whole cluster."""
+"""Checkpoints of Dask frames: plain folders of parquet files.
+
+The whole cluster writes and reads them.
+"""
 
 from prefect_ds.dask.result_handler import DaskDataFrameResultHandler
 

@@ -207,7 +207,7 @@ WHY: Final = {
     "convert_legacy_graph": "gives older graphs of tuples the form of these classes",
     "determine_column_projection": "says which columns the steps above need",
     "execute_subgraph": "runs a few tasks that were made one",
-    "get_scheduler": "says who would compute here; on a worker, asking makes the client",
+    "get_scheduler": "says who would compute here; on a worker, it makes the client",
     "is_filter_pushdown_available": "says whether a filter may move to the reader",
     "new_collection": "makes a frame of an expression of ours",
     "pyarrow_strings_enabled": "says whether Dask changes text to Arrow's",

@@ -1,4 +1,4 @@
-"""Which partitions of a frame may be joined, where Dask ran some of its steps more than once.
+"""Which partitions of a frame may be joined, where Dask ran some steps more than once.
 
 A worker that dies, and a write that is stopped and goes on in a later run, leave some
 partitions of one computation and some of another. That is right as long as both put the
@@ -59,7 +59,7 @@ class Sameness(enum.IntEnum):
 
 
 def why_not_separable(expr: Expr, *, trusts_functions: bool) -> str:
-    """Return why partitions from two computations of a lowered frame must not be joined; empty where they may.
+    """Return why partitions of two computations must not be joined; empty: they may.
 
     Parameters
     ----------
@@ -112,7 +112,10 @@ class _Judge:
         return Sameness.BYTES if self._trusts_functions else Sameness.UNKNOWN
 
     def first_spread(self, root: Expr) -> str:
-        """Return which step spreads over several partitions what may be other rows each time; empty for none."""
+        """Return the step that spreads rows, which may differ, over partitions.
+
+        Empty where there is none.
+        """
         reached: dict[str, tuple[Any, ...]] = {}
         pending: list[tuple[Expr, tuple[Any, ...]]] = [(root, ())]
         while pending:
@@ -148,7 +151,7 @@ class _Judge:
 
 
 def has_user_code(node: Any) -> bool:
-    """Return whether an expression holds a function, or an object, that is not of a library known here."""
+    """Return whether an expression holds a function or object of no known library."""
     own = [operand for operand in node.operands if not isinstance(operand, Expr)]
     return any(map(_is_user_code, own))
 
@@ -186,7 +189,10 @@ _LIBRARIES = {
 
 
 def _reads_text(function: Any) -> bool:
-    """Return whether a source's function is Dask's own reader of csv and the like: its files are in the key."""
+    """Return whether a source's function is Dask's own reader of csv and the like.
+
+    The files that it reads are in the key.
+    """
     function = getattr(function, "func", function)
     return str(getattr(function, "__module__", "")).startswith("dask.dataframe.io.csv")
 

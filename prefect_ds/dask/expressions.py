@@ -219,7 +219,10 @@ class CheckpointIndex(Index):
 
 
 def places_of(labels: Sequence[Any], among: Iterable[Any]) -> list[int]:
-    """Return where labels are among others; NaN is unlike itself once it was pickled."""
+    """Return where labels are among others.
+
+    NaN is unlike itself once it was pickled.
+    """
     wanted = set(labels)
     has_nan = any(label != label for label in labels)
     return [

@@ -1,4 +1,4 @@
-"""Parquet files that a person put there: the frame that they make, and the rows of one file."""
+"""Parquet files that a person put there: their frame, and the rows of one file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ def fit_foreign(
 
 
 def hive_keys(part_name: str) -> dict[str, str | None]:
-    """Return the keys in ``year=2024/part.0.parquet``: name to text, None if missing."""
+    """Return the keys in ``year=2024/part.0.parquet``: name to text.
+
+    ``None`` for a missing key.
+    """
     pairs = (folder.partition("=") for folder in part_name.split("/")[:-1])
     return {
         unquote(key): None if text == MISSING_KEY else unquote(text)

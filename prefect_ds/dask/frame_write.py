@@ -1,4 +1,4 @@
-"""One write of a Dask frame: which partitions are there already, the rest written, and what proves it."""
+"""One write of a Dask frame: it takes over finished partitions and writes the rest."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ class FrameWrite:
         return Written(staged, divisions, len(finished), compute_s)
 
     def _written(self, missing: Sequence[int]) -> list[StagedPart]:
-        """Write partitions; begin again where a worker was lost that leaves rows of two computations."""
+        """Write partitions.
+
+        Begin again where a lost worker leaves rows of two computations.
+        """
         lowered = self.lowered
         client = lowered.client
         expr = lowered.frame.expr
@@ -110,13 +113,16 @@ class FrameWrite:
                 spread,
             )
         raise RoundTripError(
-            f"a worker was lost each time that the frame was computed, {_N_TRIES} times, "
+            f"a worker was lost all {_N_TRIES} times that the frame was computed, "
             f"and {spread}: partitions of two computations cannot be joined. Keep the "
             "frame before that step as a result of its own, or shuffle by 'tasks'"
         )
 
     def _finished(self) -> dict[int, list[StagedPart]]:
-        """Return the parts that stopped writes of the same computation finished; they lie in our folder, too, then."""
+        """Return the parts that stopped writes of the same computation finished.
+
+        From then on they lie in our folder, too.
+        """
         records = self._records()
         check = delayed(check_part)
         storage_options = self.writer.storage_options
@@ -134,7 +140,7 @@ class FrameWrite:
         }
 
     def _records(self) -> dict[int, tuple[str, list[StagedPart]]]:
-        """Return, by partition, the folder and the parts that a stopped write recorded."""
+        """Return folder and parts that a stopped write recorded, by partition."""
         files = self.staging.files
         records = {}
         for source in self.staging.same():
@@ -176,7 +182,7 @@ class FrameWrite:
 
 
 def known_rows(expr: Expr) -> int | None:
-    """Return how many rows a frame has, where Dask can tell without computing or reading anything."""
+    """Return how many rows a frame has; ``None`` where Dask would have to compute."""
     for node in expr.walk():
         n_inputs = len({dependency._name for dependency in node.dependencies()})
         if n_inputs == 0 and not isinstance(node, FromPandas | ReadCheckpoint):

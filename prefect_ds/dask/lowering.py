@@ -52,7 +52,9 @@ class Lowered:
 
 
 def lower(frame: dd.DataFrame, path: str, scheduler: str | None = None) -> Lowered:
-    """Return the frame as Dask will compute it here, its shuffles decided for the scheduler that does.
+    """Return the frame as Dask will compute it here.
+
+    Its shuffles are decided for the scheduler that computes it.
 
     Parameters
     ----------
@@ -93,7 +95,10 @@ def shuffles(frame: dd.DataFrame) -> list[str]:
 
 
 def is_of_another_process(client: Client) -> bool:
-    """Return whether this process was forked from the client's, and so has none of its connections."""
+    """Return whether this process was forked from the client's.
+
+    It has none of the client's connections then.
+    """
     # Dask puts the number of the process into a client's id.
     made_in = uuid.UUID(client.id[-36:]).clock_seq
     return made_in != os.getpid() & 0x3FFF
@@ -106,7 +111,10 @@ def _client_of(get: Any) -> Client | None:
 
 
 def _without_peers(expr: Expr) -> Expr:
-    """Return an expression whose shuffles need no cluster, for a process with a client that is not to compute."""
+    """Return an expression whose shuffles need no cluster.
+
+    For a process with a client that is not to compute it.
+    """
     if dask.config.get(_METHOD, None) is not None:
         return expr
     try:
@@ -162,7 +170,10 @@ def _without_disks(expr: Expr, path: str) -> Expr:
 
 
 def _ready_made_tasks(expr: Expr) -> Iterator[Any]:
-    """Yield the tasks that an expression brings along: of a bag, of Delayed objects, of persisted data."""
+    """Yield the tasks that an expression brings along.
+
+    Those of a bag, of Delayed objects, of persisted data.
+    """
     for node in expr.walk():
         for operand in node.operands:
             if isinstance(operand, Delayed):
@@ -172,7 +183,7 @@ def _ready_made_tasks(expr: Expr) -> Iterator[Any]:
 
 
 def _is_on_disk(task: Any) -> bool:
-    """Return whether a task opens files of partd's, by which Dask keeps rows in a temporary folder."""
+    """Return whether a task keeps rows in a temporary folder, which partd does."""
     if isinstance(task, tuple):
         return any(map(_is_on_disk, task))
     function = getattr(task, "func", task)

@@ -125,7 +125,8 @@ class PartReader:
                     return self._foreign(parquet, part, columns)
                 return self.frame_of(parquet, json.loads(footer), columns, where)
             except MemoryError:
-                raise  # Arrow's is an ArrowException too, and says nothing of the bytes.
+                # Arrow's is an ArrowException too, and says nothing of the bytes.
+                raise
             except (pa.ArrowException, UnkeepableError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
@@ -211,7 +212,8 @@ class PartReader:
 
     def _not_found(self, part: Part, why: str) -> CheckpointNotFoundError:
         return CheckpointNotFoundError(
-            f"part {part.name!r} of the checkpoint at {self.path!r} cannot be read: {why}"
+            f"part {part.name!r} of the checkpoint at {self.path!r} "
+            f"cannot be read: {why}"
         )
 
     def _set_aside(
@@ -238,7 +240,7 @@ class _UnreadableError(Exception):
 def check_part(
     staged: StagedPart, source: str, target: str, storage_options: Mapping[str, Any]
 ) -> StagedPart | None:
-    """Link a finished part of an earlier write into another staging folder, if it is whole.
+    """Link a finished part of an earlier write into another folder, if it is whole.
 
     Parameters
     ----------

@@ -163,7 +163,8 @@ class PartWriter:
         for i, (dtype, found) in enumerate(zip(meta.dtypes, back.dtypes, strict=True)):
             if not fits(found, dtype):
                 raise RoundTripError(
-                    f"column {meta.columns[i]!r} of {dtype} would come back from parquet "
+                    f"column {meta.columns[i]!r} of {dtype} would come back from "
+                    "parquet "
                     f"files as {found}: cast it with astype"
                 )
 

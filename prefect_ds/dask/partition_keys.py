@@ -1,4 +1,4 @@
-"""The values of ``partition_on``: which rows share them, and the folders named for them."""
+"""The values of ``partition_on``: the rows that share them, and their folders."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def check_partition_on(meta: pd.DataFrame, partition_on: Sequence[str]) -> None:
         if n_columns != 1 or list(partition_on).count(key) != 1:
             raise RoundTripError(
                 f"partition_on needs one column {key!r}, and the frame has the columns "
-                f"{list(meta.columns)}: rename its columns, or give another partition_on"
+                f"{list(meta.columns)}: rename its columns, or give another "
+                "partition_on"
             )
         column = meta[key]
         try:
             column.groupby(column, observed=True).ngroups  # noqa: B018
         except (TypeError, NotImplementedError) as error:
             raise RoundTripError(
-                f"column {key!r} of partition_on is of {column.dtype}, which pandas cannot "
+                f"column {key!r} of partition_on is of {column.dtype}, which pandas "
+                "cannot "
                 f"group by ({error}): give another partition_on"
             ) from error
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -58,7 +60,8 @@ def check_partition_on(meta: pd.DataFrame, partition_on: Sequence[str]) -> None:
                 _folder_name(key, category)
     if partition_on and len(partition_on) == meta.shape[1]:
         raise RoundTripError(
-            f"partition_on names all columns of the frame, {list(partition_on)}, so that "
+            f"partition_on names all columns of the frame, {list(partition_on)}, so "
+            "that "
             "the files would have none: leave one out"
         )
 
@@ -68,9 +71,9 @@ def key_groups(
 ) -> Iterator[KeyGroup]:
     """Yield the rows of a partition, grouped by their keys.
 
-    pandas groups by equality: 0.0 with -0.0, 1 with True, None with NaN. What is equal
-    but not the same is kept apart here, since all rows of a part come back with the same
-    keys.
+    pandas groups by equality: 0.0 with -0.0, 1 with True, None with NaN. Values that
+    are equal but not the same are kept apart here, since all rows of a part come back
+    with the same keys.
     """
     keys = [frame[key] for key in partition_on]
     kinds = [codes for key in keys if (codes := _kinds(array_of(key))) is not None]
@@ -78,7 +81,8 @@ def key_groups(
         groups = _grouped(frame, [*keys, *kinds])
     except (TypeError, NotImplementedError) as error:
         raise RoundTripError(
-            f"partition {partition}: a column of partition_on, {list(partition_on)}, has "
+            f"partition {partition}: a column of partition_on, {list(partition_on)}, "
+            "has "
             f"values that name no folder ({error}): give another partition_on"
         ) from error
     n_groups: Counter[str] = Counter()

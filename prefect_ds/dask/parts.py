@@ -343,7 +343,10 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def _without_nulls(kind: pa.DataType, wider: pa.DataType) -> pa.DataType:
-    """Return a type with a wider one's in place of null: Arrow casts nothing to null."""
+    """Return a type with the types of a wider one in place of null.
+
+    Arrow casts nothing to null.
+    """
     if pa.types.is_null(kind):
         return wider
     if pa.types.is_list(kind) and pa.types.is_list(wider):

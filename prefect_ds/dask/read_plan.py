@@ -1,12 +1,13 @@
 """The columns and row groups that a read takes from a part's file; no file is read.
 
-Two kinds of position meet here. A *frame position* counts the columns of the Dask frame.
-A *file position* counts the columns of the part's file, which has none for the keys of
-``partition_on`` and has the levels of the index after all others. Names are never taken
-for positions: a name such as ``a.b`` is also the path of the field ``b`` of a struct.
+Two kinds of position meet here. A *frame position* counts the columns of the Dask
+frame. A *file position* counts the columns of the part's file, which has none for the
+keys of ``partition_on`` and has the levels of the index after all others. Names are
+never taken for positions: a name such as ``a.b`` is also the path of the field ``b`` of
+a struct.
 
-With the columns ``x, year, y`` and ``partition_on="year"``, the file has ``x, y, index``:
-``y`` has the frame position 2 and the file position 1.
+With the columns ``x, year, y`` and ``partition_on="year"``, the file has ``x, y,
+index``: ``y`` has the frame position 2 and the file position 1.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Footer:
     schema: JSONObject
     """Of the table in the file, see :func:`prefect_ds.frames.table.to_table`."""
     keys: pd.DataFrame
-    """One row with the values of ``partition_on``, which all rows share; or no column."""
+    """One row: the values of ``partition_on``, which all rows share; or no column."""
     types: Mapping[int, pa.DataType]
-    """File position to the type of the column's values, where the file has a wider one."""
+    """File position to the type of the values, where the file has a wider one."""
 
     @classmethod
     def from_json(cls, document: JSONObject) -> Footer:

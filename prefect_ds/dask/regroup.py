@@ -1,4 +1,4 @@
-"""What is settled between the parts of a frame once all are written: one schema, and sizes."""
+"""The parts of a frame once all are written: one schema for all, and their sizes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def regroup(
     writer: PartWriter,
     lowered: Lowered,
 ) -> tuple[list[StagedPart], Sequence[Any]]:
-    """Join small neighbours; return the parts, each a partition of its own, and the divisions.
+    """Join small neighbours; return the parts, one a partition, and the divisions.
 
     Parameters
     ----------
@@ -79,7 +79,10 @@ def _groups(staged: list[StagedPart], limit_bytes: int) -> Iterator[list[StagedP
 
 
 def _divisions(staged: list[StagedPart]) -> Sequence[Any]:
-    """Return the divisions that the ends of the parts make; unknown where two parts share a value."""
+    """Return the divisions that the ends of the parts make.
+
+    They are unknown where two parts share a value.
+    """
     if any(part.ends is None for part in staged):
         return _unknown(staged)
     ends = [ends_from_json(part.ends) for part in staged if part.ends is not None]

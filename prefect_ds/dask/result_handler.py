@@ -64,7 +64,9 @@ _OTHER_ADVICE = "return one, or give the task another handler"
 
 
 class DaskDataFrameResultHandler(ResultHandler):
-    """Keeps the Dask DataFrame that a task returns as a folder of parquet files that any tool can open.
+    """Keeps the Dask DataFrame that a task returns as a folder of parquet files.
+
+    Any tool can open it.
 
     The workers write the partitions, each from where it is. The task's result is then a
     lazy frame over the files: what computes it never runs the task's graph again. A
@@ -233,7 +235,10 @@ class DaskDataFrameResultHandler(ResultHandler):
         staging.remove_stopped()
 
     def _staging(self, path: str, lowered: Lowered, origin: Origin) -> Staging:
-        """Return the staging folders; say which parts of stopped writes are of no use, and why."""
+        """Return the staging folders.
+
+        The log says which parts of stopped writes are of no use, and why.
+        """
         key, why_not = None, "they are of another computation"
         try:
             identity = origin.identity
@@ -333,7 +338,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             )
             if isinstance(value.index, pd.MultiIndex):
                 raise ResultTypeError(
-                    "Dask has no frames with a MultiIndex: return the frame's .reset_index()"
+                    "Dask has no frames with a MultiIndex: return the frame's "
+                    ".reset_index()"
                 )
             return cast(
                 dd.DataFrame,
@@ -346,7 +352,8 @@ class DaskDataFrameResultHandler(ResultHandler):
                 _ADVICE.get(kind, _OTHER_ADVICE),
             )
             raise ResultTypeError(
-                f"the task returned a {library} {kind}, and {type(self).__name__} keeps Dask DataFrames: {advice}"
+                f"the task returned a {library} {kind}, and {type(self).__name__} "
+                f"keeps Dask DataFrames: {advice}"
             )
         return value
 
@@ -354,7 +361,7 @@ class DaskDataFrameResultHandler(ResultHandler):
 def _check_kwargs(
     what: str, kwargs: Mapping[str, Any], functions: Sequence[Any], reserved: set[str]
 ) -> None:
-    """Raise TypeError for a keyword argument that none of the functions takes from here."""
+    """Raise TypeError for a keyword argument that none of the functions takes."""
     known = {
         name
         for function in functions

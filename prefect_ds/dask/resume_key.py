@@ -1,4 +1,6 @@
-"""A key of what a Dask frame computes, under which a later run finds the parts that an earlier one finished.
+"""A key of what a Dask frame computes.
+
+Under it a later run finds the parts that an earlier run finished.
 
 Dask's own names do not do: two computations can share one, and one computation has
 another name in each process where a file system is in it. So the key is made of what
@@ -97,14 +99,14 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, slice, range)
 
 
 class _Description:
-    """Digests of what expressions, graphs and values in them compute, each made once."""
+    """Digests of expressions, graphs and values in them, made once for every object."""
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
         self._alive: list[object] = []  # No later object may get the id of a known one.
 
     def of(self, value: Any) -> str:
-        """Return a digest of a value, or of all that an expression or a graph computes."""
+        """Return a digest of a value, or of what an expression or a graph computes."""
         if type(value) in _PLAIN:
             return repr(value)
         if id(value) not in self._known:
@@ -114,7 +116,7 @@ class _Description:
         return self._known[id(value)]
 
     def _facts(self, value: Any) -> object:
-        """Return what tells a value from others: texts, and digests of what is in it."""
+        """Return texts and digests of its content that tell a value from others."""
         self._refuse_future(value)
         if isinstance(value, Expr):
             return self._of_expression(value)
@@ -181,7 +183,7 @@ class _Description:
         return (_place(type(node)), operands, files)
 
     def _of_graph(self, graph: Mapping[Any, Any], keys: Any) -> object:
-        """Return what a graph computes for its keys; the names of its tasks do not count."""
+        """Return what a graph computes for its keys, whatever its tasks are called."""
         scope = _Scope(self.of, convert_legacy_graph(dict(graph)))
         return [scope.of_key(key) for key in _flat(keys)]
 
@@ -273,14 +275,20 @@ def _place(kind: Any) -> str:
 
 
 def _operands(node: Expr) -> Iterator[tuple[str, Any]]:
-    """Yield the operands of an expression with their names; those beyond its parameters have none."""
+    """Yield the operands of an expression with their names.
+
+    Operands beyond its parameters have none.
+    """
     parameters = type(node)._parameters
     for number, operand in enumerate(node.operands):
         yield parameters[number] if number < len(parameters) else "", operand
 
 
 def _is_of_dask(value: Any) -> bool:
-    """Return whether a value is an object of one of Dask's classes: it is what it holds."""
+    """Return whether a value is an object of one of Dask's classes.
+
+    Such an object is what it holds.
+    """
     module = type(value).__module__
     return module.partition(".")[0] == "dask" and not isinstance(value, type)
 
@@ -300,7 +308,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _files_of(node: Any) -> list[object]:
-    """Return the files that a reader of parquet reads, with what changes when they do."""
+    """Return the files that a reader of parquet reads, with sizes, times or tags."""
     info = node._dataset_info
     if "ds" in info:  # Through fsspec.
         return [_version_of_file(info["fs"], path) for path in info["ds"].files]

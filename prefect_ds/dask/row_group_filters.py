@@ -36,7 +36,7 @@ _SCALARS: Final = (bool, int, float, str, np.number, datetime, np.datetime64)
 
 
 def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition | None:
-    """Return a predicate as a condition on columns of a frame, ``None`` if it is not one.
+    """Return a predicate as a condition on columns of a frame; ``None``: it is none.
 
     Parameters
     ----------

@@ -41,7 +41,10 @@ class Staging:
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[str]:
-        """Give the path of a new folder; it is removed at the end, and kept after an error if it has a key."""
+        """Give the path of a new folder, which is removed at the end.
+
+        After an error it is kept if it has a key.
+        """
         folder = f"{self._prefix}{self.key or 'parts'}-{uuid.uuid4().hex}.staged"
         _in_use.add(folder)
         try:
@@ -59,18 +62,27 @@ class Staging:
             _in_use.discard(folder)
 
     def same(self) -> list[str]:
-        """Return the folders of all writes of the same computation, those that go on among them."""
+        """Return the folders of all writes of the same computation.
+
+        Writes that go on are among them.
+        """
         if self.key is None:
             return []
         prefix = f"{self._prefix}{self.key}-"
         return [folder for folder in self._all() if folder.startswith(prefix)]
 
     def stopped(self) -> list[str]:
-        """Return the folders of this checkpoint that no process writes in any more, as far as is known here."""
+        """Return the folders of this checkpoint in which no process writes any more.
+
+        As far as is known on this host.
+        """
         return [folder for folder in self._all() if self._is_stopped(folder)]
 
     def remove_stopped(self) -> None:
-        """Remove what stopped writes of this checkpoint left, now that it is committed."""
+        """Remove what stopped writes of this checkpoint left.
+
+        It is committed by now.
+        """
         for folder in self.stopped():
             size_bytes = sum(self.files.sizes(folder).values())
             self.files.remove(folder)
@@ -128,7 +140,10 @@ def _machine() -> list[str]:
 
 
 def _process(pid: int) -> str:
-    """Return what tells a living process from an earlier one with its number; empty where there is none."""
+    """Return what tells a living process from an earlier one with its number.
+
+    Empty where there is no such process.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
             # The name of the program, which may hold anything, ends with a bracket.

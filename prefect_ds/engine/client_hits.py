@@ -171,7 +171,7 @@ _COMPARABLE = {str, int, float, bool, type(None)}
 
 
 class _HeldLog(logging.LoggerAdapter):  # type: ignore[type-arg]
-    """Holds log lines back until it is known that a worker will not write them again."""
+    """Holds log lines back until it is known that no worker writes them again."""
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger)

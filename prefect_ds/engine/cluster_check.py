@@ -1,7 +1,7 @@
-"""Checks a Dask cluster before a flow runs: packages, and the folders that workers share.
+"""Checks a Dask cluster before a flow runs: packages, and folders that workers share.
 
-Without the check, Dask waits for ever for workers that cannot import a task, and workers
-with separate disks compute everything and find only part of it.
+Without the check, Dask waits for ever for workers that cannot import a task, and
+workers with separate disks compute everything and find only part of it.
 
 :func:`check` runs on the client. The workers, and for :func:`versions` the scheduler,
 run the public functions of this module, which are sent by name: if prefect_ds or a

@@ -1,4 +1,4 @@
-"""What prefect_ds keeps in Prefect's context and config, and what it leaves out of them.
+"""The entries of prefect_ds in Prefect's context and config, and those it leaves out.
 
 Used on the client and on workers. A small task costs little beside what Prefect does
 with its context, so each shortcut here names what it saves.
@@ -19,7 +19,7 @@ from prefect.utilities.context import Context
 from prefect_ds.checkpoints import memory_cache as cache
 
 BY_REFERENCE = "prefect_ds_by_reference"
-"""Set by :class:`prefect_ds.DSFlowRunner`: checkpointed results travel as references."""
+"""Set by :class:`prefect_ds.DSFlowRunner`: results travel as references."""
 
 CONFIG = "prefect_ds_config"
 """The client's config, pickled, in the context of a submitted task."""

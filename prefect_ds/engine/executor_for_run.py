@@ -1,4 +1,4 @@
-"""The choice of the executor for a run, by the kind of the user's. Runs on the client."""
+"""The choice of the executor for a run, by the user's kind. Runs on the client."""
 
 from __future__ import annotations
 

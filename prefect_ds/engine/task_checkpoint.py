@@ -1,4 +1,4 @@
-"""The checkpoint of one run of a task: where it lies, whether it counts, how it is kept.
+"""The checkpoint of one run of a task: its path, whether it counts, how it is kept.
 
 Used where the task runs. :meth:`TaskCheckpoint.of_run` takes the path and the identity
 of the run before the task's code runs, and both stay as they are: the code may change
@@ -123,7 +123,10 @@ class TaskCheckpoint:
         return cls(handler, path, origin, name, run.remarks, refresh)
 
     def find(self) -> Hit | Miss:
-        """Return the checkpoint if it counts, else the reason to run. Changes nothing."""
+        """Return the checkpoint if it counts, else the reason to run.
+
+        Changes nothing.
+        """
         try:
             found = self.handler.look_up(self.path)
         except OSError as error:
@@ -170,7 +173,7 @@ class TaskCheckpoint:
         return "", (*remarks, on_code) if on_code else remarks
 
     def _is_of_this_run(self, manifest: Manifest) -> bool:
-        """Return whether this run of the flow wrote a checkpoint, so that it is fresh."""
+        """Return whether this run of the flow wrote a checkpoint: it is fresh then."""
         run_id = self.origin.owner.run_id
         return bool(run_id) and manifest.owner.run_id == run_id
 
@@ -184,7 +187,10 @@ class TaskCheckpoint:
         return Success(message=message, result=LazyResult(hit.reference, self.path))
 
     def make_way(self, miss: Miss) -> Miss:
-        """Set damaged data aside and say why the task runs; return the miss as it is then."""
+        """Set damaged data aside and log why the task runs.
+
+        The miss that comes back has a problem if the data could not be set aside.
+        """
         if miss.stale:
             message = f"the checkpoint at {self.path} is stale: {miss.stale}; running"
             self._log(message, important_level(_logger))
@@ -318,8 +324,8 @@ class TemplateNames(Mapping[str, Any]):
     """The names of a template: the values that fill its fields.
 
     Defaults of the task's arguments, flow parameters, Prefect's context, the task's
-    inputs: later ones win. Nothing is read before it is asked for: an input may be a frame in a
-    file.
+    inputs: later ones win. Nothing is read before it is asked for: an input may be a
+    frame in a file.
     """
 
     def __init__(self, inputs: Mapping[str, Result], task: Task) -> None:

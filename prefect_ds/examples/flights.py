@@ -326,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-# Worker processes import this module; without the guard they would start the flow again.
+# Worker processes import this module; without the guard they would start the flow
+# again.
 if __name__ == "__main__":
     sys.exit(main())

@@ -143,7 +143,8 @@ def _field_problem(name: str, conversion: str, spec: str, written: str) -> str |
     """Return why this is no field of a path; ``None``: it is one."""
     if "." in re.sub(r"\[[^\]]*\]", "", name):
         return (
-            f"attributes can't be reached from a template, as {{{written}}} would: pass "
+            f"attributes can't be reached from a template, as {{{written}}} would: "
+            "pass "
             "it as an argument of its own, or use a format spec such as {day:%Y}"
         )
     match = _FIELD.fullmatch(name)

@@ -61,7 +61,10 @@ def set_aside(
 
 
 def _is_nothing(status: Status) -> bool:
-    """Whether no person can have meant this as data: a link to nothing, an empty file."""
+    """Whether no person can have meant this as data.
+
+    It is a link to nothing, or an empty file.
+    """
     if status.stamp == BROKEN_LINK:
         return True
     return status.kind == "file" and status.size_bytes == 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 Match: TypeAlias = Literal["path", "inputs", "code"]
-"""What makes a checkpoint count: that it is there, its inputs too, or its code as well."""
+"""What makes a checkpoint count: that it is there, its inputs, its code as well."""
 
 SETTING = "self."
 """Before the name of a task's attribute, where its digest stands among the inputs."""
@@ -67,7 +67,7 @@ class Identity(NamedTuple):
     """Argument name to digest. An upstream checkpoint counts by its content. An
     attribute of the task itself is named ``self.sql``."""
     unstable_inputs: tuple[str, ...] = ()
-    """Inputs without a digest that would hold in another process, such as connections."""
+    """Inputs without a digest that holds in another process, such as connections."""
     options: str = ""
     """Digest of the handler's options that shape the file."""
     code: Code = Code()
@@ -134,7 +134,7 @@ class Identity(NamedTuple):
         return [f"{_inputs(names)} {what}" for names, what in cases if names]
 
     def remark_on_code(self, earlier: Identity, match: Match) -> str:
-        """Return what to say of the code of a checkpoint that counts; empty for nothing."""
+        """Return a remark on the code of a checkpoint that counts; empty for none."""
         if not self.code.compares_with(earlier.code):
             if not earlier.code.python:
                 return "its code could not be compared with that of an earlier version"

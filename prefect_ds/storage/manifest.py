@@ -283,7 +283,7 @@ _LEADING_OUT = {"", ".", ".."}
 
 
 def _checked(part: Part) -> Part:
-    """Return the part if a reader that trusts it stays inside the checkpoint's folder."""
+    """Return the part if a reader that trusts it stays in the checkpoint's folder."""
     if (
         not _LEADING_OUT.isdisjoint(part.name.split("/"))
         or "\\" in part.name

@@ -36,7 +36,10 @@ class PartNames:
         return cls(width, "" if renames_folders else f"-{uuid.uuid4().hex[:8]}")
 
     def of(self, partition: int, twin: int = 0) -> str:
-        """Return the name of a partition's part; of its twin, where keys of two share a folder."""
+        """Return the name of a partition's part.
+
+        Or that of its twin, where keys of two share a folder.
+        """
         suffix = f".{twin}" if twin else ""
         return f"part.{partition:0{self.width}d}{self.unique}{suffix}.parquet"
 

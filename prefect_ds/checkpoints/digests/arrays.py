@@ -24,7 +24,7 @@ from prefect_ds.checkpoints.digests.walk import (
 )
 
 _CHUNK: Final = 2**14
-"""Cells that are looked at together, so that they are still in the processor's cache."""
+"""Cells that are looked at together: they still are in the processor's cache."""
 _LONG_DOUBLE_BYTES: Final = 10
 """Bytes of a long double of Intel's that hold its number; the rest is padding."""
 
@@ -114,7 +114,10 @@ def _has_nan(run: np.ndarray) -> bool:
 
 
 def _number_bytes(numbers: np.ndarray) -> np.ndarray:
-    """Return the bytes of floats. All NaN are one: 0/0 is another than that of a file."""
+    """Return the bytes of floats; all NaN are one.
+
+    The NaN of 0/0 has other bits than one that was read from a file.
+    """
     if _has_nan(numbers):
         numbers = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers)
     cells = numbers.view(np.uint8)

@@ -1,4 +1,4 @@
-"""Encodings of classes and functions: by name, and those of the user's by their code."""
+"""Encodings of classes and functions: by name, and the user's own by their code."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _encode_attributes(value: Any, state: Any, walk: Walk) -> bytes:
 
 
 def encode_named(attributes: dict[Any, Any], kind: type, walk: Walk) -> bytes:
-    """Return the encoding of an object's attributes, in whatever order they were set."""
+    """Return the encoding of an object's attributes; their order does not count."""
     parts = []
     for name in sorted(attributes, key=str):
         if _is_derived(kind, name):
@@ -172,4 +172,4 @@ BASES: Final[tuple[tuple[type | tuple[type, ...], Encoder], ...]] = (
     ((set, frozenset), _set),
     ((datetime.date, datetime.time, datetime.timedelta), _datetime),
 )
-"""Encoders of the subclasses of a type that pickle does not see whole, or in no order."""
+"""Encoders for subclasses of types that pickle does not see whole, or in no order."""

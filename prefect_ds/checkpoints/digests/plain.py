@@ -95,7 +95,10 @@ def _dict(value: Any, walk: Walk) -> bytes:
 
 
 def encode_pairs(pairs: Mapping[Any, Any], walk: Walk) -> bytes:
-    """Return the encoding of a dict. Its order counts, as that of columns may hang on it."""
+    """Return the encoding of a dict; its order counts.
+
+    The order of a frame's columns may hang on it.
+    """
     kinds = set(map(type, pairs))
     kinds.update(map(type, pairs.values()))
     if kinds <= ATOMS:
