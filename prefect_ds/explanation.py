@@ -105,7 +105,7 @@ class Explanation:
         return least, least + more
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each task and child.
+        """Return a row for every task and child.
 
         Returns
         -------

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.checkpoints.choices import Durability
+from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.edited import schema_of_edited
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
@@ -20,7 +22,7 @@ from prefect_ds.file_types.registry import (
     file_type_of,
     similar_ending,
 )
-from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check

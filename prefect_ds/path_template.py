@@ -159,7 +159,7 @@ class PathTemplate:
     def render_fields(
         self, values: Mapping[str, object], *, task: str = ""
     ) -> dict[str, str]:
-        """Return the text of each field before it is encoded, by the field as written.
+        """Return the text of every field before it is encoded, by the field as written.
 
         Parameters and errors are those of `render`.
 
@@ -177,7 +177,7 @@ class PathTemplate:
         return texts
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the text of each field in a rendered path, by the field as written.
+        """Return the text of every field in a rendered path, by the field as written.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class PathTemplate:
         -------
         dict or None
             None where the path is not of this template. A text that was shortened comes
-            as it stands in the path. Where a path can be read in several ways
+            as it is in the path. Where a path can be read in several ways
             (``{a}_{b}`` with ``x_y_z``), earlier fields get less.
         """
         if any(name_problem(name) for name in path.split("/")):
@@ -214,7 +214,7 @@ def _read(
     places
         The fields that are still to be read.
     literals
-        The text that follows each of them.
+        The text that follows them, one by one.
     path
         The rest of the path.
     texts

@@ -1,4 +1,4 @@
-"""The table of a run: for each task its results, and the seconds they cost and saved.
+"""The table of a run: for every task its results, and the seconds they cost and saved.
 
 Made on the client from the tasks' final states.
 """

@@ -9,94 +9,42 @@ from __future__ import annotations
 import abc
 import contextlib
 import datetime
-import difflib
 import functools
 import hashlib
-import logging
 import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal
 
-import cloudpickle
-import prefect
-
-from prefect_ds.checkpoints import adoption
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.age import as_duration
-from prefect_ds.checkpoints.identity import digest_of_options
+from prefect_ds.checkpoints.choices import Durability, checked_choices
+from prefect_ds.checkpoints.draft import Draft, Kept
+from prefect_ds.checkpoints.foreign_data import ForeignData
+from prefect_ds.checkpoints.identity import digest_of_options, digest_of_question
 from prefect_ds.checkpoints.prefect_result import PrefectResult
 from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.checkpoints.rescue import rescue
 from prefect_ds.checkpoints.undecodable import (
     is_no_fault_of_data,
     set_aside_undecodable,
 )
 from prefect_ds.checkpoints.upkeep import Upkeep
 from prefect_ds.checkpoints.versions import versions
-from prefect_ds.errors import (
-    CheckpointNotFoundError,
-    DamagedCheckpointError,
-)
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.path_template import PathTemplate
-from prefect_ds.storage.filesystem import Staged
 from prefect_ds.storage.identity import Match
-from prefect_ds.storage.layout import set_aside_path, side_folder
-from prefect_ds.storage.lookup import CHANGED_BY_HAND, Check, Found
-from prefect_ds.storage.manifest import (
-    JSONObject,
-    Manifest,
-    Origin,
-    Part,
-)
+from prefect_ds.storage.lookup import Check, Found
+from prefect_ds.storage.manifest import Manifest, Origin
 from prefect_ds.storage.opening import StorageOptions, open_files
 from prefect_ds.storage.retries import with_retries
 from prefect_ds.storage.store import CheckpointStore
 
-logger = logging.getLogger("prefect.prefect_ds.result_handler")
 
-Durability = Literal["process", "power"]
-"""What a finished checkpoint outlives: the death of every process, or a power cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a handler says of data that it has staged, or found."""
-
-    parts: tuple[Part, ...]
-    n_columns: int
-    schema: JSONObject | None
-    value: Any
-    """What downstream tasks get.
-
-    The task's result, or what the file gives where the user's options change it.
-    """
-    note: str = ""
-    staged: Staged | None = None
-    """``None`` for data that were there already."""
-    compute_s: float = 0.0
-    """Seconds of the staging that went into computing: a Dask frame is lazy."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows in all parts."""
-        return sum(part.n_rows for part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A result that was committed."""
-
-    reference: CheckpointReference
-    value: Any
-    note: str
-    compute_s: float = 0.0
-    """Seconds of keeping it that went into computing."""
-
-
-class ResultHandler(PrefectResult, Upkeep, abc.ABC):
+class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
     """Base of the handlers: keeps a task's result at a templated path.
 
     Parameters
@@ -126,7 +74,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         What is looked at before a checkpoint counts: ``"size"``, that all files are
         there, as large as they were written (what is read is hashed then);
         ``"checksum"``, every byte, so that damage which size and time of change do not
-        show is found, and mended by running the task, before anything reads it.
+        show is at_path, and mended by running the task, before anything reads it.
     max_age
         A checkpoint that is older is stale: a ``timedelta``, or text such as ``"1d"``,
         ``"12h"`` or ``"1h 30min"``. A file that a person put there has no age.
@@ -151,25 +99,14 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
     ) -> None:
         if isinstance(ignore, str):
             raise TypeError(f"ignore={ignore!r}: give a list of names, [{ignore!r}]")
-        name_of_match = "match" if match else "prefect_ds.match in Prefect's config"
-        match = match or _default_match()
-        for name, choice, choices in (
-            (name_of_match, match, get_args(Match)),
-            ("durability", durability, get_args(Durability)),
-            ("check", check, get_args(Check)),
-        ):
-            if choice not in choices:
-                close = difflib.get_close_matches(str(choice), choices, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                listed = ", ".join(map(repr, choices))
-                raise ValueError(f"{name}={choice!r}: it is one of {listed}{hint}")
+        checked = checked_choices(match, durability, check)
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})
-        self.match: Match = match
+        self.match: Match = checked.match
         self.ignore = tuple(ignore)
-        self.durability: Durability = durability
-        self.check: Check = check
+        self.durability: Durability = checked.durability
+        self.check: Check = checked.check
         self.max_age = as_duration(max_age)
         location = None
         if path is not None:
@@ -214,56 +151,14 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         return with_retries("read", path, self._look_up, path, only_looks)
 
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
-        found = self.store.look_up(
+        at_path = self.store.look_up(
             path, self.kind, check=self.check, mends=not only_looks
         )
-        if found.kind == "foreign" and not only_looks:
-            return self._find_foreign(path, found)
-        return found
+        if at_path.kind == "foreign" and not only_looks:
+            return self._find_foreign(path, at_path)
+        return at_path
 
-    def _find_foreign(self, path: str, found: Found) -> Found:
-        store = self.store
-        status = store.files.status(path)
-        has_side_folder = bool(store.files.names(side_folder(path)))
-        try:
-            if found.reason == CHANGED_BY_HAND:
-                draft = self._describe(path)
-            else:
-                draft = self._describe_foreign(path)
-        except Exception as error:
-            if is_no_fault_of_data(error, self.file_type):
-                raise
-            reason = (
-                f"it has no manifest and cannot be read as {self.file_type} ({error})"
-            )
-            return Found("damaged", reason=reason, stamp=found.stamp, advice="mend")
-        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
-        if not has_side_folder:
-            adoption.warn_of_lost_manifests(path)
-        described = self._manifest(path, draft, Origin())
-        try:
-            manifest = store.adopt(path, described, status)
-        except CheckpointNotFoundError:
-            raise
-        except OSError as error:
-            # A read-only folder, a full disk: it is read each time then, and counts.
-            logger.debug("%s: cannot file a manifest for it: %s", path, error)
-            manifest = replace(described, stamp=found.stamp, adopted=True)
-        return Found("committed", manifest, found.reason)
-
-    def _adoptable(self, path: str) -> Manifest:
-        draft = self._describe(path)
-        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
-        return self._manifest(path, draft, Origin())
-
-    def _describe(self, path: str) -> Draft:
-        """Describe a person's file, with the types of the checkpoint that it was."""
-        earlier = self.store.last_schema(path)
-        if earlier is None:
-            return self._describe_foreign(path)
-        return self._describe_edited(path, earlier)
-
-    def set_aside(self, path: str, found: Found, *, then: str) -> None:
+    def set_aside(self, path: str, at_path: Found, *, then: str) -> None:
         """Move damaged data at ``path`` out of the way.
 
         ``then`` says in the log what happens next.
@@ -273,10 +168,10 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             path,
             self.store.set_aside,
             path,
-            found.reason,
-            found.stamp,
+            at_path.reason,
+            at_path.stamp,
             then=then,
-            advice=found.advice,
+            advice=at_path.advice,
         )
 
     def keep(
@@ -347,7 +242,7 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             return Kept(
                 reference,
                 there,
-                "another run was first with the same inputs; its result stands",
+                "another run was first with the same inputs; its result counts",
             )
         self._remember(self._content(manifest), draft.value)
         return Kept(reference, draft.value, draft.note, draft.compute_s)
@@ -362,12 +257,6 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         remarks: tuple[str, ...] = (),
     ) -> CheckpointReference:
         """Return the reference to a committed checkpoint."""
-        owner, identity = origin.owner, origin.identity
-        # Inputs without a digest cannot be shown to be equal to another's.
-        asked = (
-            identity and identity.key,
-            tuple(owner) if identity is None or identity.unstable_inputs else None,
-        )
         return CheckpointReference(
             handler=self,
             path=path,
@@ -376,8 +265,8 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             n_columns=manifest.n_columns,
             size_bytes=manifest.size_bytes,
             written_at=manifest.written_at,
-            owner=str(owner),
-            asked=hashlib.sha256(repr(asked).encode()).hexdigest(),
+            owner=str(origin.owner),
+            asked=digest_of_question(origin),
             is_loaded=is_loaded,
             compute_s=manifest.compute_s,
             write_s=manifest.write_s,
@@ -407,15 +296,15 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             kept = cache.get((type(self), content))
             if kept is not None:
                 return kept
-        found = self.look_up(path)
-        if found.manifest is None:
+        at_path = self.look_up(path)
+        if at_path.manifest is None:
             hint = ""
-            if found.kind == "damaged":
+            if at_path.kind == "damaged":
                 hint = f", or, if it is an edit of yours: handler.adopt({path!r})"
             raise CheckpointNotFoundError(
-                f"no checkpoint at {path!r}: {found.reason}; run the task again{hint}"
+                f"no checkpoint at {path!r}: {at_path.reason}; run the task again{hint}"
             )
-        manifest = found.manifest
+        manifest = at_path.manifest
         if content is not None and self._content(manifest) != content:
             by = f" by {manifest.owner}" if manifest.owner.task else ""
             raise CheckpointNotFoundError(
@@ -445,22 +334,11 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
         """Raise an error where the options do not fit one another, or the path."""
 
     def rescue(self, value: Any, path: str) -> str | None:
-        """Keep a value that could not be written, and return the path of its pickle.
+        """Keep a value that could not be written; return the path of its pickle.
 
-        It lies among the files set aside, for a person: hours of computing went into
-        it. ``None``: it cannot be pickled, or is not computed yet.
+        ``None``: it cannot be pickled, or is not computed yet.
         """
-        if hasattr(value, "__dask_graph__"):
-            return None
-        aside = set_aside_path(path)
-        try:
-            with self.store.staging(path) as file:
-                cloudpickle.dump(value, file)
-                self.store.files.place(self.store.files.finish(file), aside)
-        except Exception as error:  # noqa: BLE001 - the first error counts, not this one
-            logger.debug("%s: cannot keep the refused value: %s", path, error)
-            return None
-        return aside
+        return rescue(self.store, value, path)
 
     @abc.abstractmethod
     def _stage(
@@ -470,14 +348,6 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
 
         It is gone at the end unless it was committed.
         """
-
-    @abc.abstractmethod
-    def _describe_foreign(self, path: str) -> Draft:
-        """Read what a person put at ``path`` and describe it."""
-
-    def _describe_edited(self, path: str, earlier: JSONObject) -> Draft:
-        """Read an edited file and describe it, with the types of its earlier schema."""
-        return self._describe_foreign(path)
 
     def _content(self, manifest: Manifest) -> str:
         """Return a digest of what a reader gets through this handler.
@@ -528,8 +398,3 @@ class ResultHandler(PrefectResult, Upkeep, abc.ABC):
             write_s=write_s,
             versions=versions(),
         )
-
-
-def _default_match() -> Match:
-    settings: Any = prefect.config.get("prefect_ds") or {}  # type: ignore[no-untyped-call]
-    return cast(Match, settings.get("match", "code"))

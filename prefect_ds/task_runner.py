@@ -87,7 +87,7 @@ class DSTaskRunner(TaskRunner):
             if handler is not checkpoint_handler
         ]
         # Not by Prefect's own constructor: it copies all of the context, the flow's
-        # parameters with it, for each task.
+        # parameters with it, for every task.
         Runner.__init__(self, state_handlers=others)
         self.task = task
         self.flow_result = flow_result
@@ -111,7 +111,7 @@ class DSTaskRunner(TaskRunner):
     def context(self) -> dict[str, Any]:  # type: ignore[override]
         """Prefect's context as nested dicts, copied for those who ask for it.
 
-        Prefect's own is an attribute, copied for each task.
+        Prefect's own is an attribute, copied for every task.
         """
         return run_context.copied()
 

@@ -28,7 +28,7 @@ def task(
     Parameters
     ----------
     fn
-        The function, where the decorator stands without arguments.
+        The function, where the decorator has no arguments.
     result_handler
         Another name for Prefect's ``result``.
     **task_init_kwargs

@@ -97,7 +97,7 @@ def names_in_text(known: Listing, texts: Iterable[str]) -> list[str]:
 
 
 class _Labels:
-    """What stands for local variables: a number each, in the order of appearance."""
+    """The numbers of local variables, in the order of appearance."""
 
     def __init__(self, outer: Mapping[str, str], *, by_name: bool) -> None:
         self._labels = dict(outer)
@@ -108,7 +108,7 @@ class _Labels:
         self._labels.update(zip(names, names, strict=True))
 
     def of(self, name: str) -> str:
-        """Return what stands for a variable."""
+        """Return the number of a variable."""
         if self._by_name:
             return name
         return self._labels.setdefault(name, f"#{len(self._labels)}")
@@ -158,8 +158,8 @@ def _text(code: types.CodeType, labels: _Labels) -> str:
 
 def _dropped(instructions: list[dis.Instruction]) -> set[int]:
     """Return the offsets of instructions that change nothing of what the code does."""
-    dropped = {each.offset for each in instructions if each.opname in _SKIPPED}
-    kept = [each for each in instructions if each.offset not in dropped]
+    dropped = {step.offset for step in instructions if step.opname in _SKIPPED}
+    kept = [step for step in instructions if step.offset not in dropped]
     for load, store in itertools.pairwise(kept):
         # Of the body of a class.
         is_noted = store.opname == "STORE_NAME" and store.argval in _NOTES
@@ -174,7 +174,7 @@ _NOTES: Final = ("__doc__", "__firstlineno__", "__static_attributes__")
 def _jump(
     jump: dis.Instruction, kept: list[dis.Instruction], places: Mapping[int, int]
 ) -> str:
-    """Return a jump as it would be with each statement on a line of its own.
+    """Return a jump as it would be with every statement on a line of its own.
 
     The compiler shortens jumps to jumps, but only within a line.
     """

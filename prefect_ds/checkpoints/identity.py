@@ -6,6 +6,7 @@ never taken for the same in silence.
 
 from __future__ import annotations
 
+import hashlib
 import types
 import uuid
 from collections.abc import Collection, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from prefect_ds.checkpoints.code import CodeWalk, code_digest, described, is_library
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
 from prefect_ds.storage.identity import SETTING, Identity
+from prefect_ds.storage.manifest import Origin
 
 __all__ = ["RunIdentity", "TaskIdentity", "code_digest", "identify_run"]
 
@@ -78,7 +80,7 @@ def identify_task(
     walked = {} if code is None else {"code": code.code()}
     common = Identity(
         name,
-        {f"{SETTING}{name}": found for name, found in digests.items()},
+        {f"{SETTING}{name}": digest for name, digest in digests.items()},
         tuple(f"{SETTING}{name}" for name in unstable),
         digest_of_options(options),
         scheme=SCHEME,
@@ -97,7 +99,7 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     task
         What all of its runs have in common.
     inputs
-        Argument name to value; a checkpoint stands in for its data.
+        Argument name to value; a checkpoint takes the place of its data.
     """
     given, unstable = digests_of(inputs, task.ignore)
     left_out = task.defaults.keys() - inputs.keys()
@@ -144,7 +146,7 @@ _DEPTH_OF_REST = 4
 def _digest_of_rest(value: Any, depth: int) -> str:
     """Return a digest of what has one inside a value without; empty where nothing has.
 
-    Settings that hold a lock are still to be told from other settings.
+    Settings that hold a lock must still differ from other settings.
     """
     if type(value) is dict:
         items = [*value.items()]
@@ -177,3 +179,15 @@ def digest_of_options(options: object) -> str:
         return digest(options)
     except UndigestibleError:
         return f"no digest {uuid.uuid4().hex}"
+
+
+def digest_of_question(origin: Origin) -> str:
+    """Return a digest of the inputs that a run of a task asked with.
+
+    Runs that ask for the same share a result; others at the same path collide.
+    """
+    owner, identity = origin.owner, origin.identity
+    # Inputs without a digest cannot be shown to be equal to another's.
+    is_alone = identity is None or bool(identity.unstable_inputs)
+    question = (identity and identity.key, tuple(owner) if is_alone else None)
+    return hashlib.sha256(repr(question).encode()).hexdigest()

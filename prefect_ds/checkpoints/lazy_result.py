@@ -30,7 +30,7 @@ Load: TypeAlias = Callable[[Any], Any]
 class _LeanResult(Result):
     """A result whose constant attributes are on the class.
 
-    Prefect's own constructor looks up a logger for each result, which takes longer than
+    Prefect's own constructor looks a logger up for a result, which takes longer than
     some tasks do.
     """
 
@@ -63,7 +63,7 @@ class LazyResult(_LeanResult):
         Whether to hold the loaded value. A task may look twice; a caller may walk over
         more results than fit in memory.
     load
-        Loads the references. ``None``: a new :class:`Loader` for each load.
+        Loads the references. ``None``: a new :class:`Loader` for every load.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class LazyResult(_LeanResult):
 
     @property
     def value(self) -> Any:
-        """The value, with each reference loaded."""
+        """The value, with every reference loaded."""
         if self._loaded:
             return self._loaded[0]
         load = self._load or Loader()
@@ -113,7 +113,7 @@ class LazyResult(_LeanResult):
 
 
 class LazySequence(Sequence[Any]):
-    """The results of a mapped task, each loaded on access and not held."""
+    """The results of a mapped task, loaded on access and not held."""
 
     def __init__(self, raws: Sequence[Any]) -> None:
         self.raws = raws
@@ -157,7 +157,7 @@ class LazySequenceResult(LazyResult):
 
     @property
     def value(self) -> LazySequence:
-        """The results of the children, each loaded on access."""
+        """The results of the children, loaded on access."""
         return LazySequence(self.raw)
 
     @value.setter

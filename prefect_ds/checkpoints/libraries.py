@@ -21,7 +21,7 @@ def is_library_name(name: str) -> bool:
     """Return whether a module of this name is of Python or of an installed package.
 
     A module that is not imported yet counts like its package: the answer is the same in
-    each process.
+    every process.
     """
     top = name.partition(".")[0]
     # A script is the user's, also where a worker has another script as `__main__`.

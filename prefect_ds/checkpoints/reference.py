@@ -20,7 +20,7 @@ class LoadsCheckpoints(Protocol):
 class CheckpointReference:
     """The place and a description of a checkpoint; :meth:`load` reads its data.
 
-    It is never changed. It is not frozen, since that makes each hit slower.
+    It is never changed. It is not frozen, since that makes every hit slower.
     """
 
     handler: LoadsCheckpoints
@@ -126,7 +126,7 @@ class Loader:
         self._collections: _Replaced = {}
 
     def __call__(self, value: Any) -> Any:
-        """Return ``value`` with each reference in it loaded."""
+        """Return ``value`` with every reference in it loaded."""
         return replace_references(value, self._load, self._collections)
 
     def _load(self, reference: CheckpointReference) -> Any:
@@ -150,7 +150,7 @@ def replace_references(
     by: Callable[[CheckpointReference], Any],
     replaced: _Replaced | None = None,
 ) -> Any:
-    """Return ``value`` with each reference in it replaced.
+    """Return ``value`` with every reference in it replaced.
 
     Lists, tuples, sets and dicts are searched; their subclasses are not. A collection
     without references comes back itself, and one that occurs twice is replaced once.

@@ -34,10 +34,10 @@ class Upkeep(abc.ABC):
         problems = self.store.verify(path)
         if problems:
             return problems
-        found = self.look_up(path)
-        assert found.manifest is not None
+        at_path = self.look_up(path)
+        assert at_path.manifest is not None
         try:
-            self._load(path, found.manifest)
+            self._load(path, at_path.manifest)
         except Exception as error:  # noqa: BLE001 - any error of a parser is a fault
             return [f"cannot be read as {self.file_type}: {error}"]
         return []
@@ -50,10 +50,12 @@ class Upkeep(abc.ABC):
         CheckpointNotFoundError
             Nothing is there.
         """
-        found = self.look_up(self._absolute(path))
-        if found.manifest is None:
-            raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
-        return found.manifest
+        at_path = self.look_up(self._absolute(path))
+        if at_path.manifest is None:
+            raise CheckpointNotFoundError(
+                f"no checkpoint at {path!r}: {at_path.reason}"
+            )
+        return at_path.manifest
 
     def adopt(self, path: str) -> Manifest:
         """Let the data at ``path`` count as the checkpoint: an edit made on purpose.

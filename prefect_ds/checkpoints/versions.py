@@ -8,10 +8,10 @@ import platform
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the version of each package that is installed, by its name."""
-    found = {"python": platform.python_version()}
+    """Return the version of every package that is installed, by its name."""
+    by_name = {"python": platform.python_version()}
     for package in ("prefect_ds", "prefect", "pandas", "pyarrow", "dask"):
         # A worker may have the package on its path without an installation.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            by_name[package] = importlib.metadata.version(package)
+    return by_name

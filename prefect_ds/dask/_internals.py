@@ -155,13 +155,13 @@ __all__ = [
 ]
 
 WHY: Final = {
-    "Alias": "a key of a graph that stands for another",
+    "Alias": "a key of a graph that means another",
     "And": "joins conditions of a filter",
     "Assign": "adds columns: a frame of as many rows",
     "AssignPartitioningIndex": "says which partition a row goes to",
     "Between": "a step of a filter that looks at one row",
     "Binop": "a step of a filter that looks at one row",
-    "Blockwise": "base of a step with one task for each partition, as ours are",
+    "Blockwise": "base of a step with one task for every partition, as ours are",
     "BlockwiseIO": "base of a reader, as ours is",
     "BlockwiseMerge": "a merge of partitions that lie side by side",
     "Concat": "frames one below the other, not lowered",
@@ -184,7 +184,7 @@ WHY: Final = {
     "LE": "a comparison of a filter",
     "LT": "a comparison of a filter",
     "Len": "asks for the rows of a frame, which a manifest has",
-    "Lengths": "asks for the rows of each partition, which a manifest has",
+    "Lengths": "asks for the rows of every partition, which a manifest has",
     "Literal": "answers such a question",
     "NotNull": "a step of a filter that looks at one row",
     "Or": "joins conditions of a filter",

@@ -2,7 +2,7 @@
 
 A worker that dies, and a write that is stopped and goes on in a later run, leave some
 partitions of one computation and some of another. That is right as long as both put the
-same rows in each partition. A shuffle between workers gives the rows of a partition in
+same rows in every partition. A shuffle between workers gives the rows of a partition in
 the order in which they arrive, and a function of the user's may read a table that
 changes. If what such a step gives is then spread over several partitions, a row may be
 in two of them, or in none.
@@ -50,7 +50,7 @@ _SOURCES = (FromPandas, ReadCheckpoint, ReadParquet)
 
 
 class Sameness(enum.IntEnum):
-    """How alike a partition is each time that it is computed."""
+    """How alike a partition is every time that it is computed."""
 
     UNKNOWN = 0
     ROWS = 1
@@ -83,7 +83,7 @@ class _Judge:
         self._known: dict[str, Sameness] = {}
 
     def sameness(self, node: Expr) -> Sameness:
-        """Return how alike the partitions of an expression are each time."""
+        """Return how alike the partitions of an expression are every time."""
         if node._name not in self._known:
             self._known[node._name] = self._judged(node)
         return self._known[node._name]
@@ -146,8 +146,8 @@ class _Judge:
             if isinstance(step, _UNORDERED):
                 return f"{_name(step)} gives in any order"
             if has_user_code(step):
-                return "a function of yours gives, which may be other rows each time"
-        return f"{_name(node)} gives, which may be other rows each time"
+                return "a function of yours gives, which may be other rows every time"
+        return f"{_name(node)} gives, which may be other rows every time"
 
 
 def has_user_code(node: Any) -> bool:

@@ -152,7 +152,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         """
         wanted: Any = determine_column_projection(self, parent, dependents)
         labels = wanted if isinstance(wanted, list) else [wanted]
-        # A label of the first of several levels stands for columns that are named
+        # A label of the first of several levels means columns that are named
         # otherwise here.
         is_known = len(places_of(self.columns, labels)) == len(labels)
         fewer = [self.columns[place] for place in places_of(labels, self.columns)]

@@ -125,7 +125,7 @@ def _without_peers(expr: Expr) -> Expr:
 
 
 def _with_method(expr: Expr, method: str, done: dict[str, Expr]) -> Expr:
-    """Return an expression in which each shuffle that has no method gets one."""
+    """Return an expression in which every shuffle that has no method gets one."""
     if expr._name in done:
         return done[expr._name]
     operands = []

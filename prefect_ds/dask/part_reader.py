@@ -194,21 +194,21 @@ class PartReader:
 
     def _look_up(self, part: Part) -> Found:
         """Return the checkpoint at the path; raise an error if it was replaced."""
-        found = CheckpointStore(open_files(self.path, self.storage_options)).look_up(
+        at_path = CheckpointStore(open_files(self.path, self.storage_options)).look_up(
             self.path
         )
-        there = found.manifest
-        # In an object store each write has part names of its own, also one of equal
+        there = at_path.manifest
+        # In an object store every write has part names of its own, also one of equal
         # data.
-        if found.kind in ("missing", "foreign") or (
+        if at_path.kind in ("missing", "foreign") or (
             there
             and (
                 there.content != self.content
                 or part.name not in {other.name for other in there.parts}
             )
         ):
-            raise self._not_found(part, found.reason or "it was replaced since")
-        return found
+            raise self._not_found(part, at_path.reason or "it was replaced since")
+        return at_path
 
     def _not_found(self, part: Part, why: str) -> CheckpointNotFoundError:
         return CheckpointNotFoundError(
@@ -217,10 +217,10 @@ class PartReader:
         )
 
     def _set_aside(
-        self, part: Part, found: Found, what: str
+        self, part: Part, at_path: Found, what: str
     ) -> CheckpointNotFoundError | DamagedCheckpointError:
-        """Set aside what was found, and return the error that says so."""
-        stamp = found.manifest.stamp if found.manifest else found.stamp
+        """Set the folder aside, and return the error that says so."""
+        stamp = at_path.manifest.stamp if at_path.manifest else at_path.stamp
         store = CheckpointStore(open_files(self.path, self.storage_options))
         aside = store.set_aside(
             self.path, f"part {part.name!r} is damaged: {what}", stamp

@@ -113,7 +113,7 @@ def _to_arrow(
     flat = with_index(flat, schema)
     if not has_index:
         flat = flat.set_axis(frame.index)
-    # Dask has a thread for each core at work already: Arrow would start more for each
+    # Dask has a thread for every core at work already: Arrow would start more for every
     # part.
     table = pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1)
     return _settled(_with_nan(table, flat))

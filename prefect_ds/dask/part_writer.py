@@ -54,7 +54,7 @@ class PartWriter:
     """Bytes in memory above which a partition becomes several parts."""
     write_kwargs: Mapping[str, Any] = field(default_factory=dict)
     layout: Layout | None = None
-    """What all parts agree on, where they were found not to."""
+    """What all parts agree on, where they did not at first."""
 
     def __call__(self, frame: pd.DataFrame, partition: int) -> pd.Series[Any]:
         """Write one partition and its record; return its staged parts as a series."""
@@ -70,7 +70,7 @@ class PartWriter:
     def write(self, frame: pd.DataFrame, partition: int) -> list[StagedPart]:
         """Write one partition and return its parts.
 
-        There is one, or one for each value of ``partition_on``, or as many as
+        There is one, or one for every value of ``partition_on``, or as many as
         ``partition_bytes`` asks for.
 
         Raises
@@ -160,12 +160,12 @@ class PartWriter:
             raise RoundTripError(
                 f"the Dask frame cannot be kept in parquet files: {error}"
             ) from error
-        for i, (dtype, found) in enumerate(zip(meta.dtypes, back.dtypes, strict=True)):
-            if not fits(found, dtype):
+        for i, (dtype, kept) in enumerate(zip(meta.dtypes, back.dtypes, strict=True)):
+            if not fits(kept, dtype):
                 raise RoundTripError(
                     f"column {meta.columns[i]!r} of {dtype} would come back from "
                     "parquet "
-                    f"files as {found}: cast it with astype"
+                    f"files as {kept}: cast it with astype"
                 )
 
     def _options(self, table: pa.Table) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class PartWriter:
         return reader.read(staged.part._replace(name=staged.file))
 
     def _groups(self, frame: pd.DataFrame, partition: int) -> Iterator[KeyGroup]:
-        """Yield the rows of each part of a partition."""
+        """Yield the rows of every part of a partition."""
         if self.partition_on:
             yield from key_groups(frame, self.partition_on, partition)
             return
@@ -205,7 +205,7 @@ class PartWriter:
         """Write the rows of one part into the staging folder."""
         files = open_files(self.folder, self.storage_options)
         # Dask runs a task again where it lost its worker, which may still be at work:
-        # each run has names of its own.
+        # every run has names of its own.
         started = time.perf_counter()
         file = f"{partition}.{number}.{uuid.uuid4().hex}.staged"
         name = below + self.names.of(partition, twin)

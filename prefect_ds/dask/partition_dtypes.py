@@ -48,25 +48,25 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
         It has other columns, values of another kind, or values that the dtypes do not
         hold.
     """
-    found = f"partition {partition} is not what the frame's meta says"
+    problem = f"partition {partition} is not what the frame's meta says"
     if not _same_labels(frame.columns, meta.columns):
         raise RoundTripError(
-            f"{found}: it has the columns {list(frame.columns)}, not "
+            f"{problem}: it has the columns {list(frame.columns)}, not "
             f"{list(meta.columns)}"
         )
     if not _same_labels(frame.index.names, meta.index.names):
         raise RoundTripError(
-            f"{found}: its index is named {list(frame.index.names)}, not "
+            f"{problem}: its index is named {list(frame.index.names)}, not "
             f"{list(meta.index.names)}"
         )
     frame = frame.copy(deep=False)
     for i, (dtype, wanted) in enumerate(zip(frame.dtypes, meta.dtypes, strict=True)):
         if not fits(dtype, wanted):
-            what = f"{found}: column {meta.columns[i]!r}"
+            what = f"{problem}: column {meta.columns[i]!r}"
             frame.isetitem(i, _cast(frame.iloc[:, i], wanted, what).array)
     if meta.index.nlevels == 1 and not fits(frame.index.dtype, meta.index.dtype):
         values = frame.index.to_series()
-        cast = _cast(values, meta.index.dtype, f"{found}: its index")
+        cast = _cast(values, meta.index.dtype, f"{problem}: its index")
         frame.index = pd.Index(cast.array, dtype=cast.dtype, name=meta.index.name)
     return frame
 

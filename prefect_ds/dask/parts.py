@@ -155,7 +155,7 @@ class StagedPart:
 
 
 def frame_to_json(frame: pd.DataFrame) -> JSONObject:
-    """Return a small frame, or an empty one that stands for its dtypes, as JSON.
+    """Return a small frame, or an empty one that shows its dtypes, as JSON.
 
     Raises
     ------

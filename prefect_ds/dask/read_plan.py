@@ -176,10 +176,10 @@ def group_filter(
         leaf = leaves.get(positions[place])
         if not is_native or leaf is None:
             return None
-        found = parquet.metadata.row_group(group).column(leaf).statistics
-        if found is None or not found.has_min_max:
+        statistics = parquet.metadata.row_group(group).column(leaf).statistics
+        if statistics is None or not statistics.has_min_max:
             return None
-        return _ends(found, meta.dtypes.iloc[place])
+        return _ends(statistics, meta.dtypes.iloc[place])
 
     def may_hold_group(group: int) -> bool:
         def ends(label: Hashable) -> pd.Series[Any] | None:

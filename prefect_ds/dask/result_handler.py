@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from dask.utils import natural_sort_key, parse_bytes
 
+from prefect_ds.checkpoints.choices import Durability
+from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.dask.expressions import (
     FrameSource,
     open_frame,
@@ -36,7 +38,7 @@ from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.file_types.registry import check_ending
-from prefect_ds.result_handler import Draft, Durability, ResultHandler
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import (
@@ -68,7 +70,7 @@ class DaskDataFrameResultHandler(ResultHandler):
 
     Any tool can open it.
 
-    The workers write the partitions, each from where it is. The task's result is then a
+    The workers write the partitions from where they are. The task's result is then a
     lazy frame over the files: what computes it never runs the task's graph again. A
     write that was killed goes on, in the next run, with the partitions that it had not
     finished.
@@ -80,9 +82,9 @@ class DaskDataFrameResultHandler(ResultHandler):
         or a URL that fsspec knows, and that all workers reach. See
         :class:`prefect_ds.PandasResultHandler`.
     read_kwargs
-        Given to ``pyarrow.parquet.ParquetFile`` for each part.
+        Given to ``pyarrow.parquet.ParquetFile`` for every part.
     write_kwargs
-        Given to pyarrow's parquet writer for each part: ``compression``,
+        Given to pyarrow's parquet writer for every part: ``compression``,
         ``row_group_size``, ``data_page_size`` ...
     partition_on
         Columns whose values become folders, ``year=2024/part.00000.parquet``, which
@@ -308,7 +310,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         data = [
             i
             for i, part in enumerate(parts)
-            if not any(each[0] in "._" for each in part.name.split("/"))
+            if not any(name[0] in "._" for name in part.name.split("/"))
         ]
         data.sort(key=lambda i: natural_sort_key(parts[i].name))
         footers = {}

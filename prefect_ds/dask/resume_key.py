@@ -3,7 +3,7 @@
 Under it a later run finds the parts that an earlier run finished.
 
 Dask's own names do not do: two computations can share one, and one computation has
-another name in each process where a file system is in it. So the key is made of what
+another name in every process where a file system is in it. So the key is made of what
 the frame computes: its data, the files that it reads with size and time of change, and
 the code of the functions that it calls.
 """
@@ -229,7 +229,7 @@ class _Scope:
         self._known: dict[Any, str] = dict(known)
 
     def of_key(self, key: Any) -> str:
-        """Return a digest of what a key stands for."""
+        """Return a digest of what a key means."""
         if key not in self._known:
             if key not in self._nodes:
                 raise NotResumableError(f"its graph has no {key!r}")
@@ -313,8 +313,8 @@ def _files_of(node: Any) -> list[object]:
     if "ds" in info:  # Through fsspec.
         return [_version_of_file(info["fs"], path) for path in info["ds"].files]
     paths = [fragment.fragment.path for fragment in info["fragments"]]
-    found = node.fs.get_file_info(paths)
-    return [(file.path, file.size, file.mtime_ns) for file in found]
+    files = node.fs.get_file_info(paths)
+    return [(file.path, file.size, file.mtime_ns) for file in files]
 
 
 def _version_of_file(fs: fsspec.AbstractFileSystem, path: str) -> tuple[object, ...]:

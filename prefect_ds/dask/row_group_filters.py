@@ -85,11 +85,11 @@ def may_hold(
     if sign in ("&", "|"):
         combine = operator.and_ if sign == "&" else operator.or_
         return bool(combine(may_hold(left, range_of), may_hold(right, range_of)))
-    found = range_of(left)
-    if found is None:
+    ends = range_of(left)
+    if ends is None:
         return True
     try:
-        return bool(_MAY_HOLD[sign](found, right))
+        return bool(_MAY_HOLD[sign](ends, right))
     except (TypeError, ValueError):  # Unlike types: pandas is to say what that means.
         return True
 

@@ -34,7 +34,7 @@ def watched(
     files
         The file system of the staging folder.
     folder
-        The staging folder, in which each partition leaves a record.
+        The staging folder, in which every partition leaves a record.
     n_partitions
         How many there will be.
     """
@@ -77,7 +77,7 @@ def computing_s(parts: Iterable[StagedPart], elapsed_s: float) -> float:
     Parameters
     ----------
     parts
-        What was written, each part by a thread of some worker.
+        What was written; threads of the workers did it.
     elapsed_s
         The time that all took. Threads write at the same time, so their seconds of
         writing count as shares of it.

@@ -30,7 +30,7 @@ def chosen_tasks(
     ValueError
         The flow has no such task.
     """
-    # Prefect comes by again with the same argument for each retry: an iterator would
+    # Prefect comes by again with the same argument for every retry: an iterator would
     # be empty then.
     kinds = (Task, str) if by_name else (Task,)
     is_list = not isinstance(tasks, str | Iterator) and isinstance(tasks, Iterable)

@@ -66,7 +66,7 @@ def receive(pickled: bytes) -> None:
 
 
 def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
-    """Leave an empty file in each folder; return the folders where that worked.
+    """Leave an empty file in every folder; return the folders where that worked.
 
     The values are the folders that were made on the way.
     """
@@ -153,7 +153,7 @@ def _hosts(client: Any) -> dict[str, str]:
     """Return the workers that answer: addresses, and the names of their hosts."""
 
     async def ask(address: str) -> dict[str, str]:
-        # One call for each: a call to all would wait for the slowest.
+        # One call a worker: a call to all would wait for the slowest.
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return cast(
@@ -188,7 +188,7 @@ def _warn_of_silent(workers: Sequence[str]) -> None:
 def _ask(
     client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the answer of each worker.
+    """Return the answer of every worker.
 
     An error is an answer, too; it is an ``OSError`` if the worker has gone.
     """

@@ -1,7 +1,7 @@
 """The entries of prefect_ds in Prefect's context and config, and those it leaves out.
 
 Used on the client and on workers. A small task costs little beside what Prefect does
-with its context, so each shortcut here names what it saves.
+with its context, so every shortcut here names what it saves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which tasks of a flow the next run would load, and which it would run.
 
 Used on the client, without a run. The plan walks the flow in Prefect's order and asks
-each task run the question that its worker would ask, :meth:`TaskCheckpoint.find`. It
+every task run the question that its worker would ask, :meth:`TaskCheckpoint.find`. It
 runs no code of the user's, writes nothing and starts no cluster.
 """
 
@@ -76,7 +76,7 @@ class TaskDecision:
 def plan_flow(
     flow: Flow, parameters: Mapping[str, Any], refresh: Iterable[Task | str] = ()
 ) -> list[TaskDecision]:
-    """Return what the next run of a flow does with each of its tasks, in order.
+    """Return what the next run of a flow does with its tasks, in order.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ logger = get_logger("DSFlowRunner")
 
 
 def say_leftovers(flow: Flow) -> None:
-    """Log one line for each folder of checkpoints in which unfinished writes lie.
+    """Log one line for every folder of checkpoints in which unfinished writes lie.
 
     Only folders on disks are looked at, and only those that no field of a template
     names: a listing of an object store takes a request.

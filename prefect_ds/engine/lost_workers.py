@@ -46,7 +46,7 @@ class LostWorkers:
 
     @contextlib.contextmanager
     def watched(self, client: Any) -> Iterator[None]:
-        """Log a line for each worker that the cluster loses meanwhile.
+        """Log a line for every worker that the cluster loses meanwhile.
 
         Parameters
         ----------

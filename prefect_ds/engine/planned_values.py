@@ -38,7 +38,7 @@ class Open:
     """A value that only the run will tell."""
 
     causes: tuple[str, ...]
-    """Why, each from its root cause to the task."""
+    """Why, from the root causes to the task."""
     may_skip: bool = False
     """The task may be skipped."""
 
@@ -116,7 +116,7 @@ def reduced(outcome: Outcome, flattened: bool) -> Planned:
 
 
 def elements(outcome: Outcome, flattened: bool) -> list[Planned] | Open | Skipped:
-    """Return what each child of a mapped task takes from an upstream task."""
+    """Return what every child of a mapped task takes from an upstream task."""
     if flattened:
         outcome = reduced(outcome, flattened)
     if isinstance(outcome, list):
@@ -142,7 +142,7 @@ def _flat(value: Any) -> list[Any] | None:
 
 
 def causes_of(outcomes: Iterable[Planned]) -> tuple[str, ...]:
-    """Return the causes of all open outcomes, each once, in order."""
+    """Return the causes of all open outcomes, once, in order."""
     causes = [
         cause
         for outcome in outcomes

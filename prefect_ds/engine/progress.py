@@ -1,4 +1,4 @@
-"""Progress bars on the terminal while a flow runs, one for each task.
+"""Progress bars on the terminal while a flow runs, one a task.
 
 A bar counts the results that were loaded, computed and failed. Runs on the client;
 :func:`ending` also runs on workers.
@@ -199,7 +199,7 @@ def _logs_above(bars: Any) -> Iterator[None]:
     }
     replaced: dict[logging.StreamHandler[Any], _Above] = {}
     for handler in handlers:
-        # Not a stream that is a property: such a handler looks it up for each line.
+        # Not a stream that is a property: such a handler looks it up for every line.
         stream = vars(handler).get("stream")
         if isinstance(handler, logging.StreamHandler) and _are_together(stream, bars):
             handler.stream = replaced[handler] = _Above(stream, bars)

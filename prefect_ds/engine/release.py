@@ -109,7 +109,7 @@ class _LastUses:
         self._last_use: dict[Task, int] = {}
         for task in flow.tasks - keep:
             uses = flow.downstream_tasks(task)
-            # Prefect runs resources and secrets again in each round, also those that
+            # Prefect runs resources and secrets again in every round, also those that
             # have ended.
             if any(isinstance(use, _RUN_EACH_ROUND) for use in uses):
                 continue
@@ -125,7 +125,7 @@ class _LastUses:
 
 
 def _is_counted_each_round(flow: Flow, task: Task) -> bool:
-    """Return whether Prefect looks at the result in each round, to count children.
+    """Return whether Prefect looks at the result in every round, to count children.
 
     It does so where a task maps over what ``flatten`` makes of the result.
     """
@@ -200,7 +200,7 @@ class ReleaseByCalls(Release):
                 else:
                     ended = self._submit(_has_ended, run.future, has_children)
             else:
-                # Run by run, where each run was: only the boolean travels.
+                # Run by run, where that run was: only the boolean travels.
                 ended = self._submit(all, [self._all_ended((run,)) for run in runs])
             self._ended[runs] = ended
         return self._ended[runs]
@@ -302,7 +302,7 @@ class ReleaseFromMemory(Release):
 def _has_ended(state: State, has_children: bool = True) -> bool:
     """Return whether a run has ended for good: a later round hands its state on.
 
-    Prefect checks a Cached state again in each round, and runs the task if it no longer
+    Prefect checks a Cached state again in a new round and runs the task if it no longer
     holds. A Mapped parent gets its children in a later round if it has none.
     """
     if not state.is_finished() or state.is_cached():

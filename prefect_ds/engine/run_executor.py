@@ -1,6 +1,6 @@
-"""The user's executor during a run, with a class for each kind of executor.
+"""The user's executor during a run, with a class for every kind of executor.
 
-It hands all calls on. On the way it keeps Prefect's config out of each submission,
+It hands all calls on. On the way it keeps Prefect's config out of every submission,
 reports progress, and lets go of results that no task needs any more.
 
 Runs on the client; the functions that say so run on a worker.
@@ -126,7 +126,7 @@ class RunExecutor(Executor):
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Return a task's context without the config.
 
-        Prefect merges it into the context of each task, which is most of what a small
+        Prefect merges it into the context of every task, which is most of what a small
         task costs. DSTaskRunner unpickles and merges it once a process.
         """
         lean = without_config(context)
@@ -155,7 +155,7 @@ class InProcessExecutor(RunExecutor):
 
 
 class DelayedExecutor(RunExecutor):
-    """A LocalDaskExecutor, which runs tasks when somebody waits for them.
+    """A LocalDaskExecutor, which runs tasks when something waits for them.
 
     It remembers every result until it ends.
     """

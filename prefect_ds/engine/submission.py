@@ -1,7 +1,7 @@
 """How the run of a task goes to a Dask cluster: small, and its common part once.
 
-Prefect submits each run with the task, its edges, the whole context and the states of
-all upstream tasks that are not mapped over. Dask's scheduler holds each submission as
+Prefect submits every run with the task, its edges, the whole context and the states of
+all upstream tasks that are not mapped over. Dask's scheduler holds every submission as
 long as its outcome is wanted, so mapped children would fill it with copies. Here their
 common part is pickled once.
 

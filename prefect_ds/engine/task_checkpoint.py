@@ -128,13 +128,13 @@ class TaskCheckpoint:
         Changes nothing.
         """
         try:
-            found = self.handler.look_up(self.path)
+            at_path = self.handler.look_up(self.path)
         except OSError as error:
             return Miss("the checkpoint could not be looked up", problem=error)
-        manifest = found.manifest
+        manifest = at_path.manifest
         if manifest is None:
-            damaged = found if found.kind == "damaged" else None
-            return Miss(found.reason, damaged=damaged)
+            damaged = at_path if at_path.kind == "damaged" else None
+            return Miss(at_path.reason, damaged=damaged)
         difference, remarks = self.compare(manifest)
         if difference:
             reason = f"the checkpoint was stale: {difference}"
@@ -290,7 +290,7 @@ def with_advice(remark: str) -> str:
     if "was not compared" not in remark:
         return remark
     return (
-        f"{remark}: it is taken to be the same each time; if it does not shape the "
+        f"{remark}: it is taken to be the same every time; if it does not shape the "
         "result, name it in the handler's ignore"
     )
 

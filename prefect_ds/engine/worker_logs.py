@@ -1,7 +1,7 @@
 """Brings the log lines of tasks on a Dask cluster to the user.
 
 Each run has its own worker plugin and its own topic of Dask events, and its tasks carry
-its name in Prefect's context, so two runs on one cluster do not hear each other. A
+its name in Prefect's context, so two runs on one cluster do not hear one another. A
 worker that shares the client's stdout sends nothing: its lines are there already.
 
 :func:`forwarded` runs on the client, :class:`_Forwards` and :class:`_Handler` on the

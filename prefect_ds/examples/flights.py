@@ -85,7 +85,7 @@ def enrich(
         columns={"faa": "dest", "name": "dest_name"}
     )
     airlines = airlines.rename(columns={"name": "airline"})
-    # In UTC each hour has one weather record; in local time the hour that autumn
+    # In UTC every hour has one weather record; in local time the hour that autumn
     # repeats would have two.
     flights = flights.merge(
         weather, how="left", on=["origin", "time_hour"], validate="many_to_one"
@@ -155,7 +155,7 @@ def rank(sums: list[pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-# The flow: which step takes what, and the file that keeps each result.
+# The flow: which step takes what, and the file that keeps every result.
 
 
 def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
@@ -176,7 +176,7 @@ def build_flow(folder: Path, periods: Sequence[str]) -> Flow:
     rank_step = task(result=kept("routes_and_hours.csv", "csv"))(rank)
 
     with Flow("flights") as flow:
-        # Tables go to the children by reference: a worker reads each file when a child
+        # Tables go to the children by reference: a worker reads every file when a child
         # needs it, and nothing is sent.
         names = ("flights", "weather", "planes", "airports", "airlines")
         year, *others = (
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--by",
         choices=("month", "day"),
         default="month",
-        help="one file and one child task for each",
+        help="a file and a child task for every one",
     )
     parser.add_argument("--verbose", action="store_true", help="show what Prefect logs")
     options = parser.parse_args(arguments)

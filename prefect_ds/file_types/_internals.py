@@ -1,4 +1,4 @@
-"""The names of pandas used here that are not public, each with its reason.
+"""The names of pandas used here that are not public, with their reasons.
 
 A test says which of them a version of pandas no longer has.
 """

@@ -104,7 +104,7 @@ class _TimelessProperties:
 
 
 def _declare_all_namespaces() -> None:
-    """Have odfpy declare every namespace that it knows in each file.
+    """Have odfpy declare all namespaces that it knows in every file.
 
     Else it declares those that the process has used so far, so that the bytes would
     depend on the files written and read before.

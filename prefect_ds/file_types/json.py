@@ -60,7 +60,7 @@ def _write(
 
 
 def _records(table: pd.DataFrame, *, lines: bool) -> bytes:
-    """Return a JSON object for each row, on a line of its own.
+    """Return a JSON object for every row, on a line of its own.
 
     Arrow joins the columns of all rows at once, which is many times as fast as pandas.
     """

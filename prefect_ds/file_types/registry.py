@@ -1,4 +1,4 @@
-"""The file types: one line for each."""
+"""The file types, one line a type."""
 
 import difflib
 from collections.abc import Mapping

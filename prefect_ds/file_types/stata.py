@@ -26,7 +26,7 @@ _LONGEST_TEXT: Final = 2045
 def _is_native(values: Array) -> bool:
     if values.dtype.name == "float16":
         return False
-    # The largest numbers of each width stand for kinds of missing values.
+    # The largest numbers of every width stand for kinds of missing values.
     largest = 1.7e38 if values.dtype.name == "float32" else 8.9e307
     return is_number_within(values, largest=2**53, finite_below=largest)
 

@@ -169,7 +169,7 @@ def _has_arrow_zone(values: Array) -> bool:
 def _encode_text(values: Array, missing: str | None) -> tuple[Array, JSONObject]:
     """Return the cells of one column as text, missing ones as tokens.
 
-    A token is a text that no other cell has, one for each kind of missing value. The
+    A token is a text that no other cell has, one for every kind of missing value. The
     texts of the present values and then the tokens make one list, from which every row
     takes its cell. For the objects ``["a", None, "b", nan, "a"]``:
 
@@ -243,7 +243,7 @@ def _text_array(texts: pa.Array) -> ExtensionArray:
 
 
 def _tokens(texts: pa.Array, kinds: list[str], missing: str | None) -> list[str | None]:
-    """Return a text for each kind of missing value that no other cell has."""
+    """Return a text for every kind of missing value that no other cell has."""
     numbered = (f"<NA {i}>" for i in itertools.count(1))
     others = itertools.chain(_MORE_TOKENS, numbered)
     candidates = itertools.chain(

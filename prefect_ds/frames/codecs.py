@@ -1,4 +1,4 @@
-"""Values as readable text, and back: one codec for each kind of value.
+"""Values as readable text, and back: one codec for every kind of value.
 
 A codec gets no missing values: `cells` leaves them out before.
 """

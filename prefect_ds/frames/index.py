@@ -152,7 +152,7 @@ def _build_index(arrays: list[Array], schema: Mapping[str, Any]) -> pd.Index:
 
 
 def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
-    """Return for each level the values that it knows, in its order.
+    """Return for every level the values that it knows, in its order.
 
     ``unstack``, slices and ``groupby`` go by a level's own order, and by values that no
     row has. A level is ``None`` where its column tells both: it is sorted, and rows
@@ -191,7 +191,7 @@ def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
 def _build_level(
     array: Array, listed: Mapping[str, Any] | None
 ) -> tuple[pd.Index, np.ndarray]:
-    """Return a level of a MultiIndex, and for each row its position in the level.
+    """Return a level of a MultiIndex, and for every row its position in the level.
 
     Rows lead to the distinct values of the column, and those to the values listed in
     the schema. For the column ``y, x, y`` and the listed level ``x, y, z``:

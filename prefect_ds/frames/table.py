@@ -6,7 +6,7 @@ text: ISO dates, decimal numbers, JSON for nested objects. Frames are rebuilt by
 position, so a file type is free to alter labels.
 
 The work is done in `cells` (one column), `codecs` (values as text) and `index`.
-Positions count in four ways there, and each has one name:
+Positions count in four ways there, and every way has one name:
 
 row
     where a cell is in its column;
@@ -174,7 +174,7 @@ def n_index_columns(schema: Mapping[str, Any]) -> int:
 
 
 def column_specs(schema: Mapping[str, Any]) -> list[JSONObject]:
-    """Return the specification of each column of the table, index levels first."""
+    """Return the specification of every column of the table, index levels first."""
     return [*schema["index"]["levels"], *schema["columns"]]
 
 
@@ -234,7 +234,7 @@ def _frame_of(arrays: Sequence[Array], index: pd.Index) -> pd.DataFrame:
 
 
 def _index_names(index: pd.Index) -> list[Hashable]:
-    """Return a name for each level of an index, also for those without."""
+    """Return a name for every level of an index, also for those without."""
     names: list[Hashable] = []
     for i, name in enumerate(index.names):
         if name is not None:

@@ -49,27 +49,27 @@ def commit(
     # File first, look second: of two writers at least one sees the other's manifest.
     _refuse_collision(filed, manifest)
     while True:
-        found = look_up(files, path, manifest.kind, "size")
-        there = found.manifest
+        at_path = look_up(files, path, manifest.kind, "size")
+        there = at_path.manifest
         if there is not None and _may_stay(there, manifest, refused):
             files.remove(own, "file")
             return there
-        replaced = _make_room(files, path, found)
+        replaced = _make_room(files, path, at_path)
         try:
             if replaced is None:
                 files.place(staged, path)
             else:
                 committer.sync_manifest()
                 files.replace(staged, path)
-            manifest = committer.confirm(manifest, found.manifest)
+            manifest = committer.confirm(manifest, at_path.manifest)
             break
         except FileExistsError:
             continue  # Another writer was first: look again.
         except FileNotFoundError:
-            if found.manifest is None or files.status(path) is not None:
+            if at_path.manifest is None or files.status(path) is not None:
                 raise
-    committer.clear(manifest, found.manifest)
-    if found.was_set_aside:
+    committer.clear(manifest, at_path.manifest)
+    if at_path.was_set_aside:
         files.remove(record_file(path), "file")
     # A competing writer may have seen our manifest and failed before our commit; its
     # manifest is still there, so check again.
@@ -243,15 +243,15 @@ class _StoreCommitter:
         return same_bytes(manifest.parts, there, status)
 
 
-def _make_room(files: FileSystem, path: str, found: Found) -> Manifest | None:
+def _make_room(files: FileSystem, path: str, at_path: Found) -> Manifest | None:
     """Set aside what is not ours; return the manifest of our own data to replace."""
-    if found.manifest is not None and not found.manifest.adopted:
-        return found.manifest
-    if found.manifest is not None:
-        stamp = found.manifest.stamp
+    if at_path.manifest is not None and not at_path.manifest.adopted:
+        return at_path.manifest
+    if at_path.manifest is not None:
+        stamp = at_path.manifest.stamp
         _replace(files, path, "it was put there by hand", stamp, "adopt")
-    elif found.kind != "missing":
-        _replace(files, path, found.reason, found.stamp, found.advice)
+    elif at_path.kind != "missing":
+        _replace(files, path, at_path.reason, at_path.stamp, at_path.advice)
     return None
 
 

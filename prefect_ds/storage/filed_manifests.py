@@ -1,4 +1,4 @@
-"""The manifests filed for one path, each under the stamp of its data."""
+"""The manifests filed for one path, under the stamps of their data."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Staged:
     stamp: str | None
     """The stamp that it will have in place; ``None`` where only the store knows it."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """For a folder in a store: name of each staged file to its name in place."""
+    """For a folder in a store: name of every staged file to its name in place."""
 
 
 class FileSystem(Protocol):

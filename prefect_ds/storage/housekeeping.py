@@ -75,21 +75,21 @@ def verify(files: FileSystem, path: str) -> list[str]:
 
     See :meth:`CheckpointStore.verify`.
     """
-    found = look_up(files, path, "file", "size")
-    if found.kind == "damaged":
-        return [found.reason]
-    if found.manifest is None:
-        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+    at_path = look_up(files, path, "file", "size")
+    if at_path.kind == "damaged":
+        return [at_path.reason]
+    if at_path.manifest is None:
+        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {at_path.reason}")
     status = files.status(path)
     present = {}
     if status is not None:
         present = {part.name: part for part in read_parts(files, path, status)}
-    described = {part.name for part in found.manifest.parts}
+    described = {part.name for part in at_path.manifest.parts}
     problems = [
         f"{extra}: is not in the manifest"
         for extra in sorted(present.keys() - described)
     ]
-    for part in found.manifest.parts:
+    for part in at_path.manifest.parts:
         there = present.get(part.name)
         if there is None:
             problems.append(f"{part.name}: is gone")

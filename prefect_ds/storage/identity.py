@@ -9,7 +9,7 @@ Match: TypeAlias = Literal["path", "inputs", "code"]
 """What makes a checkpoint count: that it is there, its inputs, its code as well."""
 
 SETTING = "self."
-"""Before the name of a task's attribute, where its digest stands among the inputs."""
+"""Before the name of a task's attribute, whose digest is among the inputs."""
 
 VALUE = "="
 """Before a value that code reads and that is kept as it is, for a reason to show."""
@@ -25,9 +25,9 @@ class Code(NamedTuple):
     python: str = ""
     """The Python that compiled it: only code of one Python version compares."""
     functions: Mapping[str, str] = {}
-    """For the words of a reason: name of each function and class to a short digest."""
+    """For the words of a reason: name of every function and class to a short digest."""
     values: Mapping[str, str] = {}
-    """Likewise each value that the code reads, to a short digest or to the value."""
+    """Likewise the values that the code reads, to short digests or to the values."""
 
     def compares_with(self, earlier: Code) -> bool:
         """Return whether one version of Python compiled both."""

@@ -53,11 +53,11 @@ def look_up(
     while True:
         status = files.status(path, kind)
         if status is None:
-            found = _look_at_nothing(files, path, mends)
+            at_path = _look_at_nothing(files, path, mends)
         else:
-            found = _look_at(files, path, status, check, mends)
-        if found is not None:
-            return found
+            at_path = _look_at(files, path, status, check, mends)
+        if at_path is not None:
+            return at_path
 
 
 def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
@@ -211,7 +211,7 @@ def _refile(filed: FiledManifests, manifest: Manifest) -> None:
     try:
         filed.refile(manifest)
     except OSError as error:
-        # A read-only folder: then the bytes prove it each time.
+        # A read-only folder: then the bytes prove it every time.
         logger.debug("%s: cannot file its manifest again: %s", filed.path, error)
 
 

@@ -63,7 +63,7 @@ class Origin:
     owner: Owner = field(default_factory=Owner)
     identity: Identity | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
-    """The text of each field of the path template."""
+    """The text of every field of the path template."""
     compute_s: float | None = None
     """Seconds of computing; ``None``: not known."""
     refused: str = ""
@@ -99,7 +99,7 @@ class Manifest:
     identity: Identity | None = None
     """``None``: not known, as Prefect itself wrote the data, or a person."""
     adopted: bool = False
-    """A person put the data there; the manifest was made when it was found."""
+    """A person put the data there; the manifest was made when we first saw them."""
     compute_s: float | None = None
     write_s: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -108,9 +108,7 @@ class ObjectFiles:
     def modified(self, path: str) -> float:
         """Return when the object, or the last one of a prefix, was written."""
         with numbered_errors(path):
-            times = [
-                self.fs.modified(found).timestamp() for found in self.fs.find(path)
-            ]
+            times = [self.fs.modified(file).timestamp() for file in self.fs.find(path)]
         if not times:
             raise _not_found(path)
         return float(max(times))
@@ -195,7 +193,7 @@ class ObjectFiles:
         return dict(self.fs.info(path))
 
     def _find(self, path: str) -> dict[str, dict[str, Any]]:
-        """Return the store's entry of each object below a path, or at it, by name."""
+        """Return the store's entry of every object below a path, or at it, by name."""
         return dict(self.fs.find(path, detail=True))
 
     def _below(self, path: str) -> list[str]:
@@ -221,7 +219,7 @@ class ObjectFiles:
         self, path: str, write: Callable[[], Any], *, is_copy: bool = False
     ) -> None:
         """Write an object; make its folder first where the store needs one."""
-        # Not before each write: drivers ask for the bucket then, and some make one for
+        # Not before every write: drivers ask for the bucket then, and some make one for
         # a typing error.
         try:
             with numbered_errors(path):
@@ -299,7 +297,7 @@ def _status(info: Mapping[str, Any]) -> Status:
 
 
 def _sizes(root: str, objects: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Return the size of each object of a listing, by its path below the root."""
+    """Return the size of every object of a listing, by its path below the root."""
     return {
         str(path).removeprefix(root).lstrip("/"): int(info["size"])
         for path, info in sorted(objects.items())
@@ -307,7 +305,7 @@ def _sizes(root: str, objects: Mapping[str, Mapping[str, Any]]) -> dict[str, int
 
 
 def _for_all(items: Iterable[Any], action: Callable[[Any], object]) -> None:
-    """Call the action with each item, some at a time: requests mostly wait."""
+    """Call the action with every item, some at a time: requests mostly wait."""
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
         for _ in pool.map(action, items):
             pass

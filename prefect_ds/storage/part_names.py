@@ -1,4 +1,4 @@
-"""Names of the parts in a folder: how they are made, and how one of ours is told."""
+"""Names of the parts in a folder: how they are made, and how ours are recognised."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PartNames:
 
     width: int
     unique: str
-    """Ends each name in a store, where parts of two writes lie in one folder."""
+    """Ends every name in a store, where parts of two writes lie in one folder."""
 
     @classmethod
     def for_write(cls, n_partitions: int, *, renames_folders: bool) -> PartNames:

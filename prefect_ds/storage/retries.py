@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from prefect_ds.errors import CheckpointAccessError, CheckpointPermissionError
 
 RETRY_DELAYS_S = (0.1, 0.5, 2.0)
-"""Seconds of waiting before each further try."""
+"""Seconds of waiting before every further try."""
 
 # Another try does not help against these; against other errors of a disk or a network
 # it may.

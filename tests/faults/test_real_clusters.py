@@ -213,7 +213,7 @@ def test_a_worker_cut_off_in_the_middle_of_a_write_comes_back_and_finishes_it(
     [zombie] = [
         line for line in Notes(f"{barrier.path}.kept").lines if line.startswith(where)
     ]
-    assert "its result stands" in zombie
+    assert "its result counts" in zombie
     assert result_of(state, flow, "n_rows") == 1000
     there = result_of(state, flow, "source")
     assert_frame_equal(there.drop(columns="where"), frame_of(1, 1000))

@@ -29,7 +29,7 @@ _active = threading.local()
 def is_library(obj: Any) -> bool:
     """Return whether a class or function can be imported from an installed package.
 
-    Its name says enough then: it is the same in each process.
+    Its name says enough then: it is the same in every process.
     """
     module = getattr(obj, "__module__", None)
     if not isinstance(module, str) or not is_library_name(module):
@@ -108,7 +108,7 @@ def _member(value: Any, walk: Walk) -> bytes:
     return walk.encode(value)
 
 
-# Where the class stands, what it is called, and what decorators leave there by the way.
+# Where the class is written, its name, and what decorators leave there by the way.
 _MADE_BY_PYTHON: Final = frozenset(
     [
         "__module__",

@@ -42,7 +42,7 @@ def _frame(frame: Any, walk: Walk) -> bytes:
 def _columns(frame: Any, walk: Walk) -> bytes:
     """Return the encoding of the columns' dtypes and cells.
 
-    Numbers go into one hash for each dtype: a wide frame has thousands of columns.
+    Numbers go into one hash for every dtype: a wide frame has thousands of columns.
     """
     columns: list[bytes] = []
     dtypes: dict[Any, bytes] = {}

@@ -117,7 +117,7 @@ def _flat(keys: Any) -> Iterator[Any]:
 
 
 def _in_order(graph: Mapping[Any, Any]) -> Iterator[Any]:
-    """Give the keys of a graph so that each comes after those it depends on."""
+    """Give the keys of a graph so that a key comes after those it depends on."""
     done: set[Any] = set()
     for start in graph:
         waiting = [start]

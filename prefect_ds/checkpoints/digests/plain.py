@@ -295,7 +295,7 @@ LEAVES: Final[dict[type, Encoder]] = {
     datetime.timezone: _timezone,
     zoneinfo.ZoneInfo: _zone_info,
 }
-"""Encoders of objects that are walked each time they are met."""
+"""Encoders of objects that are walked every time they are met."""
 
 NODES: Final[dict[type, Encoder]] = {
     list: _list,

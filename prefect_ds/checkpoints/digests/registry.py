@@ -49,7 +49,7 @@ def digest(value: object) -> str:
         why = "it is nested too deep"
         raise UndigestibleError(type(value).__name__, why=why) from None
     except Exception as error:
-        # What somebody's `__iter__` or `__eq__` may raise, or a change by another
+        # What a user's `__iter__` or `__eq__` may raise, or a change by another
         # thread in the midst of the walk.
         raise UndigestibleError(type(value).__name__, why=f"{error!r}") from error
 

@@ -20,7 +20,7 @@ caller's stack, and would give a digest in one process and none in another."""
 _LONG: Final = 128
 
 ATOMS: Final = frozenset([type(None), str, int, float, bool, bytes])
-"""Types whose ``ascii`` tells each value from every other, in all Python versions."""
+"""Types whose ``ascii`` differs for different values, in all Python versions."""
 
 
 class UndigestibleError(TypeError):
