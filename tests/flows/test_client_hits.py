@@ -231,9 +231,9 @@ def test_prefects_context_is_left_faster_during_a_run_only(run_here, tmp_path):
     with Flow("outer") as flow:
         outer()
     with prefect.context(mine=1):
-        before = dict(prefect.context)
+        before = {**prefect.context, "caches": {}}  # Prefect leaves its caches there.
         assert run_here(flow).is_successful()
-        assert dict(prefect.context) == before
+        assert {**prefect.context, "caches": {}} == before
     assert seen == [True, True]
     assert "clear" not in vars(Context)
 
