@@ -6,6 +6,7 @@ The states that a flow's caller gets load on access. Runs on the client.
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from prefect.executors import Executor
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.chosen_tasks import chosen_tasks
+from prefect_ds.engine.client_hits import FoldersNotShared
 from prefect_ds.engine.context import (
     BY_REFERENCE,
     IDENTITY,
@@ -169,26 +171,34 @@ class DSFlowRunner(FlowRunner):
         executor: Executor,
     ) -> State:
         """Prefect's step that runs the tasks."""
-        if self._has_our_tasks or self._keep is not None:
-            executor = for_run(
-                executor,
-                self.flow,
-                has_our_tasks=self._has_our_tasks,
-                keep=self._keep,
-                progress=Progress() if self._shows_progress else None,
-            )
-        with contextlib.ExitStack() as stack:
-            if self._has_our_tasks:
-                stack.enter_context(left_at_once())
-                stack.enter_context(prefect.context({BY_REFERENCE: True}))
-            return super().get_flow_run_state(
-                state,
-                task_states=task_states,
-                task_contexts=task_contexts,
-                return_tasks=return_tasks,
-                task_runner_state_handlers=task_runner_state_handlers,
-                executor=executor,
-            )
+        not_shared: frozenset[str] = frozenset()
+        while True:
+            run_executor = executor
+            if self._has_our_tasks or self._keep is not None:
+                run_executor = for_run(
+                    executor,
+                    self.flow,
+                    has_our_tasks=self._has_our_tasks,
+                    keep=self._keep,
+                    progress=Progress() if self._shows_progress else None,
+                    not_shared=not_shared,
+                )
+            with contextlib.ExitStack() as stack:
+                if self._has_our_tasks:
+                    stack.enter_context(left_at_once())
+                    stack.enter_context(prefect.context({BY_REFERENCE: True}))
+                try:
+                    return super().get_flow_run_state(
+                        state,
+                        # Prefect adds to it.
+                        task_states=copy.copy(task_states),
+                        task_contexts=task_contexts,
+                        return_tasks=return_tasks,
+                        task_runner_state_handlers=task_runner_state_handlers,
+                        executor=run_executor,
+                    )
+                except FoldersNotShared as error:
+                    not_shared |= error.folders
 
     def determine_final_state(
         self,

@@ -5,13 +5,19 @@ five. So where all inputs of a task are known, the client looks for its checkpoi
 before it submits the task, through the same steps as a worker, up to the point where
 the task's code would run. Prefect's own tasks between those of the user, and the
 parents of mapped children, end here as well.
+
+A look at an object store takes longer than a submission. So the looks for the mapped
+children of a task go side by side, in threads; the steps of each child are taken, in
+order, once the answers are there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Self
 
 import prefect
 from prefect import triggers
@@ -28,7 +34,10 @@ from prefect_ds.engine.planned_values import PLAIN
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 from prefect_ds.engine.task_checkpoint import Hit, TemplateNames, raw_input
+from prefect_ds.errors import PrefectDSError
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.local_files import LocalFiles
+from prefect_ds.storage.lookup import Found
 from prefect_ds.task_runner import DSTaskRunner
 
 _TRIGGERS = {
@@ -42,27 +51,143 @@ _TRIGGERS = {
 """Prefect's own triggers. One of the user's is called on a worker, and only once."""
 
 
-def ended_here(run: TaskRun, call: Mapping[str, Any]) -> State | None:
-    """Return the final state of a task run that needs no worker; ``None`` for others.
+_N_LOOKS = 16
+"""Looks at object stores that go side by side."""
+
+
+class FoldersNotShared(BaseException):
+    """Hits of the client lie in folders that the workers do not share with it.
+
+    Nothing was submitted yet, so the run begins again and leaves them to the workers.
+    Prefect's steps let a BaseException pass.
+    """
+
+    def __init__(self, folders: Collection[str]) -> None:
+        super().__init__(f"not the workers' own: {', '.join(folders)}")
+        self.folders = frozenset(folders)
+
+
+class ClientHits:
+    """Ends task runs of one run of a flow on the client.
 
     Parameters
     ----------
-    run
-        The task run.
-    call
-        The arguments of ``run_task``, with what was submitted before.
+    not_shared
+        Folders in which only the workers look.
     """
-    if not _may_end_here(run, call):
-        return None
-    states = {name: map_submitted(call[name], _state_of) for name in BY_EDGE}
-    if not _all_known(states):
-        return None
-    here = {**call, **states, "task_runner_cls": _ClientTaskRunner}
-    try:
-        ended: State = run_task(**here)
-    except _NeedsAWorker:
-        return None
-    return ended
+
+    def __init__(self, not_shared: Iterable[str] = ()) -> None:
+        self.not_shared = frozenset(not_shared)
+        self._blind = set(not_shared)
+        self._roots: set[str] = set()
+        """The folders above all paths of hits."""
+        self._threads: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    def ended(
+        self,
+        run: TaskRun,
+        call: Mapping[str, Any],
+        look: Future[Found | None] | None = None,
+    ) -> State | Future[Found | None] | None:
+        """Return the final state of a task run that needs no worker.
+
+        For a run whose checkpoint is being looked for, return the look, with which to
+        ask again; for all others ``None``.
+
+        Parameters
+        ----------
+        run
+            The task run.
+        call
+            The arguments of ``run_task``, with what was submitted before.
+        look
+            The look that the first call returned.
+        """
+        if not _may_end_here(run, call):
+            return None
+        states = {name: map_submitted(call[name], _state_of) for name in BY_EDGE}
+        if not _all_known(states):
+            return None
+        runner = partial(_ClientTaskRunner, hits=self, look=look, waits=run.is_child)
+        try:
+            ended: State = run_task(**{**call, **states, "task_runner_cls": runner})
+        except _NeedsAWorker:
+            return None
+        except _Looks as looks:
+            return looks.look
+        return ended
+
+    def look(
+        self, handler: ResultHandler, path: str
+    ) -> Future[Found | None] | Found | None:
+        """Return what lies at the path; from an object store, once it has answered.
+
+        ``None`` where only a worker can say.
+        """
+        root = _root(handler)
+        if root in self._blind:
+            raise _NeedsAWorker
+        if isinstance(handler.store.files, LocalFiles):
+            return self._look(handler, path, root)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_N_LOOKS, "prefect_ds-looks")
+        return self._threads.submit(self._look, handler, path, root)
+
+    def _look(self, handler: ResultHandler, path: str, root: str) -> Found | None:
+        """Return what lies at the path; ``None`` where only a worker can say."""
+        if root in self._blind:
+            return None
+        files = handler.store.files
+        try:
+            # Most tasks of a first run have nothing there, which this tells fastest.
+            if isinstance(files, LocalFiles) and not files.status(path, handler.kind):
+                return None
+            return handler.look_up(path, adopts=False)
+        except Exception as error:  # noqa: BLE001 - the worker meets it again
+            is_of_store = isinstance(error, OSError) or not isinstance(
+                error, PrefectDSError
+            )
+            if is_of_store and not isinstance(error, FileNotFoundError):
+                self._cannot_see(root, error)
+            return None
+
+    def _cannot_see(self, root: str, error: Exception) -> None:
+        if root in self._blind:
+            return
+        self._blind.add(root)
+        _logger.warning(
+            "Workers look for the checkpoints in %s, which this machine cannot see: %s",
+            root or "the working folder",
+            error,
+        )
+
+    def hit(self, handler: ResultHandler) -> None:
+        """Note that a checkpoint of this handler was taken."""
+        self._roots.add(_root(handler))
+
+    def leave_to_workers(self, folders: Collection[str]) -> None:
+        """Leave folders to the workers, which do not share them with this machine.
+
+        Raises
+        ------
+        FoldersNotShared
+            Checkpoints were taken from there.
+        """
+        self._blind.update(folders)
+        if not self._roots.isdisjoint(folders):
+            raise FoldersNotShared(self._roots.intersection(folders))
+
+
+def _root(handler: ResultHandler) -> str:
+    template = handler.template
+    return "" if template is None else template.root
 
 
 def _may_end_here(run: TaskRun, call: Mapping[str, Any]) -> bool:
@@ -94,13 +219,43 @@ class _NeedsAWorker(BaseException):
     """The task's code has to run. Prefect's steps let a BaseException pass."""
 
 
-class _ClientTaskRunner(DSTaskRunner):
-    """Takes Prefect's steps with a task up to the point where its code would run."""
+class _Looks(BaseException):
+    """The checkpoint is being looked for, and the steps are taken once it is known."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, look: Future[Found | None]) -> None:
+        super().__init__()
+        self.look = look
+
+
+class _ClientTaskRunner(DSTaskRunner):
+    """Takes Prefect's steps with a task up to the point where its code would run.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for :class:`DSTaskRunner`.
+    hits
+        The hits of this run of the flow.
+    look
+        The look for the checkpoint, if it was begun.
+    waits
+        Whether other children come, whose looks go side by side with this one.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        hits: ClientHits,
+        look: Future[Found | None] | None,
+        waits: bool,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._held_log = _HeldLog(prefect.utilities.logging.get_logger("DSTaskRunner"))
         self.logger = self._held_log  # type: ignore[assignment]
+        self._hits = hits
+        self._look = look
+        self._waits = waits
         self._hit: Hit | None = None
 
     def run(self, *args: Any, **kwargs: Any) -> State:
@@ -115,26 +270,28 @@ class _ClientTaskRunner(DSTaskRunner):
             if not _is_prefects_own(self, inputs):
                 raise _NeedsAWorker
         else:
-            self._hit = self._found(inputs)
+            self._hit = self._found(self.handler, inputs)
+            self._hits.hit(self.handler)
         self._held_log.release()
         return super().set_task_to_running(state, inputs=inputs)
 
-    def _found(self, inputs: dict[str, Result]) -> Hit:
-        handler = self.handler
-        assert handler is not None
-        # A request to an object store takes longer than a submission, and workers make
-        # them side by side.
-        files = handler.store.files
-        if not isinstance(files, LocalFiles):
-            raise _NeedsAWorker
+    def _found(self, handler: ResultHandler, inputs: dict[str, Result]) -> Hit:
         try:
-            # Nothing there: no input has to be digested here and on the worker again.
-            path = handler.render(TemplateNames(inputs, self.task))
-            if files.status(path, handler.kind) is None:
+            found: Future[Found | None] | Found | None = self._look
+            if found is None:
+                path = handler.render(TemplateNames(inputs, self.task))
+                found = self._hits.look(handler, path)
+            if isinstance(found, Future):
+                if self._waits and self._look is None:
+                    raise _Looks(found)
+                found = found.result()
+            # Only now: no input has to be digested here and on the worker again. A
+            # person's file is read by a worker.
+            if found is None or found.manifest is None:
                 raise _NeedsAWorker
             checkpoint = self._taken_checkpoint(inputs)
             assert checkpoint is not None
-            hit = checkpoint.find()
+            hit = checkpoint.find(found)
         except Exception as error:
             # The worker meets it again, and says so.
             _logger.debug("%r is looked up by a worker: %r", self.task.name, error)

@@ -20,7 +20,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import prefect
@@ -109,8 +109,10 @@ def _above(path: str) -> list[str]:
     return [] if above == path else [above, *_above(above)]
 
 
-def check(client: Any, flow: Flow) -> None:
-    """End the run of a flow whose tasks could not work on the cluster.
+def check(client: Any, flow: Flow, known: Collection[str] = ()) -> list[str]:
+    """Return the folders of a flow that the workers do not share with the client.
+
+    End the run of a flow whose tasks could not work on the cluster.
 
     One line says where, why, and what to do. If only the client does not see a folder,
     that is a warning: all works, except looking at results from there.
@@ -122,6 +124,8 @@ def check(client: Any, flow: Flow) -> None:
         Dask's client of the cluster.
     flow
         The flow about to run.
+    known
+        Folders of which the log said before that only this machine does not see them.
 
     Raises
     ------
@@ -131,14 +135,16 @@ def check(client: Any, flow: Flow) -> None:
         the flow's tasks, or the workers do not share a folder of checkpoints.
     """
     if not prefect.context.config.get("prefect_ds", {}).get("preflight", True):
-        return
+        return []
     if isinstance(client.cluster, LocalCluster):
-        return  # Its processes have this one's packages and disks.
+        return []  # Its processes have this one's packages and disks.
     try:
         hosts = _check_packages(client, _hosts(client))
         if hosts:
             _check_tasks(client, flow, hosts)
-            _check_folders(client, _folders(flow), hosts)
+            unseen = _check_folders(client, _folders(flow), hosts)
+            _warn_of_unseen([folder for folder in unseen if folder not in known])
+            return unseen
     except PreflightError as error:
         logger.error(error)
         raise ENDRUN(Failed(message=str(error), result=error)) from error
@@ -147,6 +153,7 @@ def check(client: Any, flow: Flow) -> None:
             "Cluster check incomplete: a worker did not answer within %d s.",
             _WORK_S,
         )
+    return []
 
 
 def _hosts(client: Any) -> dict[str, str]:
@@ -276,9 +283,10 @@ def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
 
 def _check_folders(
     client: Any, folders: Sequence[str], hosts: Mapping[str, str]
-) -> None:
+) -> list[str]:
+    """Return the folders that only this machine does not see."""
     if not folders:
-        return
+        return []
     first = next(iter(hosts))
     name = uuid.uuid4().hex
     left: dict[str, list[str]] = {}
@@ -309,7 +317,7 @@ def _check_folders(
             "Cluster check incomplete: a worker failed to look at the folders: %r",
             error,
         )
-        return
+        return []
 
     problems = []
     for folder in left:
@@ -328,12 +336,15 @@ def _check_folders(
             f"{'; '.join(problems)}: mount one folder on all workers, "
             "or keep checkpoints in a store as s3://..."
         )
-    unseen = [folder for folder in left if folder not in seen_here]
-    if unseen:
+    return [folder for folder in left if folder not in seen_here]
+
+
+def _warn_of_unseen(folders: Sequence[str]) -> None:
+    if folders:
         logger.warning(
             "The workers keep checkpoints in %s, which this machine does not see: "
-            "no result can be looked at from here",
-            ", ".join(unseen),
+            "they look for them, and no result can be looked at from here",
+            ", ".join(folders),
         )
 
 

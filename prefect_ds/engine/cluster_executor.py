@@ -23,7 +23,6 @@ from prefect.executors import DaskExecutor
 
 from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.engine import cluster_check, worker_logs
-from prefect_ds.engine.client_hits import ended_here
 from prefect_ds.engine.lost_workers import LostWorkers, Run
 from prefect_ds.engine.progress import ending
 from prefect_ds.engine.release import Release, ReleaseOnCluster, TaskRun
@@ -31,7 +30,6 @@ from prefect_ds.engine.run_executor import (
     RunExecutor,
     future_of,
     is_final,
-    without_config,
 )
 from prefect_ds.engine.submission import (
     BY_EDGE,
@@ -74,6 +72,8 @@ class ClusterExecutor(RunExecutor):
         """
         with self.progress.shown(), contextlib.ExitStack() as stack:
             self._stack = stack
+            if self.hits is not None:
+                stack.enter_context(self.hits)
             if not self.has_our_tasks:
                 self._start_cluster()
             yield
@@ -92,16 +92,13 @@ class ClusterExecutor(RunExecutor):
         # that was submitted in them: a hundred megabytes for ten thousand small tasks,
         # held as long as the run.
         client.scheduler_comm.recent_message_log = deque(maxlen=0)
-        cluster_check.check(client, self.flow)
+        known = frozenset() if self.hits is None else self.hits.not_shared
+        unseen = cluster_check.check(client, self.flow, known)
+        if self.hits is not None:
+            self.hits.leave_to_workers(unseen)
         enter(self._progress_told(client))
         enter(worker_logs.forwarded(client))
         enter(self._lost.watched(client))
-
-    def _ended_here(self, run: TaskRun, call: Mapping[str, Any]) -> State | None:
-        """Return the final state of a hit, or of a task run that needs no worker."""
-        if not self.has_our_tasks:
-            return None
-        return ended_here(run, {**call, "context": without_config(call["context"])})
 
     @contextlib.contextmanager
     def _progress_told(self, client: Any) -> Iterator[None]:
@@ -138,11 +135,17 @@ class ClusterExecutor(RunExecutor):
                 fn, *futures, extra_context=extra_context, **kwargs
             )
 
-        return self._submitted(submit, tuple(takes))
+        submitted = Submitted(None)
+        self._run_by(submit, tuple(takes), submitted)
+        return submitted
 
     def _submit_run(
-        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
-    ) -> Submitted:
+        self,
+        run: TaskRun,
+        call: Mapping[str, Any],
+        extra_context: Any,
+        submitted: Submitted,
+    ) -> None:
         self._start_cluster()
         takes = tuple(result for _, results in run.takes for result in results)
         # What ended on the client goes along as it is; mapped children share it.
@@ -157,18 +160,20 @@ class ClusterExecutor(RunExecutor):
             own,
             extra_context,
         )
-        return self._submitted(submit, takes)
+        self._run_by(submit, takes, submitted)
 
-    def _submitted(
-        self, submit: Callable[[], Any], takes: tuple[Submitted, ...]
-    ) -> Submitted:
-        submitted = Submitted(submit())
+    def _run_by(
+        self,
+        submit: Callable[[], Any],
+        takes: tuple[Submitted, ...],
+        submitted: Submitted,
+    ) -> None:
+        submitted.future = submit()
         if takes:
             submitted.takes = takes
             submitted.taken_keys = _keys(takes)
             submitted.submit_again = submit
             self._running.append(submitted)
-        return submitted
 
     def _submit_parts(
         self, run: TaskRun, shared: SharedCall, own: OwnCall, extra_context: Any
@@ -186,6 +191,7 @@ class ClusterExecutor(RunExecutor):
 
     def wait(self, futures: Any) -> Any:
         """Return the outcomes of what was submitted."""
+        self._decide_all()
         if is_final(futures):
             self.release.before(None)
         if not self._is_started:

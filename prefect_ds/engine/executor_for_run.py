@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefect.core import Flow, Task
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 
+from prefect_ds.engine.client_hits import ClientHits
 from prefect_ds.engine.progress import NoProgress, Progress
 from prefect_ds.engine.run_executor import (
     DelayedExecutor,
@@ -20,6 +23,7 @@ def for_run(
     has_our_tasks: bool = True,
     keep: set[Task] | None = None,
     progress: Progress | NoProgress | None = None,
+    not_shared: Iterable[str] = (),
 ) -> RunExecutor:
     """Return the executor for one run of a flow.
 
@@ -36,6 +40,8 @@ def for_run(
         stay.
     progress
         Shows the progress; ``None``: nothing does.
+    not_shared
+        Folders whose checkpoints are left to the workers.
     """
     kind: type[RunExecutor] = RunExecutor
     if isinstance(executor, DaskExecutor):
@@ -47,4 +53,8 @@ def for_run(
         kind = DelayedExecutor
     elif isinstance(executor, LocalExecutor):
         kind = InProcessExecutor
-    return kind(executor, flow, has_our_tasks, keep, progress or NoProgress())
+    hits = None
+    if has_our_tasks and isinstance(executor, DaskExecutor | LocalDaskExecutor):
+        hits = ClientHits(not_shared)
+    progress = progress or NoProgress()
+    return kind(executor, flow, has_our_tasks, keep, progress, hits)

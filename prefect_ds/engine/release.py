@@ -87,6 +87,9 @@ class Release:
     def submitted(self, run: TaskRun, submitted: Submitted) -> None:
         """Note a run that was submitted."""
 
+    def ended(self, run: TaskRun, submitted: Submitted) -> None:
+        """Note a run that ended here, so that it was not submitted."""
+
     def computed(self, key: str, state: State) -> State:
         """Return the state of a run that has ended, for the executor to remember."""
         return state
@@ -189,6 +192,12 @@ class ReleaseByCalls(Release):
         if run.task in self._last_uses:
             self._held.setdefault(run.task, []).append(submitted)
 
+    def ended(self, run: TaskRun, submitted: Submitted) -> None:
+        """Note a run that ended here, so that it was not submitted."""
+        if run.is_parent:
+            # Its children may come in a later round, and take results then.
+            self.submitted(run, submitted)
+
     def _all_ended(self, runs: tuple[Submitted, ...]) -> Any:
         """Return a future that says whether all runs have ended for good."""
         if runs not in self._ended:
@@ -269,6 +278,13 @@ class ReleaseFromMemory(Release):
         self._childless.discard(run.task)
         if run.task in self._last_uses and not run.is_parent:
             self._held.setdefault(run.task, []).append(key)
+
+    def ended(self, run: TaskRun, submitted: Submitted) -> None:
+        """Note a run that ended here, so that it was not submitted."""
+        if run.is_parent and submitted.future.is_mapped():
+            self._childless.add(run.task)
+        else:
+            self._childless.discard(run.task)
 
     def computed(self, key: str, state: State) -> State:
         """Return the state to remember, and let go of results that this run took."""

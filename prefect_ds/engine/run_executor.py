@@ -12,6 +12,8 @@ import contextlib
 import functools
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import prefect
@@ -21,6 +23,7 @@ from prefect.engine.state import State
 from prefect.executors import Executor
 from prefect.executors.dask import PrefectCallback
 
+from prefect_ds.engine.client_hits import ClientHits
 from prefect_ds.engine.context import CONFIG
 from prefect_ds.engine.progress import NoProgress, Progress, ending
 from prefect_ds.engine.release import (
@@ -30,6 +33,19 @@ from prefect_ds.engine.release import (
     TaskRun,
 )
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
+
+
+@dataclass(slots=True)
+class Undecided:
+    """A task run of which it is not known yet whether it has to be submitted."""
+
+    run: TaskRun
+    call: dict[str, Any]
+    extra_context: Any
+    submitted: Submitted
+    """What the flow runner holds."""
+    look: Future[Any] | None = None
+    """Looks for its checkpoint."""
 
 
 class RunExecutor(Executor):
@@ -42,12 +58,15 @@ class RunExecutor(Executor):
         has_our_tasks: bool,
         keep: set[Task] | None,
         progress: Progress | NoProgress,
+        hits: ClientHits | None = None,
     ) -> None:
         super().__init__()
         self.executor = executor
         self.flow = flow
         self.has_our_tasks = has_our_tasks
         self.progress = progress
+        self.hits = hits
+        self._undecided: list[Undecided] = []
         self.release = Release() if keep is None else self._release(keep)
 
     def _release(self, keep: set[Task]) -> Release:
@@ -68,29 +87,60 @@ class RunExecutor(Executor):
     ) -> Submitted:
         """Hand a call on to the user's executor."""
         if fn is not run_task:
+            self._decide_all()
             return self._submit_function(fn, args, kwargs, extra_context)
         run = TaskRun.of(kwargs)
+        self._decide_all(before=run.task)
         self.release.before(run.task)
         if run.is_counted:
             self.progress.submitted(self.flow.slugs[run.task])
-        ended = self._ended_here(run, kwargs)
+        decision = Undecided(run, kwargs, extra_context, Submitted(None))
+        ended = self._ended_here(decision)
+        if isinstance(ended, Future):
+            decision.look = ended
+            self._undecided.append(decision)
+        else:
+            self._decide(decision, ended)
+        return decision.submitted
+
+    def _ended_here(self, undecided: Undecided) -> State | Future[Any] | None:
+        """Return the final state of a run that need not be submitted, or a look for it."""
+        if self.hits is None:
+            return None
+        call = undecided.call
+        here = {**call, "context": without_config(call["context"])}
+        return self.hits.ended(undecided.run, here, undecided.look)
+
+    def _decide(self, undecided: Undecided, ended: State | None) -> None:
+        """Submit a run, unless it has ended."""
+        run, submitted = undecided.run, undecided.submitted
         if ended is not None:
+            submitted.future = ended
             if run.is_counted:
                 self.progress.done(self.flow.slugs[run.task], ending(ended))
-            submitted = Submitted(ended)
-            if run.is_parent:
-                # Its children may come in a later round, and take results then.
-                self.release.submitted(run, submitted)
-            return submitted
+            self.release.ended(run, submitted)
+            return
+        call = undecided.call
         if self.has_our_tasks:
-            kwargs["context"] = self._lean(kwargs["context"])
-        submitted = self._submit_run(run, kwargs, extra_context)
+            call["context"] = self._lean(call["context"])
+        self._submit_run(run, call, undecided.extra_context, submitted)
         self.release.submitted(run, submitted)
-        return submitted
 
-    def _ended_here(self, run: TaskRun, call: Mapping[str, Any]) -> State | None:
-        """Return the final state of a run that need not be submitted."""
-        return None
+    def _decide_all(self, before: Task | None = None) -> None:
+        """Decide, in order, the runs that wait for a look, unless more of them come.
+
+        Parameters
+        ----------
+        before
+            The task whose run comes next.
+        """
+        if self._undecided and self._undecided[0].run.task is before:
+            return
+        undecided, self._undecided = self._undecided, []
+        for decision in undecided:
+            ended = self._ended_here(decision)
+            assert not isinstance(ended, Future)
+            self._decide(decision, ended)
 
     def _submit_function(
         self,
@@ -104,21 +154,25 @@ class RunExecutor(Executor):
         return Submitted(future)
 
     def _submit_run(
-        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
-    ) -> Submitted:
+        self,
+        run: TaskRun,
+        call: Mapping[str, Any],
+        extra_context: Any,
+        submitted: Submitted,
+    ) -> None:
         # Not the context, which may hold large parameters.
         states = {
             name: map_submitted(call[name], future_of)
             for name in BY_EDGE
             if name in call
         }
-        future = self.executor.submit(
+        submitted.future = self.executor.submit(
             run_task, **{**call, **states}, extra_context=extra_context
         )
-        return Submitted(future)
 
     def wait(self, futures: Any) -> Any:
         """Return the outcomes of what was submitted."""
+        self._decide_all()
         if is_final(futures):
             self.release.before(None)
         return self.executor.wait(map_submitted(futures, future_of))
@@ -142,12 +196,15 @@ class InProcessExecutor(RunExecutor):
     """A LocalExecutor, which runs a task as it is submitted."""
 
     def _submit_run(
-        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
-    ) -> Submitted:
-        submitted = super()._submit_run(run, call, extra_context)
+        self,
+        run: TaskRun,
+        call: Mapping[str, Any],
+        extra_context: Any,
+        submitted: Submitted,
+    ) -> None:
+        super()._submit_run(run, call, extra_context, submitted)
         if run.is_counted:
             self.progress.done(self.flow.slugs[run.task], ending(submitted.future))
-        return submitted
 
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
         # The tasks have the config of this process.
@@ -173,7 +230,7 @@ class DelayedExecutor(RunExecutor):
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
         """Start the user's executor, with a memory that lets go."""
-        with super().start():
+        with super().start(), self.hits or contextlib.nullcontext():
             prefects = self.executor.callback
             self.executor.callback = self._memory
             try:
@@ -183,17 +240,21 @@ class DelayedExecutor(RunExecutor):
                 self._memory.cache.clear()
 
     def _submit_run(
-        self, run: TaskRun, call: Mapping[str, Any], extra_context: Any
-    ) -> Submitted:
-        submitted = super()._submit_run(run, call, extra_context)
+        self,
+        run: TaskRun,
+        call: Mapping[str, Any],
+        extra_context: Any,
+        submitted: Submitted,
+    ) -> None:
+        super()._submit_run(run, call, extra_context, submitted)
         if run.is_counted:
             self._counted[submitted.future.key] = self.flow.slugs[run.task]
         if not self.flow.downstream_tasks(run.task):
             self._ends.append(submitted)
-        return submitted
 
     def wait(self, futures: Any) -> Any:
         """Return the outcomes of what was submitted."""
+        self._decide_all()
         lets_go = isinstance(self.release, ReleaseFromMemory)
         if lets_go and is_final(futures):
             self.release.before(None)

@@ -122,13 +122,18 @@ class TaskCheckpoint:
         origin = Origin(owner=_owner(task), identity=run.identity, fields=fields)
         return cls(handler, path, origin, name, run.remarks, refresh)
 
-    def find(self) -> Hit | Miss:
+    def find(self, at_path: Found | None = None) -> Hit | Miss:
         """Return the checkpoint if it counts, else the reason to run.
 
         Changes nothing.
+
+        Parameters
+        ----------
+        at_path
+            What lies at the path; ``None``: look.
         """
         try:
-            at_path = self.handler.look_up(self.path)
+            at_path = at_path or self.handler.look_up(self.path)
         except OSError as error:
             return Miss("the checkpoint could not be looked up", problem=error)
         manifest = at_path.manifest

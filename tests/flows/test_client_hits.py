@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas as pd
 import prefect
 import pytest
 from prefect import Flow, Parameter, case, task, unmapped
-from prefect.executors import DaskExecutor
+from prefect.engine.flow_runner import run_task
+from prefect.executors import DaskExecutor, LocalDaskExecutor
 from prefect.tasks.control_flow import merge
 from prefect.utilities.context import Context
 
@@ -108,6 +111,119 @@ def test_only_what_has_to_run_is_submitted(flow, run_here, counting, tmp_path, n
     assert counts(state)["clean"] == (3, 0)
     # load[1], and what waits for it: clean[1], the list of the cleaned, and report.
     assert (executor.n_starts, executor.n_runs) == (1, 4)
+
+
+class CountingThreads(LocalDaskExecutor):
+    """Counts the runs of tasks that are submitted."""
+
+    def __init__(self) -> None:
+        super().__init__(scheduler="threads")
+        self.n_runs = 0
+
+    def submit(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        self.n_runs += fn is run_task
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize("keep", [None, []])
+def test_hits_are_not_submitted_to_threads_either(
+    flow, run_here, tmp_path, notes, keep
+):
+    run_here(flow, executor=CountingThreads())
+    notes.take()
+    executor = CountingThreads()
+    resumed = run_here(flow, executor=executor, keep_results=keep)
+    assert executor.n_runs == 0
+    assert counts(resumed)["load"] == (3, 0)
+    (tmp_path / "load_2.parquet").unlink()
+    state = run_here(flow, executor=executor, keep_results=keep)
+    assert notes.lines == ["load 2"]
+    assert counts(state)["load"] == (2, 1)
+    assert counts(state)["clean"] == (3, 0)
+    # As in the test above.
+    assert executor.n_runs == 4
+
+
+def test_an_object_store_is_looked_at_from_here_too(run_here, notes):
+    folder = f"memory://{uuid.uuid4().hex}"
+
+    @task(result=PandasResultHandler(f"{folder}/load_{{n}}.parquet", "parquet"))
+    def load(n):
+        notes(f"load {n}")
+        return frame_of(n)
+
+    @task(result=PandasResultHandler(f"{folder}/all.parquet", "parquet"))
+    def whole(frames):
+        return pd.concat(frames)
+
+    with Flow("store") as flow:
+        last = whole(load.map([1, 2, 3]))
+    fresh = run_here(flow, executor=CountingThreads())
+    notes.take()
+    executor = CountingThreads()
+    state = run_here(flow, executor=executor)
+    assert (executor.n_runs, notes.take()) == (0, [])
+    pd.testing.assert_frame_equal(state.result[last].result, fresh.result[last].result)
+    fsspec.filesystem("memory").rm(f"{folder}/load_2.parquet")
+    state = run_here(flow, executor=executor)
+    assert notes.take() == ["load 2"]
+    assert counts(state) == {"load": (2, 1), "whole": (1, 0)}
+
+
+def test_the_steps_of_children_are_taken_in_their_order(run_here, notes, log_lines):
+    folder = f"memory://{uuid.uuid4().hex}"
+
+    def changes(of_task, old, new):
+        name = prefect.context.task_full_name
+        seen.append(f"{name} {type(old).__name__} {type(new).__name__}")
+
+    handler = PandasResultHandler(f"{folder}/{{n}}.parquet", "parquet")
+
+    @task(result=handler, state_handlers=[changes])
+    def load(n):
+        return frame_of(n)
+
+    with Flow("store") as flow:
+        load.map([3, 1, 2])
+    seen: list[str] = []
+    run_here(flow, executor=CountingThreads())
+    log_lines.clear()
+    seen.clear()
+    run_here(flow, executor=CountingThreads())
+    children = [f"load[{index}]" for index in range(3)]
+    assert seen == [
+        "load Pending Mapped",
+        *[f"{child} Pending Success" for child in children],
+    ]
+    started = [line.split("'")[1] for line in log_lines if "Starting task" in line]
+    assert started == ["load", *children]
+
+
+def test_a_folder_that_cannot_be_read_here_is_left_to_the_workers(
+    run_here, tmp_path, log_lines
+):
+    class Unreadable(PandasResultHandler):
+        """Refuses this process until the run begins to submit."""
+
+        def look_up(self, path, *, adopts=True):
+            if not adopts:
+                raise PermissionError(13, "Permission denied", path)
+            return super().look_up(path, adopts=adopts)
+
+    @task(result=Unreadable(tmp_path / "load_{n}.parquet", "parquet"))
+    def load(n):
+        return frame_of(n)
+
+    with Flow("unreadable") as flow:
+        load.map([1, 2, 3])
+    run_here(flow, executor=CountingThreads())
+    executor = CountingThreads()
+    state = run_here(flow, executor=executor)
+    assert counts(state)["load"] == (3, 0)
+    assert executor.n_runs == 3
+    lines = [line for line in log_lines if "Workers look for" in line]
+    assert len(lines) == 1
+    assert str(tmp_path) in lines[0]
 
 
 def test_a_first_run_digests_no_input_on_the_client(

@@ -301,6 +301,31 @@ def test_a_folder_that_only_the_client_does_not_see_is_a_warning(
 
 
 @pytest.mark.slow
+def test_hits_in_a_folder_that_the_workers_do_not_share_are_none(
+    tmp_path, notes, log_lines
+):
+    if why_no_own_disk():
+        pytest.skip(why_no_own_disk())
+    data = tmp_path / "data"
+    data.mkdir()
+    flow = pipeline(data, notes)
+    flow.run(task_runner_cls=DSTaskRunner)
+    assert notes.take() == ALL_RAN
+    (data / "total.csv").unlink()
+    with cluster(
+        tmp_path / "cluster", [Machine("127.0.0.2", inside=own_disk(data))]
+    ) as there:
+        log_lines.clear()
+        for expected in (ALL_RAN, []):
+            state = run(flow, there.executor())
+            assert state.is_successful(), state.message
+            # The task without a checkpoint takes what the workers have.
+            assert notes.take() == expected
+    assert not (data / "total.csv").exists()
+    assert sum("they look for them" in line for line in log_lines) == 2
+
+
+@pytest.mark.slow
 def test_a_relative_template_is_the_clients_folder_on_workers_that_stand_elsewhere(
     tmp_path, notes, monkeypatch
 ):

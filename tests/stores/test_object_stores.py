@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from prefect import Flow
-from prefect.executors import LocalExecutor
+from prefect.executors import LocalDaskExecutor, LocalExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
@@ -612,6 +612,29 @@ def test_a_hit_takes_two_requests_and_a_commit_few(s3, kind):
     assert counted == {
         each: number for each, number in REQUESTS.items() if each[0] == kind
     }
+
+
+def test_the_children_of_a_map_are_looked_for_side_by_side(s3):
+    """No look is answered before all of them have come."""
+    n_children = 4
+    path = f"{s3.root}/data/{{n}}.pickle"
+    keeps = PandasResultHandler(path, "pickle", storage_options=s3.options)
+    with Flow("hits") as flow:
+        task(name="load", result=keeps)(lambda n: FRAMES[n]).map(list("0123"))
+    assert flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+    together = threading.Barrier(n_children)
+
+    def wait_for_the_others(request):
+        if ".pickle" in request and ".prefect_ds" not in request:
+            together.wait(timeout=60)
+
+    s3.proxy.before = wait_for_the_others
+    executor = LocalDaskExecutor(scheduler="threads", num_workers=1)
+    requests = s3.proxy.counted(
+        lambda: flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+    )
+    assert not together.broken
+    assert len(requests) == 2 * n_children
 
 
 @pytest.mark.slow
