@@ -38,6 +38,7 @@ from prefect_ds.errors import PrefectDSError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.retries import with_retries
 from prefect_ds.task_runner import DSTaskRunner
 
 _TRIGGERS = {
@@ -132,9 +133,16 @@ class ClientHits:
         ``None`` where only a worker can say.
         """
         root = _root(handler)
-        if root in self._blind:
+        # Workers read side by side what has to be read to be compared.
+        if root in self._blind or handler.check == "checksum":
             raise _NeedsAWorker
-        if isinstance(handler.store.files, LocalFiles):
+        try:
+            is_near = isinstance(handler.store.files, LocalFiles)
+        except Exception as error:
+            # The driver of a store may be missing here.
+            self._cannot_see(root, error)
+            raise _NeedsAWorker from error
+        if is_near:
             return self._look(handler, path, root)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_N_LOOKS, "prefect_ds-looks")
@@ -149,7 +157,9 @@ class ClientHits:
             # Most tasks of a first run have nothing there, which this tells fastest.
             if isinstance(files, LocalFiles) and not files.status(path, handler.kind):
                 return None
-            return handler.look_up(path, adopts=False)
+            # A person's file is read by a worker.
+            store = handler.store
+            return with_retries("read", path, store.look_up, path, handler.kind)
         except Exception as error:  # noqa: BLE001 - the worker meets it again
             is_of_store = isinstance(error, OSError) or not isinstance(
                 error, PrefectDSError
@@ -285,8 +295,7 @@ class _ClientTaskRunner(DSTaskRunner):
                 if self._waits and self._look is None:
                     raise _Looks(found)
                 found = found.result()
-            # Only now: no input has to be digested here and on the worker again. A
-            # person's file is read by a worker.
+            # Only now: no input has to be digested here and on the worker again.
             if found is None or found.manifest is None:
                 raise _NeedsAWorker
             checkpoint = self._taken_checkpoint(inputs)

@@ -104,7 +104,7 @@ class RunExecutor(Executor):
         return decision.submitted
 
     def _ended_here(self, undecided: Undecided) -> State | Future[Any] | None:
-        """Return the final state of a run that need not be submitted, or a look for it."""
+        """Return the final state of a run that ends here, or the look for it."""
         if self.hits is None:
             return None
         call = undecided.call

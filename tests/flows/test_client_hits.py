@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,7 @@ from prefect_ds import PandasResultHandler
 from prefect_ds.engine.submission import run_submitted
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.report import RunReport
+from prefect_ds.storage.store import CheckpointStore
 from tests.support.flows import Notes, frame_of
 
 
@@ -202,13 +204,18 @@ def test_the_steps_of_children_are_taken_in_their_order(run_here, notes, log_lin
 def test_a_folder_that_cannot_be_read_here_is_left_to_the_workers(
     run_here, tmp_path, log_lines
 ):
-    class Unreadable(PandasResultHandler):
-        """Refuses this process until the run begins to submit."""
+    class Refusing(CheckpointStore):
+        """Refuses one thread: nothing refuses root, which tests may run as."""
 
-        def look_up(self, path, *, adopts=True):
-            if not adopts:
+        def look_up(self, path, kind, **options):
+            if threading.current_thread() is threading.main_thread():
                 raise PermissionError(13, "Permission denied", path)
-            return super().look_up(path, adopts=adopts)
+            return super().look_up(path, kind, **options)
+
+    class Unreadable(PandasResultHandler):
+        @property
+        def store(self):
+            return Refusing(super().store.files)
 
     @task(result=Unreadable(tmp_path / "load_{n}.parquet", "parquet"))
     def load(n):
