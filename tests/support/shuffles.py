@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -45,6 +46,12 @@ def ranges(group: pd.DataFrame) -> pd.Series:
 def heavier(part: pd.DataFrame) -> pd.DataFrame:
     """A step whose rows stay where they are."""
     return part.assign(x=part["x"] * 2)
+
+
+def unhurried(part: pd.DataFrame) -> pd.DataFrame:
+    """A step of the user's that takes a moment, and changes nothing."""
+    time.sleep(0.005)
+    return part
 
 
 def with_previous(part: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +157,31 @@ class Fatal:
     def is_sprung(self) -> bool:
         """Whether a worker died."""
         return Path(self.folder, "died").exists()
+
+
+class FailsOnce:
+    """A step for partitions that fails, once, as soon as some others are written."""
+
+    def __init__(self, folder: Path | str, n_written: int = 2) -> None:
+        self.folder, self.n_written = str(folder), n_written
+
+    def __call__(self, part: pd.DataFrame) -> pd.DataFrame:
+        """Return the partition."""
+        folder = Path(self.folder)
+        with contextlib.suppress(FileExistsError):
+            (folder / "failed").touch(exist_ok=False)
+            # A record of a partition lies beside its part.
+            deadline = time.monotonic() + 60
+            while len(list(folder.rglob("*.staged/*.json"))) < self.n_written:
+                assert time.monotonic() < deadline, "no other partition was written"
+                time.sleep(0.02)
+            raise ValueError("not the first time")
+        return part
+
+
+def ranked(part: pd.DataFrame) -> pd.DataFrame:
+    """A step by which the order of the rows decides what they hold."""
+    return part.assign(rank=np.arange(len(part)))
 
 
 def lazy(n_rows: int, n_partitions: int) -> tuple[dd.DataFrame, dd.DataFrame]:
