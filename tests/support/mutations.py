@@ -163,7 +163,7 @@ MUTATIONS = (
         "storage/commit.py",
         (
             (
-                "        _replace(files, path, found.reason, found.stamp, found.advice)\n",
+                "        _replace(files, path, at_path.reason, at_path.stamp, at_path.advice)\n",
                 "        files.remove(path)\n",
             ),
         ),

@@ -38,7 +38,8 @@ def test_what_is_used_of_pandas_though_it_is_not_public_is_still_there():
         ("folder.csv/x", ""),
         ("x.{kind}", ""),
         ("x_{day:%Y.%m}", ""),
-        ("x.tsv", ""),
+        ("x.tsv", "csv"),
+        ("x.jsonl.gz", "json"),
     ],
 )
 def test_the_ending_of_a_path_means_a_file_type(path, file_type):
@@ -48,7 +49,7 @@ def test_the_ending_of_a_path_means_a_file_type(path, file_type):
         with pytest.raises(FileTypeError, match=f"as a file of type '{file_type}' do"):
             check_ending("orc", path)
     else:
-        check_ending("orc", path)
+        check_ending("csv", path)
 
 
 @pytest.mark.parametrize("module", [base, registry])
