@@ -14,7 +14,7 @@ import prefect
 import pytest
 from prefect import Flow
 from prefect.engine.state import State
-from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+from prefect.executors import Executor, LocalDaskExecutor, LocalExecutor
 from prefect.utilities.configuration import set_temporary_config
 
 ROOT = str(Path(__file__).parent.parent)
@@ -26,7 +26,7 @@ if ROOT not in sys.path:
 from prefect_ds import DSTaskRunner  # noqa: E402 - after the path to it
 from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
 from tests.support.flows import Notes  # noqa: E402
-from tests.support.processes import end, own_cluster, start  # noqa: E402
+from tests.support.processes import end, executor_at, own_cluster, start  # noqa: E402
 from tests.support.time_limits import (  # noqa: E402, F401 - hooks of pytest
     pytest_handlecrashitem,
     pytest_runtest_logstart,
@@ -144,7 +144,7 @@ def executor(request: pytest.FixtureRequest) -> Callable[[], Executor]:
     """Makes an executor for one run, of each kind that Prefect has."""
     if request.param == "cluster address":
         address = request.getfixturevalue("cluster_address")
-        return lambda: DaskExecutor(address=address, watch_worker_status=False)
+        return lambda: executor_at(address)
     return EXECUTORS[request.param]
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from prefect import Flow
-from prefect.executors import DaskExecutor, LocalDaskExecutor
+from prefect.executors import LocalDaskExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.errors import CheckpointNotFoundError, CollisionError
 from tests.support import racers
+from tests.support.processes import executor_at, local_cluster
 from tests.support.racers import PARTS, handler_of, keep, outcome, run_flow, whole
 from tests.support.scale import SCALE
 
@@ -55,9 +56,7 @@ def threads():
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes of four threads each."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=4, processes=True, dashboard_address=":0"
-    ) as started:
+    with local_cluster(threads_per_worker=4) as started:
         yield started
 
 
@@ -254,7 +253,7 @@ def test_two_of_two_hundred_children_that_share_a_path_are_always_both_named(
             mapped = made.map(list(range(N_CHILDREN)), keys)
         if where == "cluster":
             address = request.getfixturevalue("cluster").scheduler_address
-            executor = DaskExecutor(address=address, watch_worker_status=False)
+            executor = executor_at(address)
         else:
             executor = LocalDaskExecutor("threads", num_workers=4)
         state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)

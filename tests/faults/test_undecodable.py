@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from prefect import Flow
-from prefect.executors import DaskExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, explain, task
 from prefect_ds.errors import UndecodableCheckpointError
 from prefect_ds.storage import retries
+from tests.support.processes import executor_at
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 
@@ -144,7 +144,7 @@ def test_a_downstream_task_on_a_cluster_meets_it_once(
         used = use(fit())
 
     def run():
-        executor = DaskExecutor(cluster_address, watch_worker_status=False)
+        executor = executor_at(cluster_address)
         return flow.run(executor=executor, task_runner_cls=DSTaskRunner)
 
     first = run()

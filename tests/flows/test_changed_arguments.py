@@ -1,7 +1,5 @@
 """A task may change its arguments: path and identity are those that it was given."""
 
-import datetime
-
 import pandas as pd
 import prefect
 import pytest
@@ -9,9 +7,7 @@ from prefect import Flow, Parameter, task
 from prefect.engine import signals
 from prefect.tasks.core.constants import Constant
 
-from tests.support.flows import Notes, data_files, parquet, result_of, state_of
-
-AT_ONCE = datetime.timedelta(0)
+from tests.support.flows import AT_ONCE, Notes, data_files, parquet, result_of, state_of
 
 
 @pytest.fixture

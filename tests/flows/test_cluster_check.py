@@ -31,6 +31,7 @@ from tests.support.flows import (
     pipeline,
     result_of,
 )
+from tests.support.processes import executor_at
 
 
 def run(flow: Flow, executor: DaskExecutor):
@@ -375,7 +376,7 @@ def test_a_run_leaves_nothing_of_the_look_on_a_cluster(
 
     with Flow("fails") as flow:
         fails(1)
-    state = run(flow, DaskExecutor(address=cluster_address, watch_worker_status=False))
+    state = run(flow, executor_at(cluster_address))
 
     assert "before anything is written: []" in str(result_of(state, flow, "fails"))
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from pathlib import Path
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from pandas.testing import assert_frame_equal
 from prefect import Flow
 from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
@@ -30,28 +30,18 @@ from tests.support.dask_flows import (
     worker_of,
 )
 from tests.support.flows import result_of
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes of one thread each."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
-        yield cluster
+from tests.support.processes import executor_at, local_cluster
 
 
 @pytest.fixture(scope="module")
 def one_thread():
     """One worker process with one thread: a task that waits for another one there waits for ever."""
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
+    with local_cluster(n_workers=1) as cluster:
         yield cluster
 
 
 def on(cluster) -> DaskExecutor:
-    return DaskExecutor(address=cluster.scheduler_address, watch_worker_status=False)
+    return executor_at(cluster.scheduler_address)
 
 
 def run(flow: Flow, executor):
@@ -77,7 +67,7 @@ def test_mapped_tasks_that_return_frames_and_their_resume(
     if isinstance(executor, str):
         place = request.getfixturevalue(executor)
         address = place if isinstance(place, str) else place.scheduler_address
-        executor = lambda: DaskExecutor(address=address, watch_worker_status=False)  # noqa: E731
+        executor = lambda: executor_at(address)  # noqa: E731
     ids = [1, 2, 3, 4]
     flow = pipeline(tmp_path, notes, ids)
 
@@ -187,9 +177,7 @@ def test_a_pandas_frame_does_not_go_through_the_scheduler(cluster, tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_in_the_middle_of_a_write(tmp_path, notes):
     """Dask computes its partitions again: none is lost, doubled or mixed."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
+    with local_cluster() as cluster:
 
         @task(result=handler(tmp_path, "events"))
         def events():

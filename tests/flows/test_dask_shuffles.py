@@ -10,7 +10,7 @@ import dask.bag as db
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster, get_client, get_worker, worker_client
+from distributed import Client, get_client, get_worker, worker_client
 from prefect import Flow
 from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
 
@@ -19,6 +19,7 @@ from prefect_ds.dask.lowering import lower, shuffles
 from prefect_ds.errors import ResultTypeError
 from tests.support.dask_flows import handler
 from tests.support.flows import result_of, state_of
+from tests.support.processes import executor_at
 from tests.support.shuffles import (
     IN_DASK,
     Fatal,
@@ -30,15 +31,6 @@ from tests.support.shuffles import (
 )
 
 N_ROWS = 600
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes of one thread each."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +162,7 @@ def test_one_process_may_use_its_disk(tmp_path):
 
 
 def on(cluster) -> DaskExecutor:
-    return DaskExecutor(address=cluster.scheduler_address, watch_worker_status=False)
+    return executor_at(cluster.scheduler_address)
 
 
 def run(flow: Flow, executor):

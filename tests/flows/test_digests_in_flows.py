@@ -5,13 +5,13 @@ import json
 import pandas as pd
 import pytest
 from prefect import Flow
-from prefect.executors import DaskExecutor
 from prefect.tasks.core.constants import Constant
 
 from prefect_ds import DSTaskRunner, PandasResultHandler
 from prefect_ds.checkpoints.identity import digests_of
 from tests.support.digest_pairs import EQUAL, UNEQUAL, VALUES, is_sent
 from tests.support.flows import TakesAll
+from tests.support.processes import executor_at
 
 RUN = """
 import json, sys, warnings
@@ -95,7 +95,7 @@ def test_all_values_have_the_same_digest_on_a_worker(tmp_path, cluster_address):
         take.bind(
             **{name: Constant(value, name=name) for name, value in values.items()}
         )
-    executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+    executor = executor_at(cluster_address)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.is_successful(), state
     inputs = handler.look_up(f"{tmp_path}/n.csv").manifest.identity.inputs

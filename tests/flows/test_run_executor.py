@@ -23,6 +23,7 @@ from prefect.utilities.configuration import set_temporary_config
 from prefect_ds import DSTaskRunner
 from prefect_ds.result import PurgedResult
 from tests.support.flows import asks_to_be_retried, late
+from tests.support.processes import executor_at
 
 
 @task
@@ -390,7 +391,7 @@ def test_the_user_sees_the_logs_of_a_remote_clusters_tasks_once(
         chatty.map([1, 2, 3])
     for _ in range(2):
         log_lines.clear()
-        executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+        executor = executor_at(cluster_address)
         flow.run(executor=executor, task_runner_cls=DSTaskRunner)
         assert [
             log_lines.count(f"number {number} was here") for number in (1, 2, 3)
@@ -441,7 +442,7 @@ def test_an_outcome_that_does_not_arrive_fails_its_task_alone(
     with Flow("unreadable") as flow:
         broken = raises_what_cannot_be_read()
         answer = double(2)
-    executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+    executor = executor_at(cluster_address)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.is_failed()
     assert state.result[broken].is_failed()

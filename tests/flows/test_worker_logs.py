@@ -27,6 +27,7 @@ from prefect_ds import DSTaskRunner
 from prefect_ds.engine import cluster_check as preflight
 from prefect_ds.engine import worker_logs as forwarding
 from tests.support.clusters import Machine, cluster
+from tests.support.processes import executor_at
 
 TWO_TASKS = """
 import sys, time
@@ -83,7 +84,7 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 
 def run_on(address: str, flow: Flow) -> Any:
-    executor = DaskExecutor(address=address, watch_worker_status=False)
+    executor = executor_at(address)
     return flow.run(executor=executor, task_runner_cls=DSTaskRunner)
 
 
@@ -232,7 +233,7 @@ def test_lines_of_threads_and_of_flows_that_a_task_runs_arrive_once(
         local.run()
         with Flow("on the cluster") as remote:
             say.map([f"remote-{number}" for number in range(6)])
-        executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+        executor = executor_at(cluster_address)
         remote.run(executor=executor, task_runner_cls=DSTaskRunner)
         logger.info("SAID-last")
 

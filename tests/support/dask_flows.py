@@ -16,6 +16,7 @@ from prefect import Flow
 from prefect_ds import task
 from prefect_ds.dask import DaskDataFrameResultHandler
 from tests.support.flows import Notes
+from tests.support.processes import executor_at
 
 SCALE = 1
 """A global that a partition function reads, which tests change."""
@@ -169,7 +170,6 @@ def wide_partition(number: int, n_rows: int) -> pd.DataFrame:
 def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None:
     """Run three stages over a frame of four times the cluster's memory; print rows, workers killed, client's MiB."""
     from distributed import LocalCluster
-    from prefect.executors import DaskExecutor
 
     from prefect_ds import DSTaskRunner
 
@@ -202,9 +202,7 @@ def larger_than_memory(folder: str, worker_mib: int, n_workers: int = 2) -> None
         dashboard_address=":0",
     ) as cluster:
         first = _pids(cluster)
-        executor = DaskExecutor(
-            address=cluster.scheduler_address, watch_worker_status=False
-        )
+        executor = executor_at(cluster.scheduler_address)
         state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
         assert state.is_successful(), state.result
         killed = first - _pids(cluster)
@@ -227,3 +225,9 @@ def _pids(cluster: Any) -> set[int]:
 
     with Client(cluster, set_as_default=False) as client:
         return set(client.run(os.getpid).values())
+
+
+def staged_in(folder: Path) -> list[str]:
+    """Return the names of unfinished writes to a folder."""
+    staging = folder / ".prefect_ds/staging"
+    return sorted(os.listdir(staging)) if staging.exists() else []

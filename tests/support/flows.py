@@ -15,6 +15,9 @@ from prefect.engine.state import State
 
 from prefect_ds import PandasResultHandler, task
 
+AT_ONCE = timedelta(0)
+"""A delay of retries."""
+
 
 class Notes:
     """Lines in a file: what happened in whatever process."""
@@ -43,6 +46,11 @@ class Notes:
         lines = self.lines
         Path(self.path).unlink(missing_ok=True)
         return lines
+
+
+def reads(notes: Notes) -> list[str]:
+    """Return the lines that say what was read."""
+    return [line for line in notes if line.startswith("read ")]
 
 
 def frame_of(number: int, n_rows: int = 3) -> pd.DataFrame:

@@ -486,16 +486,11 @@ def serve() -> None:
 
 def run_on_cluster(described: dict[str, Any], scheduler: str) -> None:
     """Run a job's flow on a cluster, its own where none is named, and write how it went; for a process of its own."""
-    from prefect.executors import DaskExecutor
 
-    from tests.support.processes import own_cluster
+    from tests.support.processes import executor_at, own_cluster
 
     job = job_of(described)
-    executor = (
-        DaskExecutor(address=scheduler, watch_worker_status=False)
-        if scheduler
-        else own_cluster()
-    )
+    executor = executor_at(scheduler) if scheduler else own_cluster()
     state = job.run(NEW, executor=executor)
     with open(f"{job.folder}/outcome", "w") as file:
         json.dump([type(state).__name__, str(state.message)], file)

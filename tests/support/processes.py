@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from distributed import LocalCluster
 from prefect.executors import DaskExecutor
 
 ROOT = str(Path(__file__).parents[2])
@@ -48,4 +49,19 @@ def own_cluster() -> DaskExecutor:
             "dashboard_address": ":0",
         },
         watch_worker_status=False,
+    )
+
+
+def executor_at(address: str) -> DaskExecutor:
+    """Return an executor for one run on a cluster that runs already."""
+    return DaskExecutor(address=address, watch_worker_status=False)
+
+
+def local_cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
+    """Return a cluster of processes on this machine; it ends with its context."""
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=threads_per_worker,
+        processes=True,
+        dashboard_address=":0",
     )

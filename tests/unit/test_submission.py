@@ -13,11 +13,11 @@ from prefect.core import Edge
 from prefect.core.task import Task
 from prefect.engine.state import Mapped, Success
 from prefect.engine.task_runner import TaskRunner
-from prefect.executors import DaskExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler
 from prefect_ds.engine import submission
 from prefect_ds.engine.submission import Blob, Submissions, Submitted, run_submitted
+from tests.support.processes import executor_at
 
 UP, OTHER, DOWN = Task("up"), Task("other"), Task("down")
 
@@ -191,7 +191,7 @@ def test_the_scheduler_holds_one_copy_of_what_siblings_share(
     with Flow("held") as flow:
         parts = part.map(list(range(8)), unmapped(numbers()))
         held = held_by_scheduler(parts)
-    executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+    executor = executor_at(cluster_address)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.is_successful(), state
     assert [frame.i.item() for frame in state.result[parts].result] == [
@@ -214,6 +214,6 @@ def test_a_task_that_changes_an_unmapped_input_harms_no_sibling_on_its_worker(
 ) -> None:
     with Flow("in place") as flow:
         counts = emptied.map(unmapped(numbers()), list(range(6)))
-    executor = DaskExecutor(address=cluster_address, watch_worker_status=False)
+    executor = executor_at(cluster_address)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.result[counts].result == [20_000] * 6
