@@ -228,12 +228,15 @@ class DSFlowRunner(FlowRunner):
         )
         if not final.is_finished():
             return final
-        report = RunReport.of(return_states, self.flow.slugs)
+        report = RunReport.of(return_states, self.flow.slugs, self.flow)
         level = important_level(self.logger)
         self.logger.log(level, "Checkpoints of flow %r:\n%s", self.flow.name, report)
         for task in report.tasks:
             for remark in task.remarks:
                 self.logger.warning("Task %r: %s", task.task, with_advice(remark))
+            if task.loss and task.n_ran:
+                # Not again in each run that loads them.
+                self.logger.warning("Task %r: %s", task.task, task.loss)
         collision = _collision(references)
         if collision:
             self.logger.error(collision)

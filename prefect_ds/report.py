@@ -6,26 +6,28 @@ Made on the client from the tasks' final states.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Literal, TypeAlias
 
-from prefect.core import Parameter, Task
+from prefect.core import Edge, Flow, Parameter, Task
 from prefect.engine.state import Mapped, State, TriggerFailed
+from prefect.tasks.control_flow.conditional import CompareValue
 from tabulate import tabulate
 
 from prefect_ds.checkpoints.lazy_result import raw_value
-from prefect_ds.checkpoints.reference import CheckpointReference, size
+from prefect_ds.checkpoints.reference import CheckpointReference, count, size
+from prefect_ds.engine.planned_values import BETWEEN
 
 COMPUTE_S = "prefect_ds_compute_s"
 """Key in a state's context: seconds that the task's code took in this run."""
 
-Outcome: TypeAlias = Literal["loaded", "ran", "failed", "other"]
-"""How a task ended.
+Outcome: TypeAlias = Literal["loaded", "ran", "not needed", "failed", "other"]
+"""How a task ended, in the words of :func:`prefect_ds.explain`.
 
 Its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its
-code ran, it failed, or it was skipped or did not finish. A task that Dask ran again in
+code ran, it was skipped, it failed, or it did not finish. A task that Dask ran again in
 the same run, since it lost a worker, ran."""
 
 
@@ -33,7 +35,9 @@ def outcome_of(state: State) -> Outcome:
     """Return how the task of a final state ended."""
     if state.is_failed():
         return "failed"
-    if state.is_skipped() or not state.is_successful():
+    if state.is_skipped():
+        return "not needed"
+    if not state.is_successful():
         return "other"
     if COMPUTE_S in state.context:
         return "ran"
@@ -53,8 +57,10 @@ class TaskReport:
     n_ran: int
     """Runs of the task's code that succeeded."""
     n_failed: int
+    n_not_needed: int
+    """Skipped."""
     n_other: int
-    """Skipped, or not finished."""
+    """Not finished."""
     size_bytes: int
     """Of the checkpoints, loaded or written."""
     compute_s: float
@@ -66,15 +72,20 @@ class TaskReport:
     """Seconds that the loaded results took, when they were computed and written."""
     error: str
     """The message of the first run that failed itself, not only its upstream."""
+    kept_compute_s: float = 0.0
+    """Seconds that computing the checkpoints took, in this run or an earlier one."""
+    kept_write_s: float = 0.0
+    """Seconds that writing them took."""
+    n_maybe: int = 0
+    """Of those that were loaded: a task that they depend on ran, with the same outcome
+    as before. 0 where the report does not know the flow."""
     remarks: tuple[str, ...] = ()
     """What was not compared, or has changed without counting; the most common first."""
 
     @classmethod
-    def of(cls, task: Task, state: State) -> TaskReport:
+    def of(cls, task: Task, state: State, n_maybe: int = 0) -> TaskReport:
         """Return the report of one task from its final state."""
-        states = [state]
-        if isinstance(state, Mapped):
-            states = [child for child in state.map_states if child is not None]
+        states = _runs(state)
         references = [
             raw
             for raw in map(raw_value, states)
@@ -89,6 +100,7 @@ class TaskReport:
             n_loaded=outcomes["loaded"],
             n_ran=outcomes["ran"],
             n_failed=outcomes["failed"],
+            n_not_needed=outcomes["not needed"],
             n_other=outcomes["other"],
             size_bytes=sum(reference.size_bytes for reference in references),
             compute_s=sum(state.context.get(COMPUTE_S, 0.0) for state in states),
@@ -98,7 +110,21 @@ class TaskReport:
                 for reference in loaded
             ),
             error=errors[0] if errors else "",
+            kept_compute_s=sum(reference.compute_s or 0.0 for reference in references),
+            kept_write_s=sum(reference.write_s or 0.0 for reference in references),
+            n_maybe=n_maybe,
             remarks=_remarks(references),
+        )
+
+    @property
+    def loss(self) -> str:
+        """In words that the checkpoints do not pay; empty where they may."""
+        if self.kept_write_s - self.kept_compute_s < _LEAST_LOSS_S:
+            return ""
+        return (
+            f"its checkpoints do not pay: computing them took "
+            f"{self.kept_compute_s:.2f} s, writing them {self.kept_write_s:.2f} s, and "
+            "reading them comes on top; drop the handler, or choose a faster file type"
         )
 
 
@@ -110,7 +136,10 @@ class RunReport:
 
     @classmethod
     def of(
-        cls, states: Mapping[Task, State], order: Iterable[Task] | None = None
+        cls,
+        states: Mapping[Task, State],
+        order: Iterable[Task] | None = None,
+        flow: Flow | None = None,
     ) -> RunReport:
         """Return the report of a run.
 
@@ -121,6 +150,9 @@ class RunReport:
         order
             The tasks in the order wanted; ``None``: as ``states`` has them.
             ``flow.slugs`` has them as they were made.
+        flow
+            The flow; with it the report says what was loaded though a task that it
+            depends on ran.
 
         Raises
         ------
@@ -137,7 +169,9 @@ class RunReport:
             for task in tasks
             if not isinstance(task, Parameter) and not task.auto_generated
         ]
-        return cls(tuple(TaskReport.of(task, states[task]) for task in steps))
+        n_maybe = Counter[Task]() if flow is None else _maybe_loaded(flow, states)
+        reports = [TaskReport.of(task, states[task], n_maybe[task]) for task in steps]
+        return cls(tuple(reports))
 
     def __getitem__(self, task: str) -> TaskReport:
         """Return the report of the task with this name."""
@@ -152,6 +186,7 @@ class RunReport:
                 report.task,
                 report.n_loaded,
                 report.n_ran,
+                report.n_not_needed,
                 report.n_failed,
                 report.n_other,
                 size(report.size_bytes),
@@ -165,6 +200,7 @@ class RunReport:
             "task",
             "loaded",
             "ran",
+            "not needed",
             "failed",
             "other",
             "checkpoints",
@@ -173,16 +209,81 @@ class RunReport:
             "saved s",
         )
         table = tabulate(
-            rows, headers, disable_numparse=True, colalign=("left", *["right"] * 8)
+            rows, headers, disable_numparse=True, colalign=("left", *["right"] * 9)
         )
-        lines = [table]
+        lines = [table, *self._sums()]
         for report in self.tasks:
             if report.error:
                 error = shorten(report.error, _WIDTH_OF_ERROR, placeholder=" ...")
                 lines.append(f"{report.task} failed: {error}")
         for report in self.tasks:
             lines += [f"{report.task}: {remark}" for remark in report.remarks]
+            if report.loss:
+                lines.append(f"{report.task}: {report.loss}")
         return "\n".join(lines)
+
+    def _sums(self) -> Iterator[str]:
+        """Say in a line what was loaded, if anything was."""
+        n_loaded = sum(report.n_loaded for report in self.tasks)
+        if not n_loaded:
+            return
+        saved_s = sum(report.saved_s for report in self.tasks)
+        line = f"Loaded {count(n_loaded, 'result')}, which saved {saved_s:.2f} s"
+        n_maybe = sum(report.n_maybe for report in self.tasks)
+        if n_maybe:
+            line += (
+                f"; {n_maybe:,} of them were maybe: what they depend on ran, with the "
+                "same result as before"
+            )
+        yield line
+
+
+_LEAST_LOSS_S = 0.5
+"""Seconds below which a loss is not worth a line."""
+
+
+def _runs(state: State) -> list[State]:
+    """Return the state of a task's run, or those of its mapped children."""
+    if isinstance(state, Mapped):
+        return [child for child in state.map_states if child is not None]
+    return [state]
+
+
+def _maybe_loaded(flow: Flow, states: Mapping[Task, State]) -> Counter[Task]:
+    """Count for each task the results that were loaded after what they depend on ran.
+
+    ``explain`` calls these tasks ``maybe``.
+    """
+    n_maybe = Counter[Task]()
+    is_open: dict[Task, list[bool]] = {}
+    """Whether a run was open before: its code ran, or may have run."""
+    for task in flow.sorted_tasks():
+        if task not in states:
+            continue
+        # Those that only set an order do not count.
+        edges = [
+            edge
+            for edge in flow.edges_to(task)
+            if edge.upstream_task in is_open
+            and (edge.key or isinstance(edge.upstream_task, CompareValue))
+        ]
+        is_users = not (task.auto_generated or isinstance(task, BETWEEN))
+        is_open[task] = []
+        for index, state in enumerate(_runs(states[task])):
+            after_open = any(
+                _took_open(edge, index, is_open[edge.upstream_task]) for edge in edges
+            )
+            outcome = outcome_of(state)
+            n_maybe[task] += outcome == "loaded" and after_open
+            is_open[task].append(after_open or (is_users and outcome == "ran"))
+    return n_maybe
+
+
+def _took_open(edge: Edge, index: int, upstream: list[bool]) -> bool:
+    """Return whether a run took an open result along an edge."""
+    if edge.mapped and not edge.flattened and len(upstream) > 1:
+        return index < len(upstream) and upstream[index]
+    return any(upstream)
 
 
 _MOST_REMARKS = 3

@@ -10,14 +10,14 @@ from prefect.engine import signals
 from prefect.engine.results import LocalResult
 from prefect.utilities.configuration import set_temporary_config
 
-from prefect_ds import task
-from prefect_ds.report import RunReport
+from prefect_ds import explain, task
+from prefect_ds.report import RunReport, TaskReport
 from tests.support.flows import frame_of, parquet, pipeline
 
 
 def counts(report, name):
     each = report[name]
-    return each.n_loaded, each.n_ran, each.n_failed, each.n_other
+    return each.n_loaded, each.n_ran, each.n_failed, each.n_not_needed
 
 
 def test_what_ran_and_what_was_loaded_is_counted_per_task(run, tmp_path, notes):
@@ -149,6 +149,8 @@ def test_as_text_it_is_a_table_with_a_line_for_each_task(run_here, tmp_path, not
         "task",
         "loaded",
         "ran",
+        "not",
+        "needed",
         "failed",
         "other",
         "checkpoints",
@@ -159,12 +161,45 @@ def test_as_text_it_is_a_table_with_a_line_for_each_task(run_here, tmp_path, not
         "saved",
         "s",
     ]
-    assert [line.split()[:5] for line in lines[2:]] == [
-        ["download", "0", "3", "0", "0"],
-        ["clean", "0", "3", "0", "0"],
-        ["total", "0", "1", "0", "0"],
-        ["largest", "0", "1", "0", "0"],
+    assert [line.split()[:6] for line in lines[2:]] == [
+        ["download", "0", "3", "0", "0", "0"],
+        ["clean", "0", "3", "0", "0", "0"],
+        ["total", "0", "1", "0", "0", "0"],
+        ["largest", "0", "1", "0", "0", "0"],
     ]
+
+
+def test_what_explain_called_maybe_is_named_where_it_loaded(
+    run_here, tmp_path, notes, log_lines
+):
+    flow = pipeline(tmp_path, notes)
+    run_here(flow)
+    (tmp_path / "download_2.parquet").unlink()
+    expected = explain(flow).counts["maybe"]
+    log_lines.clear()
+    state = run_here(flow)
+    report = RunReport.of(state.result, flow=flow)
+    maybe = {row.task: row.n_maybe for row in report.tasks}
+    assert maybe == {"download": 0, "clean": 1, "total": 1, "largest": 0}
+    assert sum(maybe.values()) == expected
+    line = next(line for line in str(report).splitlines() if line.startswith("Loaded"))
+    assert line.startswith("Loaded 6 results, which saved ")
+    assert "2 of them were maybe" in line
+    assert line in "\n".join(log_lines)
+    # Without the flow nothing is claimed.
+    assert RunReport.of(state.result)["clean"].n_maybe == 0
+
+
+def test_a_checkpoint_that_costs_more_than_computing_is_named_with_the_figures():
+    def row(compute_s, write_s):
+        seconds = {"kept_compute_s": compute_s, "kept_write_s": write_s}
+        return TaskReport("clean", 0, 3, 0, 0, 0, 10, 0.1, 4.0, 0.0, "", **seconds)
+
+    loses = row(0.25, 4.0)
+    line = "clean: its checkpoints do not pay: computing them took 0.25 s, writing them 4.00 s"
+    assert line in str(RunReport((loses,)))
+    for pays in (row(5.0, 4.0), row(0.001, 0.01)):
+        assert "do not pay" not in str(RunReport((pays,)))
 
 
 def test_a_task_that_is_not_there_is_a_key_error(run_here, tmp_path, notes):
