@@ -48,7 +48,7 @@ class PandasResultHandler(ResultHandler):
         Given to pandas' reader and writer, and win over what the handler would choose.
         Where they change the data (``usecols``, ``float_format``), the task's result is
         the content of the file, on the first run as on every other.
-    storage_options, match, ignore, durability, check, max_age
+    storage_options, match, ignore, show, durability, check, max_age
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -82,6 +82,7 @@ class PandasResultHandler(ResultHandler):
         storage_options: Mapping[str, Any] | None = None,
         match: Match | None = None,
         ignore: Sequence[str] = (),
+        show: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
         max_age: datetime.timedelta | str | None = None,
@@ -93,6 +94,7 @@ class PandasResultHandler(ResultHandler):
             storage_options=storage_options,
             match=match,
             ignore=ignore,
+            show=show,
             durability=durability,
             check=check,
             max_age=max_age,

@@ -66,6 +66,10 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
     ignore
         Inputs and settings of the task, and globals that its code reads, that do not
         shape its result: connections, clients, levels of logging.
+    show
+        Inputs and settings of the task whose text the manifest keeps, so that a reason
+        reads ``city 'Rome' -> 'Oslo'``. Numbers, dates and enums it keeps anyway, other
+        text never: it may be secret.
     durability
         ``"process"``: a finished checkpoint outlives any process, a power cut may cost
         it (never the one before it, nor the truth); ``"power"``: it outlives a power
@@ -93,18 +97,22 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
         storage_options: Mapping[str, Any] | None = None,
         match: Match | None = None,
         ignore: Sequence[str] = (),
+        show: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
         max_age: datetime.timedelta | str | None = None,
     ) -> None:
         if isinstance(ignore, str):
             raise TypeError(f"ignore={ignore!r}: give a list of names, [{ignore!r}]")
+        if isinstance(show, str):
+            raise TypeError(f"show={show!r}: give a list of names, [{show!r}]")
         checked = checked_choices(match, durability, check)
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
         self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = checked.match
         self.ignore = tuple(ignore)
+        self.show = tuple(show)
         self.durability: Durability = checked.durability
         self.check: Check = checked.check
         self.max_age = as_duration(max_age)
@@ -271,6 +279,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             compute_s=manifest.compute_s,
             write_s=manifest.write_s,
             remarks=remarks,
+            identity=manifest.identity.digest if manifest.identity else "",
         )
 
     def load(self, path: str, content: str | None = None) -> Any:
@@ -392,6 +401,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             schema=draft.schema,
             template=self.location or "",
             fields=origin.fields,
+            upstream=origin.upstream,
             owner=origin.owner,
             identity=origin.identity,
             compute_s=origin.compute_s,

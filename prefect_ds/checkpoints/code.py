@@ -8,7 +8,6 @@ compared between processes; the last is named.
 
 from __future__ import annotations
 
-import datetime
 import enum
 import functools
 import hashlib
@@ -29,6 +28,7 @@ import cloudpickle
 from prefect_ds.checkpoints.bytecode import PYTHON, listing, names_in_text
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
 from prefect_ds.checkpoints.libraries import is_library_name
+from prefect_ds.checkpoints.readable import readable
 from prefect_ds.storage.identity import VALUE, Code
 
 StandIn = Callable[[Any], Any]
@@ -605,14 +605,8 @@ def _is_plain(value: Any) -> bool:
 
 def _readable(value: Any) -> str:
     """Return a value for a reason to show; no text, which may be secret."""
-    is_number = value is None or type(value) in (bool, int, float, complex)
-    if is_number and len(hex(value) if type(value) is int else "") < 40:
-        return f"{VALUE}{value!r}"
-    if isinstance(value, enum.Enum):
-        return f"{VALUE}{type(value).__name__}.{value.name}"
-    if type(value) in (datetime.date, datetime.datetime, datetime.timedelta):
-        return f"{VALUE}{value}"
-    return ""
+    shown = readable(value)
+    return f"{VALUE}{shown}" if shown else ""
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -10,11 +10,12 @@ import hashlib
 import types
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_ds.checkpoints.code import CodeWalk, code_digest, described, is_library
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
+from prefect_ds.checkpoints.readable import readable
 from prefect_ds.storage.identity import SETTING, Identity
 from prefect_ds.storage.manifest import Origin
 
@@ -35,6 +36,10 @@ class TaskIdentity:
     """Defaults without a digest, to their types in words."""
     ignore: frozenset[str] = frozenset()
     """Names of inputs and settings that do not count."""
+    show: frozenset[str] = frozenset()
+    """Names of inputs and settings whose text a reason may show."""
+    default_values: Mapping[str, str] = field(default_factory=dict)
+    """Defaults as a reason shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ def identify_task(
     settings: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     ignore: Collection[str] = (),
+    show: Collection[str] = (),
 ) -> TaskIdentity:
     """Return what the identities of all runs of a task have in common.
 
@@ -71,6 +77,8 @@ def identify_task(
         Its arguments that may be left out.
     ignore
         Names of inputs and settings that do not count.
+    show
+        Names of inputs and settings whose text a reason may show.
     """
     digests, unstable = digests_of(settings or {}, ignore)
     default_digests, unstable_defaults = digests_of(defaults or {}, ignore)
@@ -84,11 +92,33 @@ def identify_task(
         tuple(f"{SETTING}{name}" for name in unstable),
         digest_of_options(options),
         scheme=SCHEME,
+        values=_readable(settings or {}, digests, show, prefix=SETTING),
         **walked,
     )
     return TaskIdentity(
-        common, default_digests, not_compared, unstable_defaults, frozenset(ignore)
+        common,
+        default_digests,
+        not_compared,
+        unstable_defaults,
+        frozenset(ignore),
+        frozenset(show),
+        _readable(defaults or {}, default_digests, show),
     )
+
+
+def _readable(
+    values: Mapping[str, Any],
+    digests: Mapping[str, str],
+    show: Collection[str],
+    prefix: str = "",
+) -> dict[str, str]:
+    """Return those of the values that count and that a reason may show."""
+    shown = {
+        f"{prefix}{name}": readable(values[name], text=name in show)
+        for name in digests
+        if name in values
+    }
+    return {name: text for name, text in shown.items() if text}
 
 
 def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
@@ -102,7 +132,10 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
         Argument name to value; a checkpoint takes the place of its data.
     """
     given, unstable = digests_of(inputs, task.ignore)
+    values = _readable(inputs, given, task.show)
     left_out = task.defaults.keys() - inputs.keys()
+    for name in left_out & task.default_values.keys():
+        values[name] = task.default_values[name]
     given |= {name: task.defaults[name] for name in left_out}
     for name, kind in task.unstable_defaults.items():
         if name not in inputs:
@@ -110,6 +143,7 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     identity = task.common._replace(
         inputs={**task.common.inputs, **given},
         unstable_inputs=(*task.common.unstable_inputs, *sorted(unstable)),
+        values={**task.common.values, **values},
     )
     not_compared = {f"input {name!r}": kind for name, kind in unstable.items()}
     not_compared |= task.not_compared

@@ -42,6 +42,8 @@ class CheckpointReference:
     write_s: float | None
     remarks: tuple[str, ...] = ()
     """In words: what was not compared, or has changed without counting."""
+    identity: str = ""
+    """Digest of the checkpoint's identity; empty: not known."""
 
     def load(self) -> Any:
         """Return the data.
@@ -205,6 +207,25 @@ def has_references(value: Any) -> bool:
         if type(item) is dict:
             waiting.extend(item.values())
     return False
+
+
+def references_in(value: Any) -> list[CheckpointReference]:
+    """Return the references in a value and in plain collections, each place once."""
+    references: dict[tuple[str, str], CheckpointReference] = {}
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, CheckpointReference):
+            references.setdefault((item.path, item.content), item)
+        if type(item) not in (dict, list, tuple, set) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        items = list(item)
+        if type(item) is dict:
+            items += item.values()
+        waiting += reversed(items)
+    return list(references.values())
 
 
 def count(number: int, noun: str) -> str:

@@ -95,7 +95,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         ``"128MB"``: partitions of at most about this size in memory in place of those
         of the frame. Larger ones are split when they are written, small neighbours are
         joined after that. Not with ``partition_on``.
-    storage_options, match, ignore, durability, check, max_age
+    storage_options, match, ignore, show, durability, check, max_age
         See :class:`prefect_ds.result_handler.ResultHandler`.
 
     Raises
@@ -132,6 +132,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         storage_options: Mapping[str, Any] | None = None,
         match: Match | None = None,
         ignore: Sequence[str] = (),
+        show: Sequence[str] = (),
         durability: Durability = "process",
         check: Check = "size",
         max_age: datetime.timedelta | str | None = None,
@@ -143,6 +144,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             storage_options=storage_options,
             match=match,
             ignore=ignore,
+            show=show,
             durability=durability,
             check=check,
             max_age=max_age,

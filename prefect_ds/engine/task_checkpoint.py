@@ -22,13 +22,19 @@ from prefect.engine.state import State, Success
 from prefect_ds.checkpoints.age import too_old
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
 from prefect_ds.checkpoints.lazy_result import LazyResult
-from prefect_ds.checkpoints.reference import CheckpointReference, count, size
+from prefect_ds.checkpoints.reference import (
+    CheckpointReference,
+    count,
+    references_in,
+    size,
+)
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.task_identity import defaults_of, of_all_runs_here
 from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.history import Upstream
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Manifest, Origin, Owner
 
@@ -119,7 +125,12 @@ class TaskCheckpoint:
             path = template.path_of(fields, task=name)
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
         run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
-        origin = Origin(owner=_owner(task), identity=run.identity, fields=fields)
+        origin = Origin(
+            owner=_owner(task),
+            identity=run.identity,
+            fields=fields,
+            upstream=_upstream(raw_inputs),
+        )
         return cls(handler, path, origin, name, run.remarks, refresh)
 
     def find(self, at_path: Found | None = None) -> Hit | Miss:
@@ -323,6 +334,19 @@ def _owner(task: Task) -> Owner:
         task=run.get("task_slug") or task.name,
         map_index=run.get("map_index"),
     )
+
+
+def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
+    """Return the checkpoints that each input is, or has in it."""
+    upstream = {}
+    for name, raw in raw_inputs.items():
+        references = references_in(raw)
+        if references:
+            upstream[name] = tuple(
+                Upstream(reference.content, reference.path, reference.identity)
+                for reference in references
+            )
+    return upstream
 
 
 class TemplateNames(Mapping[str, Any]):

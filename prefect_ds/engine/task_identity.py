@@ -72,6 +72,7 @@ def of_all_runs(
         settings=settings,
         defaults=defaults_of(task),
         ignore=handler.ignore,
+        show=handler.show,
     )
 
 

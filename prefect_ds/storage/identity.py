@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -15,6 +17,8 @@ VALUE = "="
 """Before a value that code reads and that is kept as it is, for a reason to show."""
 
 _MOST_NAMES = 5
+
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Code(NamedTuple):
@@ -73,6 +77,8 @@ class Identity(NamedTuple):
     code: Code = Code()
     scheme: str = ""
     """How the digests were made; those of two schemes do not compare."""
+    values: Mapping[str, str] = {}
+    """For the words of a reason: the inputs that are numbers, dates and the like."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -80,6 +86,20 @@ class Identity(NamedTuple):
         inputs = sorted(self.inputs.items())
         unstable = sorted(self.unstable_inputs)
         return (self.task, inputs, unstable, self.options, self.code[:2], self.scheme)
+
+    @property
+    def digest(self) -> str:
+        """A digest of the key, which holds in every process."""
+        return hashlib.sha256(_dumps(self.key).encode()).hexdigest()[:32]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.key == other.key
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def difference(
         self, earlier: Identity, match: Match = "inputs", ignore: Iterable[str] = ()
@@ -125,13 +145,29 @@ class Identity(NamedTuple):
             ours.keys() & theirs.keys()
             | set(self.unstable_inputs) & set(earlier.unstable_inputs)
         )
+        changed = _changed(ours, theirs)
+        shown = self._shown(changed, earlier)
         cases = (
-            (_changed(ours, theirs), "changed"),
+            ([name for name in changed if name not in shown], "changed"),
             (sorted(known - known_earlier), "came new"),
             (sorted(known_earlier - known), "went away"),
             (sorted(half_known), "cannot be compared"),
         )
-        return [f"{_inputs(names)} {what}" for names, what in cases if names]
+        words = list(shown.values())
+        return words + [f"{_inputs(names)} {what}" for names, what in cases if names]
+
+    def _shown(self, changed: list[str], earlier: Identity) -> dict[str, str]:
+        """Return in words the changed inputs whose values are known: ``n 3 -> 4``."""
+        shown: dict[str, str] = {}
+        for name in changed[:_MOST_NAMES]:
+            before, now = earlier.values.get(name), self.values.get(name)
+            # 1 and 1.0 of numpy are two inputs that read alike.
+            if before is not None and now is not None and before != now:
+                noun = name
+                if name.startswith(SETTING):
+                    noun = f"setting {name.removeprefix(SETTING)!r}"
+                shown[name] = f"{noun} {before} -> {now}"
+        return shown
 
     def remark_on_code(self, earlier: Identity, match: Match) -> str:
         """Return a remark on the code of a checkpoint that counts; empty for none."""
@@ -202,13 +238,15 @@ def identity_from_json(body: dict[str, Any], format_version: int) -> Identity:
     if format_version == 1:
         # Its code was a digest alone, of another making.
         body = {**body, "code": Code(_text(body["code"]))._asdict(), "scheme": ""}
+    if format_version < 3:
+        body = {**body, "values": {}}
     code = Code(*[body["code"][name] for name in Code._fields])
     if len(body["code"]) > len(Code._fields):
         raise TypeError(f"code has {sorted(body['code'])}")
     unstable = tuple(_list(body["unstable_inputs"]))
     identity = Identity(**{**body, "unstable_inputs": unstable, "code": code})
     texts = [identity.task, identity.options, identity.scheme, code.digest, code.python]
-    for mapping in (identity.inputs, code.functions, code.values):
+    for mapping in (identity.inputs, identity.values, code.functions, code.values):
         if type(mapping) is not dict:
             raise TypeError(f"identity has a {type(mapping).__name__}")
         texts += mapping.values()

@@ -15,12 +15,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.history import (
+    Event,
+    Upstream,
+    history_from_json,
+    history_to_json,
+    upstream_from_json,
+    upstream_to_json,
+)
 from prefect_ds.storage.identity import Identity, identity_from_json, identity_to_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised by every change to the JSON that an older reader would misread."""
 
-_READABLE_VERSIONS = (1, 2)
+_READABLE_VERSIONS = (1, 2, 3)
 
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object, as :mod:`json` reads it."""
@@ -64,6 +72,8 @@ class Origin:
     identity: Identity | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     """The text of every field of the path template."""
+    upstream: Mapping[str, tuple[Upstream, ...]] = field(default_factory=dict)
+    """The checkpoints that each input is, or has in it."""
     compute_s: float | None = None
     """Seconds of computing; ``None``: not known."""
     refused: str = ""
@@ -105,6 +115,12 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     stamp: str | None = None
     """Size and time of change of the data, in one text; ``None``: not known yet."""
+    upstream: Mapping[str, tuple[Upstream, ...]] = field(default_factory=dict)
+    """The checkpoints that each input is, or has in it."""
+    history: tuple[Event, ...] = ()
+    """What was done with the checkpoint since it was written."""
+    freed_at: str | None = None
+    """When its data were removed to free their space, ISO 8601 in UTC."""
 
     @functools.cached_property
     def content(self) -> str:
@@ -132,6 +148,8 @@ class Manifest:
             [part._asdict() for part in self.parts],
         )
         body["identity"] = self.identity and identity_to_json(self.identity)
+        body["upstream"] = upstream_to_json(self.upstream)
+        body["history"] = history_to_json(self.history)
         text = _dumps(body)
         checksum = hashlib.sha256(text.encode()).hexdigest()
         return f"{_BEFORE_CHECKSUM}{checksum}{_AFTER_CHECKSUM}{text}}}"
@@ -191,6 +209,8 @@ class Manifest:
 
     @classmethod
     def _from_body(cls, body: JSONObject, text: str, version: int) -> Manifest:
+        if version < 3:
+            body = {**body, **_BEFORE_FORMAT_3}
         values = {name: body[name] for name in _FIELDS}
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
@@ -211,6 +231,8 @@ class Manifest:
             _count("map_index", owner.map_index)
         if values["identity"] is not None:
             values["identity"] = identity_from_json(values["identity"], version)
+        values["upstream"] = upstream_from_json(values["upstream"])
+        values["history"] = history_from_json(values["history"])
         if values["kind"] not in ("file", "folder"):
             raise ValueError(f"kind {values['kind']!r}")
         if values["kind"] == "file" and len(values["parts"]) != 1:
@@ -229,9 +251,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("compute_s", "write_s"), (int, float, type(None))),
     "schema": (dict, type(None)),
     "stamp": (str, type(None)),
+    "freed_at": (str, type(None)),
     "adopted": (bool,),
     "parts": (list,),
 }
+
+_BEFORE_FORMAT_3: JSONObject = {"upstream": {}, "history": [], "freed_at": None}
 
 
 def _texts(what: str, *values: object) -> None:

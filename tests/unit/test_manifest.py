@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.history import Event, Upstream
 from prefect_ds.storage.identity import Code
 from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Manifest, Owner, Part
 from tests.support.manifests import sealed
@@ -32,11 +33,16 @@ MANIFEST = Manifest(
     template="/data/{id}.csv",
     fields={"id": "a"},
     owner=Owner("flow", "run", "task-1", 3),
-    identity=Identity("task", {"id": "1"}, ("client",), "options", CODE, "v2"),
+    identity=Identity(
+        "task", {"id": "1"}, ("client",), "options", CODE, "v2", {"id": "1"}
+    ),
     compute_s=0.5,
     write_s=0.25,
     versions={"python": "3.11"},
     stamp="c-17",
+    upstream={"frame": (Upstream("cd" * 32, "/data/b.csv", "ef" * 16),)},
+    history=(Event("accepted", "2024-03-01 12:00:00+00:00", "code changed", "ab"),),
+    freed_at="2024-03-02 12:00:00+00:00",
 )
 
 text = st.text(max_size=8)
@@ -62,6 +68,7 @@ identities = st.builds(
     text,
     st.builds(Code, text, text, texts_by_name, texts_by_name),
     text,
+    texts_by_name,
 )
 seconds = st.none() | st.floats(0, 1e9)
 manifests = st.builds(
@@ -85,6 +92,16 @@ manifests = st.builds(
     write_s=seconds,
     versions=st.dictionaries(text, text, max_size=2),
     stamp=st.none() | text,
+    upstream=st.dictionaries(
+        text,
+        st.lists(st.builds(Upstream, text, text, text), max_size=2).map(tuple),
+        max_size=2,
+    ),
+    history=st.lists(
+        st.builds(Event, st.sampled_from(["accepted", "freed"]), text, text, text),
+        max_size=2,
+    ).map(tuple),
+    freed_at=st.none() | text,
 )
 
 
@@ -205,13 +222,13 @@ def test_a_newer_format_is_named_with_what_to_do():
     newer = {**body(), "format_version": FORMAT_VERSION + 1, "new": {"a": 1}}
     with pytest.raises(
         NewerFormatError,
-        match="has format 3, and this prefect_ds reads up to 2: install a newer one",
+        match="has format 4, and this prefect_ds reads up to 3: install a newer one",
     ):
         Manifest.from_json(sealed(newer))
 
 
 @pytest.mark.parametrize(
-    "version", [0, -1, "1", "2", 2.0, None, True, [], float("nan")]
+    "version", [0, -1, "1", "3", 3.0, None, True, [], float("nan")]
 )
 def test_a_format_that_never_was_is_no_manifest(version):
     with pytest.raises(ManifestError, match="format"):
@@ -290,6 +307,9 @@ WRONG_VALUES = {
     "versions": [],
     "stamp": 5,
     "content": 5,
+    "upstream": [],
+    "history": {},
+    "freed_at": 5,
 }
 
 
@@ -311,7 +331,7 @@ def test_a_field_of_the_wrong_type_is_refused(field):
     [{"inputs": []}, {"inputs": {"a": [1]}}, {"task": 5}, {"unstable_inputs": [[1]]}, {"unstable_inputs": "ab"},
      {"options": None}, {"code": 5}, {"code": {}}, {"code": {**CODE._asdict(), "digest": 5}},
      {"code": {**CODE._asdict(), "functions": {"f()": 5}}}, {"code": {**CODE._asdict(), "extra": 1}},
-     {"scheme": None}, {"extra": 1}],
+     {"scheme": None}, {"extra": 1}, {"values": []}, {"values": {"id": 1}}],
 )  # fmt: skip
 def test_an_identity_that_could_not_be_compared_is_refused(change):
     changed = body()
@@ -329,6 +349,23 @@ def test_an_owner_that_could_not_be_compared_is_refused(change):
     changed["owner"].update(change)
     with pytest.raises(ManifestError, match="does not have the form"):
         Manifest.from_json(sealed(changed))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"upstream": {"frame": {}}},
+        {"upstream": {"frame": [{}]}},
+        {"upstream": {"frame": [{"content": "a", "path": "b"}]}},
+        {"upstream": {"frame": [{"content": "a", "path": "b", "identity": 5}]}},
+        {"history": ["accepted"]},
+        {"history": [{"what": "forgotten", "at": ""}]},
+        {"history": [{"what": "freed", "at": 5}]},
+    ],
+)
+def test_a_provenance_of_another_form_is_refused(change):
+    with pytest.raises(ManifestError, match="does not have the form"):
+        Manifest.from_json(sealed({**body(), **change}))
 
 
 def test_a_file_has_one_part():
