@@ -2,6 +2,7 @@
 
 import prefect
 
+from prefect_ds.acceptance import Accepted, accept
 from prefect_ds.explanation import Explanation, explain
 from prefect_ds.flow_runner import DSFlowRunner
 from prefect_ds.pandas_result_handler import PandasResultHandler
@@ -10,11 +11,13 @@ from prefect_ds.task_runner import DSTaskRunner
 from prefect_ds.tasks import task
 
 __all__ = [
+    "Accepted",
     "DSFlowRunner",
     "DSTaskRunner",
     "Explanation",
     "PandasResultHandler",
     "PathTemplate",
+    "accept",
     "explain",
     "task",
 ]

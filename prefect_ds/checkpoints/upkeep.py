@@ -1,13 +1,16 @@
-"""The part of a handler that people call by hand: verify, manifest, adopt, clean."""
+"""The part of a handler that people call by hand: verify, adopt, accept, clean."""
 
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
+from prefect_ds.storage.history import Event, now
 from prefect_ds.storage.housekeeping import unfinished_writes
+from prefect_ds.storage.identity import Identity
 from prefect_ds.storage.layout import parent
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Manifest
@@ -73,6 +76,78 @@ class Upkeep(abc.ABC):
                 f"no checkpoint at {path!r}: there is nothing to adopt"
             )
         return self.store.adopt(path, self._adoptable(path))
+
+    def accept(self, path: str) -> Manifest:
+        """Let a checkpoint count for the code and the options that the next run has.
+
+        They differ from those it was made with, and the user says that this does not
+        matter. Every byte is verified first. The run that loads it gives it the
+        identity of that run, so that later changes count again; the manifest's history
+        says so. Inputs and settings whose value changed are not covered.
+        :func:`prefect_ds.accept` accepts all checkpoints of a task, and at once.
+
+        Parameters
+        ----------
+        path
+            Of the checkpoint.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        DamagedCheckpointError
+            Its bytes are not those that were written.
+        """
+        path = self._absolute(path)
+        manifest = self._verified(path)
+        if manifest.identity is None:
+            return manifest  # A person's file counts as it is.
+        history = (*manifest.history, self._accepted(manifest))
+        accepted = replace(manifest, is_accepted=True, history=history)
+        return self.store.rewrite(path, manifest, accepted)
+
+    def accept_as(
+        self, path: str, manifest: Manifest, identity: Identity, why: str = ""
+    ) -> Manifest:
+        """Give a checkpoint another identity, see :func:`prefect_ds.accept`.
+
+        Parameters
+        ----------
+        path
+            The rendered path.
+        manifest
+            Of the checkpoint. One that :meth:`accept` has marked was verified then.
+        identity
+            The identity that it gets.
+        why
+            How the two differ, in words, for the history.
+
+        Raises
+        ------
+        DamagedCheckpointError
+            Its bytes are not those that were written.
+        """
+        history = manifest.history
+        if not manifest.is_accepted:
+            self._verified(path)
+            history = (*history, self._accepted(manifest, why))
+        accepted = replace(
+            manifest, identity=identity, is_accepted=False, history=history
+        )
+        return self.store.rewrite(path, manifest, accepted)
+
+    def _verified(self, path: str) -> Manifest:
+        problems = self.verify(path)
+        if problems:
+            raise DamagedCheckpointError(
+                f"the checkpoint at {path!r} is damaged and was not accepted: "
+                f"{problems[0]}; the next run computes it again"
+            )
+        return self.manifest(path)
+
+    def _accepted(self, manifest: Manifest, why: str = "") -> Event:
+        before = manifest.identity.digest if manifest.identity else ""
+        return Event("accepted", now(), why, before)
 
     def clean(
         self,

@@ -7,7 +7,7 @@ runs no code of the user's, writes nothing and starts no cluster.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -74,7 +74,10 @@ class TaskDecision:
 
 
 def plan_flow(
-    flow: Flow, parameters: Mapping[str, Any], refresh: Iterable[Task | str] = ()
+    flow: Flow,
+    parameters: Mapping[str, Any],
+    refresh: Iterable[Task | str] = (),
+    accept: Accept | None = None,
 ) -> list[TaskDecision]:
     """Return what the next run of a flow does with its tasks, in order.
 
@@ -86,6 +89,9 @@ def plan_flow(
         Values of the flow's parameters; those that have defaults may be missing.
     refresh
         Tasks, or their names, that run whatever is there.
+    accept
+        Asked for each stale checkpoint. It may change the manifest so that the
+        checkpoint counts.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def plan_flow(
         task_contexts={},
         parameters=dict(parameters),
     )
-    walk = _Walk(flow, chosen_tasks(flow, refresh, "refresh"))
+    walk = _Walk(flow, chosen_tasks(flow, refresh, "refresh"), accept)
     with prefect.context(start.context):
         for task in flow.sorted_tasks():
             with prefect.context(start.task_contexts[task]):
@@ -130,9 +136,12 @@ def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
 class _Walk:
     """The tasks of a flow so far: their decisions, and what they hand on."""
 
-    def __init__(self, flow: Flow, refresh: Collection[Task] = ()) -> None:
+    def __init__(
+        self, flow: Flow, refresh: Collection[Task], accept: Accept | None
+    ) -> None:
         self.flow = flow
         self._refresh = refresh
+        self._accept = accept
         self.decisions: list[TaskDecision] = []
         self._outcomes: dict[Task, Outcome] = {}
         # A task's code is walked once, not once a child.
@@ -224,8 +233,7 @@ class _Walk:
         if task not in self._identities:
             keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
             self._identities[task] = of_all_runs(task, handler, keys)
-        refresh = task in self._refresh
-        look = _Look.at(task, handler, inputs, self._identities[task], refresh)
+        look = self._look(task, handler, inputs)
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
@@ -250,6 +258,18 @@ class _Walk:
             # A file that a person put there: its content is known once it is read.
             return Open(through((look.reason,), task))
         return Known(look.reference)
+
+    def _look(
+        self, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
+    ) -> _Look:
+        """Look at the checkpoint of a task run, again if it was accepted meanwhile."""
+        identity, refresh = self._identities[task], task in self._refresh
+        look = _Look.at(task, handler, inputs, identity, refresh)
+        if self._accept is None or look.manifest is None or look.checkpoint is None:
+            return look
+        if look.runs and self._accept(task, look.checkpoint, look.manifest):
+            look = _Look.at(task, handler, inputs, identity, refresh)
+        return look
 
     def _runs_always(
         self, task: Task, upstream: list[Planned], map_index: int | None
@@ -305,6 +325,8 @@ class _Look:
     manifest: Manifest | None = None
     reference: CheckpointReference | None = None
     """To the checkpoint, where it counts."""
+    checkpoint: TaskCheckpoint | None = None
+    """What the run will ask for. Inputs that are not known are taken to be the same."""
 
     @classmethod
     def at(
@@ -352,9 +374,16 @@ class _Look:
         manifest = looked_up.manifest
         if manifest is None:
             return cls(looked_up.reason, runs=True, path=path)
-        difference, remarks = _compare(checkpoint, manifest, open_names)
+        checkpoint = _with_assumed(checkpoint, manifest, open_names)
+        difference, remarks = checkpoint.compare(manifest)
         if difference:
-            return cls(difference, runs=True, path=path, manifest=manifest)
+            return cls(
+                difference,
+                runs=True,
+                path=path,
+                manifest=manifest,
+                checkpoint=checkpoint,
+            )
         if refresh:
             return cls(REFRESHED, runs=True, path=path, manifest=manifest)
         reference = handler.refer(
@@ -367,22 +396,23 @@ class _Look:
         return cls(reason, path=path, manifest=manifest, reference=reference)
 
 
-def _compare(
-    checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
-) -> tuple[str, tuple[str, ...]]:
-    """Return how a checkpoint differs from the task run, and remarks where it does not.
+Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
+"""Returns whether it has changed the manifest of a stale checkpoint."""
 
-    Inputs that are not known yet are taken to be what they were.
-    """
+
+def _with_assumed(
+    checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
+) -> TaskCheckpoint:
+    """Return the task run with inputs that are not known yet as they were before."""
     identity, earlier = checkpoint.origin.identity, manifest.identity
     if identity is None or earlier is None:
-        return "", ()
+        return checkpoint
     assumed = {
         name: earlier.inputs[name] for name in open_names if name in earlier.inputs
     }
     identity = identity._replace(inputs={**identity.inputs, **assumed})
     origin = replace(checkpoint.origin, identity=identity)
-    return replace(checkpoint, origin=origin).compare(manifest)
+    return replace(checkpoint, origin=origin)
 
 
 def _result(value: Any) -> Result:

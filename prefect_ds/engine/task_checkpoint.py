@@ -35,6 +35,7 @@ from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.history import Upstream
+from prefect_ds.storage.identity import Identity
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Manifest, Origin, Owner
 
@@ -46,6 +47,8 @@ class Hit:
     reference: CheckpointReference
     adopted: bool
     """A person put the file there."""
+    accepted: Manifest | None = None
+    """The manifest that is to get the identity of this run: a user accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,8 @@ class TaskCheckpoint:
             is_loaded=not has_run,
             remarks=remarks,
         )
-        return Hit(reference, manifest.adopted)
+        accepted = manifest if manifest.is_accepted else None
+        return Hit(reference, manifest.adopted, accepted)
 
     def compare(self, manifest: Manifest) -> tuple[str, tuple[str, ...]]:
         """Return how the run differs from that of a checkpoint, and what to remark.
@@ -180,6 +184,8 @@ class TaskCheckpoint:
         if ours is None or theirs is None:
             return age, ()  # A person's file, or one that Prefect itself wrote.
         match = self.handler.match
+        if manifest.is_accepted:
+            theirs = ours.accepting(theirs, self.handler.ignore)
         difference = ours.difference(theirs, match, self.handler.ignore)
         differences = [words for words in (difference, age) if words]
         if differences:
@@ -200,7 +206,16 @@ class TaskCheckpoint:
             message += " (by hand)"
         message = "; ".join([message, *hit.reference.remarks])
         self._log(message)
+        if hit.accepted is not None and self.origin.identity is not None:
+            self._settle(hit.accepted, self.origin.identity)
         return Success(message=message, result=LazyResult(hit.reference, self.path))
+
+    def _settle(self, accepted: Manifest, identity: Identity) -> None:
+        """Give an accepted checkpoint this run's identity: later edits count again."""
+        try:
+            self.handler.accept_as(self.path, accepted, identity)
+        except OSError as error:
+            _logger.debug("%s: cannot file its manifest again: %s", self.path, error)
 
     def make_way(self, miss: Miss) -> Miss:
         """Set damaged data aside and log why the task runs.

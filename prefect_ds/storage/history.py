@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -13,7 +14,7 @@ class Upstream(NamedTuple):
     """Digest of what the task read."""
     path: str
     identity: str
-    """Digest of its identity; empty: not known, as of a file that a person put there."""
+    """Digest of its identity; empty: not known, as of a person's file."""
 
 
 Deed: TypeAlias = Literal["accepted", "freed"]
@@ -29,6 +30,11 @@ class Event(NamedTuple):
     """In words: the difference that was accepted."""
     identity: str = ""
     """Digest of the identity that the checkpoint had before."""
+
+
+def now() -> str:
+    """Return the time as a manifest has it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def upstream_to_json(upstream: Mapping[str, tuple[Upstream, ...]]) -> dict[str, Any]:

@@ -135,6 +135,25 @@ class Identity(NamedTuple):
             differences += filter(None, [self.code.difference(earlier.code)])
         return ", ".join(differences)
 
+    def accepting(self, earlier: Identity, ignore: Iterable[str] = ()) -> Identity:
+        """Return an earlier identity with all of this one that a user may accept.
+
+        That is everything but the inputs and settings whose value has changed. Digests
+        of two schemes do not tell which those are, and the user's word counts.
+        """
+        if self.scheme != earlier.scheme:
+            return self._replace(task=earlier.task)
+        ignored = set(ignore)
+        ignored |= {f"{SETTING}{name}" for name in ignored}
+        kept = set(_changed(self.inputs, earlier.inputs)) - ignored
+        inputs = {name: earlier.inputs[name] for name in kept}
+        values = {name: earlier.values.get(name, "") for name in kept}
+        return self._replace(
+            task=earlier.task,
+            inputs={**self.inputs, **inputs},
+            values={**self.values, **values},
+        )
+
     def _differences_of_inputs(self, earlier: Identity, ignore: set[str]) -> list[str]:
         ours, theirs = self.inputs, earlier.inputs
         known = ours.keys() | set(self.unstable_inputs)
@@ -162,7 +181,7 @@ class Identity(NamedTuple):
         for name in changed[:_MOST_NAMES]:
             before, now = earlier.values.get(name), self.values.get(name)
             # 1 and 1.0 of numpy are two inputs that read alike.
-            if before is not None and now is not None and before != now:
+            if before and now and before != now:
                 noun = name
                 if name.startswith(SETTING):
                     noun = f"setting {name.removeprefix(SETTING)!r}"
@@ -185,7 +204,8 @@ class Identity(NamedTuple):
             return ""
         return (
             f"its code has changed since ({difference}), and match={match!r} does not "
-            'look at code: use match="code", or remove the file, to compute it again'
+            'look at code: use match="code", or remove the file, to compute it again, '
+            f"or prefect_ds.accept(flow, [{self.task!r}]) if the change does not matter"
         )
 
 

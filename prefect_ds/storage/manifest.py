@@ -119,6 +119,8 @@ class Manifest:
     """The checkpoints that each input is, or has in it."""
     history: tuple[Event, ...] = ()
     """What was done with the checkpoint since it was written."""
+    is_accepted: bool = False
+    """A user accepted it: it counts for the code and options of the next run."""
     freed_at: str | None = None
     """When its data were removed to free their space, ISO 8601 in UTC."""
 
@@ -253,10 +255,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "stamp": (str, type(None)),
     "freed_at": (str, type(None)),
     "adopted": (bool,),
+    "is_accepted": (bool,),
     "parts": (list,),
 }
 
-_BEFORE_FORMAT_3: JSONObject = {"upstream": {}, "history": [], "freed_at": None}
+_BEFORE_FORMAT_3: JSONObject = {
+    "upstream": {},
+    "history": [],
+    "is_accepted": False,
+    "freed_at": None,
+}
 
 
 def _texts(what: str, *values: object) -> None:

@@ -209,6 +209,23 @@ class CheckpointStore:
         filed.refile(manifest)
         return manifest
 
+    def rewrite(self, path: str, manifest: Manifest, changed: Manifest) -> Manifest:
+        """File a changed manifest of the data at ``path`` and return it.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Other data are there by now than those of ``manifest``.
+        """
+        there = self.look_up(path, manifest.kind).manifest
+        if there is None or there.attempt != manifest.attempt:
+            raise CheckpointNotFoundError(
+                f"the checkpoint at {path!r} was replaced meanwhile; look at it again"
+            )
+        changed = replace(changed, stamp=there.stamp)
+        FiledManifests(self.files, path).refile(changed)
+        return changed
+
     def last_schema(self, path: str) -> dict[str, Any] | None:
         """Return the newest schema filed for ``path``, also of data that are gone."""
         filed = FiledManifests(self.files, path).readable()

@@ -113,7 +113,7 @@ def test_a_task_has_one_line_of_ours(
     (fresh,), (loaded,), (stale,) = lines
     assert fresh.startswith("Task 'one': Task run succeeded. Ran because")
     assert loaded.startswith("Task 'one': Loaded from the checkpoint")
-    assert "is stale: input 'factor' changed; running" in stale
+    assert "is stale: factor 1 -> 2; running" in stale
 
 
 def test_the_table_and_what_is_stale_are_seen_where_few_lines_are(
@@ -135,7 +135,7 @@ def test_the_table_and_what_is_stale_are_seen_where_few_lines_are(
     finally:
         logger.setLevel(level)
     stale, table = log_lines
-    assert "is stale: input 'factor' changed" in stale
+    assert "is stale: factor 1 -> 2" in stale
     assert table.startswith("Checkpoints of flow 'few'")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,16 @@ import pytest
 from prefect import Flow, task
 from prefect.engine import signals
 from prefect.engine.state import State
-from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, explain
 from tests.support.ages import make_older
+from tests.support.executors import on_every_executor
 from tests.support.flows import Notes, frame_of
 
 DAY = datetime.timedelta(days=1)
 
 
-@pytest.fixture(
-    params=["local", "threads", pytest.param("cluster", marks=pytest.mark.slow)]
-)
-def run(request: pytest.FixtureRequest) -> Callable[..., State]:
-    """The user's line, on every kind of executor."""
-
-    def executor() -> Any:
-        if request.param == "local":
-            return LocalExecutor()
-        if request.param == "threads":
-            return LocalDaskExecutor("threads", num_workers=2)
-        address = request.getfixturevalue("cluster_address")
-        return DaskExecutor(address=address, watch_worker_status=False)
-
-    def run(flow: Flow, **kwargs: Any) -> State:
-        state = flow.run(executor=executor(), task_runner_cls=DSTaskRunner, **kwargs)
-        assert isinstance(state, State)
-        return state
-
-    return run
+run = on_every_executor
 
 
 def chain(folder: Path, notes: Notes, **options: Any) -> Flow:

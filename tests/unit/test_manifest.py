@@ -101,6 +101,7 @@ manifests = st.builds(
         st.builds(Event, st.sampled_from(["accepted", "freed"]), text, text, text),
         max_size=2,
     ).map(tuple),
+    is_accepted=st.booleans(),
     freed_at=st.none() | text,
 )
 
@@ -309,6 +310,7 @@ WRONG_VALUES = {
     "content": 5,
     "upstream": [],
     "history": {},
+    "is_accepted": "no",
     "freed_at": 5,
 }
 

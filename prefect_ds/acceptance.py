@@ -1,0 +1,124 @@
+"""Checkpoints that count although the code of their task has changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Flow
+from prefect.core import Task
+
+from prefect_ds.engine.chosen_tasks import chosen_tasks
+from prefect_ds.engine.flow_plan import plan_flow
+from prefect_ds.engine.task_checkpoint import TaskCheckpoint
+from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.storage.manifest import Manifest
+
+logger = logging.getLogger("prefect.prefect_ds.acceptance")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A checkpoint that was stale, and counts from now on."""
+
+    task: str
+    """The task's name, with the index of a mapped child."""
+    path: str
+    difference: str
+    """What had changed, in words."""
+
+
+def accept(
+    flow: Flow,
+    tasks: Iterable[Task | str],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    inputs: bool = False,
+) -> list[Accepted]:
+    """Let the stale checkpoints of some tasks count, and return them.
+
+    The user says that a change of the tasks' code or of the handlers' options does not
+    matter. Every byte of a checkpoint is verified, its manifest gets the identity that
+    the task has now, and the manifest's history says what was accepted. No code of
+    yours runs.
+
+    Parameters
+    ----------
+    flow
+        The flow, with the code as it is now.
+    tasks
+        Tasks of the flow, or their names.
+    parameters
+        As for ``flow.run(parameters=...)``.
+    inputs
+        Accept checkpoints too of which an input or a setting has another value now.
+        Without, they stay stale, and one line in the log names them.
+
+    Raises
+    ------
+    ValueError
+        The flow has no such task, or the task has no handler; or a parameter is unknown
+        or missing.
+    DamagedCheckpointError
+        The bytes of a checkpoint are not those that were written. Those before it are
+        accepted already.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd
+    >>> from prefect import Flow, task
+    >>> from prefect_ds import PandasResultHandler, accept
+    >>> kept = PandasResultHandler(f"{tempfile.mkdtemp()}/a.parquet")
+    >>> with Flow("example") as flow:
+    ...     table = task(lambda: pd.DataFrame(), name="table", result=kept)()
+    >>> accept(flow, ["table"])
+    []
+    """
+    chosen = chosen_tasks(flow, tasks, "tasks")
+    for task in chosen:
+        if handler_of(task, flow.result) is None:
+            raise ValueError(
+                f"task {task.name!r} has no handler that keeps its result: there is "
+                "nothing to accept"
+            )
+    accepting = _Accepting(chosen, inputs)
+    plan_flow(flow, parameters or {}, accept=accepting)
+    return accepting.accepted
+
+
+class _Accepting:
+    """Accepts the stale checkpoints of the chosen tasks, as the plan comes by them."""
+
+    def __init__(self, tasks: set[Task], inputs: bool) -> None:
+        self._tasks = tasks
+        self._inputs = inputs
+        self.accepted: list[Accepted] = []
+
+    def __call__(
+        self, task: Task, checkpoint: TaskCheckpoint, manifest: Manifest
+    ) -> bool:
+        """Return whether the checkpoint was accepted."""
+        identity, earlier = checkpoint.origin.identity, manifest.identity
+        if task not in self._tasks or identity is None or earlier is None:
+            return False
+        handler = checkpoint.handler
+        difference = identity.difference(earlier, handler.match, handler.ignore)
+        if not difference:
+            return False  # It is too old, or to be refreshed.
+        acceptable = identity.accepting(earlier, handler.ignore)
+        refused = identity.difference(acceptable, handler.match, handler.ignore)
+        if refused and not self._inputs:
+            logger.warning(
+                "Task %r: the checkpoint at %s was not accepted: %s. "
+                "accept(..., inputs=True) accepts it all the same",
+                checkpoint.task,
+                checkpoint.path,
+                refused,
+            )
+            return False
+        handler.accept_as(checkpoint.path, manifest, identity, why=difference)
+        accepted = Accepted(checkpoint.task, checkpoint.path, difference)
+        self.accepted.append(accepted)
+        return True
