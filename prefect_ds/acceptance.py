@@ -14,6 +14,7 @@ from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.flow_plan import plan_flow
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.storage.identity import Identity
 from prefect_ds.storage.manifest import Manifest
 
 logger = logging.getLogger("prefect.prefect_ds.acceptance")
@@ -106,7 +107,7 @@ class _Accepting:
         handler = checkpoint.handler
         difference = identity.difference(earlier, handler.match, handler.ignore)
         if not difference:
-            return False  # It is too old, or to be refreshed.
+            return self._accept_code(checkpoint, manifest, identity, earlier)
         acceptable = identity.accepting(earlier, handler.ignore)
         refused = identity.difference(acceptable, handler.match, handler.ignore)
         if refused and not self._inputs:
@@ -118,7 +119,32 @@ class _Accepting:
                 refused,
             )
             return False
-        handler.accept_as(checkpoint.path, manifest, identity, why=difference)
-        accepted = Accepted(checkpoint.task, checkpoint.path, difference)
-        self.accepted.append(accepted)
+        self._take(checkpoint, manifest, identity, difference)
         return True
+
+    def _accept_code(
+        self,
+        checkpoint: TaskCheckpoint,
+        manifest: Manifest,
+        identity: Identity,
+        earlier: Identity,
+    ) -> bool:
+        """Accept the code of a checkpoint that counts, though its code has changed."""
+        if not identity.code.compares_with(earlier.code):
+            return False
+        difference = identity.code.difference(earlier.code)
+        if difference:
+            with_code = earlier._replace(code=identity.code)
+            self._take(checkpoint, manifest, with_code, difference)
+        return bool(difference)
+
+    def _take(
+        self,
+        checkpoint: TaskCheckpoint,
+        manifest: Manifest,
+        identity: Identity,
+        difference: str,
+    ) -> None:
+        path = checkpoint.path
+        checkpoint.handler.accept_as(path, manifest, identity, why=difference)
+        self.accepted.append(Accepted(checkpoint.task, path, difference))

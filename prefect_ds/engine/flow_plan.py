@@ -90,8 +90,8 @@ def plan_flow(
     refresh
         Tasks, or their names, that run whatever is there.
     accept
-        Asked for each stale checkpoint. It may change the manifest so that the
-        checkpoint counts.
+        Asked for each checkpoint. It may change the manifest of a stale one so that
+        the checkpoint counts.
 
     Raises
     ------
@@ -267,7 +267,7 @@ class _Walk:
         look = _Look.at(task, handler, inputs, identity, refresh)
         if self._accept is None or look.manifest is None or look.checkpoint is None:
             return look
-        if look.runs and self._accept(task, look.checkpoint, look.manifest):
+        if self._accept(task, look.checkpoint, look.manifest):
             look = _Look.at(task, handler, inputs, identity, refresh)
         return look
 
@@ -393,11 +393,17 @@ class _Look:
         if manifest.adopted:
             reason = "a file that a person put there counts as the checkpoint"
         reason = "; ".join([reason, *remarks])
-        return cls(reason, path=path, manifest=manifest, reference=reference)
+        return cls(
+            reason,
+            path=path,
+            manifest=manifest,
+            reference=reference,
+            checkpoint=checkpoint,
+        )
 
 
 Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
-"""Returns whether it has changed the manifest of a stale checkpoint."""
+"""Returns whether it has changed the manifest of a checkpoint."""
 
 
 def _with_assumed(
