@@ -59,6 +59,7 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
             f"{problem}: its index is named {list(frame.index.names)}, not "
             f"{list(meta.index.names)}"
         )
+    # The partition is Dask's, and may be an input of other tasks.
     frame = frame.copy(deep=False)
     for i, (dtype, wanted) in enumerate(zip(frame.dtypes, meta.dtypes, strict=True)):
         if not fits(dtype, wanted):
@@ -103,6 +104,7 @@ def joinable_runs(frames: Sequence[pd.DataFrame]) -> list[list[int]]:
             runs[-1].append(i)
         else:
             runs.append([i])
+            # A run that begins without rows takes the dtypes of the first with some.
             both = dtypes if len(frame) else None
         common = both
     return runs
@@ -135,6 +137,7 @@ def _common_dtypes(left: Sequence[Any], right: Sequence[Any]) -> list[Any] | Non
     for ours, theirs in zip(left, right, strict=True):
         if ours != theirs and isinstance(ours, pd.CategoricalDtype):
             try:
+                # Without rows: only the categories are united, not yet the values.
                 empty = [pd.Categorical([], dtype=dtype) for dtype in (ours, theirs)]
                 common.append(union_categoricals(empty).dtype)
             except TypeError:
@@ -147,6 +150,7 @@ def _common_dtypes(left: Sequence[Any], right: Sequence[Any]) -> list[Any] | Non
 def _cast(column: pd.Series[Any], dtype: Any, what: str) -> pd.Series[Any]:
     """Return a column in a dtype that holds its values, or raise an error."""
     is_unknown = isinstance(dtype, pd.CategoricalDtype) and not _known(dtype)
+    # Dask's placeholder for unknown categories is no dtype to cast to.
     wanted: Any = "category" if is_unknown else dtype
     kind, wanted_kind = _kind_of(column), _kind(dtype)
     if wanted_kind != "any" and kind not in ("any", wanted_kind):
@@ -160,6 +164,7 @@ def _cast(column: pd.Series[Any], dtype: Any, what: str) -> pd.Series[Any]:
             cast = pd.Series([None] * len(column), index=column.index, dtype=wanted)
         else:
             cast = column.astype(wanted)
+        # A cast that pandas allows may still round, or wrap around.
         is_same = _is_same(column, cast)
     except (TypeError, ValueError, OverflowError, pa.ArrowException):
         is_same = False
@@ -175,11 +180,13 @@ def _is_same(column: pd.Series[Any], cast: pd.Series[Any]) -> bool:
     present, back = column[column.notna()], cast[column.notna()]
     if len(present) == 0:
         return True
+    # Compared in the column's own dtype, in which nothing was lost yet.
     back = back.astype(column.dtype)
     if not bool((back == present).all()):
         return False
     if getattr(column.dtype, "kind", "") != "f":
         return True
+    # -0.0 equals 0.0, and divides otherwise.
     signs = [np.signbit(side.to_numpy("float64")) for side in (present, back)]
     return bool((signs[0] == signs[1]).all())
 
@@ -193,6 +200,7 @@ def _kind_of(column: pd.Series[Any]) -> str:
     inferred = infer_dtype(column, skipna=True)
     kind = _INFERRED.get(inferred, inferred)
     if kind == "time":
+        # Times of two zones are one instant, and other clocks.
         zones = {str(value.tzinfo) for value in column[column.notna()]}
         return " and ".join(sorted(f"time in zone {zone}" for zone in zones))
     return kind

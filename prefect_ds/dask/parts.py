@@ -44,6 +44,7 @@ class Layout:
     @classmethod
     def of(cls, table: pa.Table, has_index: bool, frame: pd.DataFrame) -> Layout:
         """Return the layout of a table that was made of some rows of a frame."""
+        # Only these depend on the values; every other dtype has one Arrow type.
         dtypes = [*frame.dtypes, frame.index.dtype] if has_index else [*frame.dtypes]
         return cls(
             has_index,
@@ -63,6 +64,7 @@ class Layout:
         Where the types of a column have nothing in common it is ``large_string``: text,
         as a column of mixed objects is written in any case.
         """
+        # Thousands of parts mostly have a handful of layouts.
         kinds: dict[int, set[pa.DataType]] = {}
         different = set(layouts)
         for layout in different:
@@ -99,6 +101,7 @@ class Layout:
                 continue
             try:
                 wide = _cast(column, wanted)
+                # There and back: a cast may round, and Arrow says nothing of it.
                 is_same = _cast(wide, own).equals(_cast(column, own))
             except pa.ArrowException:
                 is_same = False
@@ -109,6 +112,7 @@ class Layout:
                     "values: cast it with astype, or write it as text"
                 )
             table = table.set_column(position, field.with_type(wanted), wide)
+            # A reader of the part restores its own type; text needs no such note.
             if own != wanted and not _is_text_like(own):
                 narrower[position] = own
         return table, narrower
@@ -180,6 +184,7 @@ def _to_json(frame: pd.DataFrame) -> JSONObject:
             for label in cells
         ],
     }
+    # Proved at once: what is written here is read in every later run.
     change = difference(frame, frame_from_json(document))
     if change is not None:
         raise UnkeepableError(change)
@@ -207,6 +212,7 @@ def culprit(frame: pd.DataFrame, keep: Callable[[pd.DataFrame], object]) -> str:
     parts.append((f"the column labels {list(frame.columns)}", labels))
     index = pd.DataFrame(index=frame.index)
     parts.append((f"the index of {frame.index.dtype}", index))
+    # The first that fails by itself is the one to name.
     for what, part in parts:
         try:
             keep(part)
@@ -292,10 +298,12 @@ def measure(stream: BinaryIO) -> tuple[int, str | None]:
     """Return the size of a parquet file and its footer's checksum, if it has one."""
     size = stream.seek(0, 2)
     stream.seek(max(0, size - _TAIL))
+    # One read has the footer of most files; its length is in the last eight bytes.
     tail = stream.read()
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if tail[-4:] != b"PAR1" or length > size:
         return size, None
+    # A footer of many columns is longer than the tail that was read.
     if length > len(tail):
         stream.seek(size - length)
         tail = stream.read()
@@ -305,6 +313,7 @@ def measure(stream: BinaryIO) -> tuple[int, str | None]:
 
 def types_to_text(types: Mapping[int, pa.DataType]) -> str:
     """Return positions in a file and their types as text."""
+    # A schema is Arrow's own way to write types down, nested ones too.
     schema = pa.schema([(str(position), kind) for position, kind in types.items()])
     return base64.b64encode(schema.serialize()).decode()
 
@@ -316,11 +325,13 @@ def types_from_text(text: str) -> dict[int, pa.DataType]:
 
 
 def _common_type(kinds: set[pa.DataType]) -> pa.DataType:
+    # All values of a part may be missing: such a part fits every type.
     kinds = kinds - {pa.null()}
     if len(kinds) < 2:
         return kinds.pop() if kinds else pa.null()
     if all(_is_text_like(kind) for kind in kinds):
         dictionaries = [kind for kind in kinds if pa.types.is_dictionary(kind)]
+        # Of large strings a joined file may hold more than 2 GiB.
         if not dictionaries:
             return pa.large_string()
         is_ordered = all(kind.ordered for kind in dictionaries)
@@ -337,6 +348,7 @@ def _common_type(kinds: set[pa.DataType]) -> pa.DataType:
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    # Arrow has no cast from plain values to a dictionary.
     if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
         return column.cast(kind.value_type).dictionary_encode().cast(kind)
     return column.cast(kind)

@@ -50,6 +50,7 @@ def map_submitted(value: Any, by: Callable[[Submitted], Any]) -> Any:
         return by(value)
     if type(value) is dict:
         return {key: map_submitted(item, by) for key, item in value.items()}
+    # Exactly these: a subclass may have a constructor of its own.
     if type(value) in (list, tuple):
         return type(value)(map_submitted(item, by) for item in value)
     return value
@@ -108,6 +109,7 @@ def divided(call: Mapping[str, Any]) -> tuple[SharedCall, OwnCall]:
     own_states = {}
     for number, edge in edges.items():
         state = call["upstream_states"][edge]
+        # A state that is there already is the same for all children.
         if edge.mapped or isinstance(state, Submitted):
             own_states[number] = state
         else:
@@ -117,6 +119,7 @@ def divided(call: Mapping[str, Any]) -> tuple[SharedCall, OwnCall]:
         for number, edge in edges.items()
         if edge in call["upstream_mapped_states"]
     }
+    # The index is all that differs between the contexts of children.
     context = dict(call["context"])
     own_context = {}
     if "map_index" in context:
@@ -187,6 +190,7 @@ class Submissions:
         """Return the shared call of the last run if it is the same, else this one."""
         if self._shared is None or not shared.is_made_of(self._shared):
             self._shared = shared
+            # Pickled once for all children: they come one after another.
             self._blob = Blob(cloudpickle.dumps(shared), uuid.uuid4().hex)
         return self._shared
 
@@ -196,6 +200,7 @@ class Submissions:
         futures: list[Any] = []
 
         def placeholder(submitted: Submitted) -> Submitted:
+            # Dask sees futures only as arguments of their own, not inside of bytes.
             futures.append(submitted.future)
             return Submitted(len(futures) - 1)
 

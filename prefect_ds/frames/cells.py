@@ -61,6 +61,7 @@ def encode_column(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
     """
     dtype = values.dtype
     if isinstance(dtype, pd.SparseDtype):
+        # No file type has sparse columns.
         cells, spec = encode_column(values.to_dense(), rules)
         fill = array_from([dtype.fill_value], cast(Any, dtype.subtype))
         return cells, {**spec, "sparse": array_to_json(fill)}
@@ -69,10 +70,12 @@ def encode_column(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
     if not rules.is_native(values):
         return _encode_text(values, rules.missing)
     spec = {"dtype": dtype_to_json(dtype)}
+    # A file has one null for None, NaN, NaT and NA: the spec says which it was.
     if is_object(dtype):
         kinds = _missing_kinds(np.asarray(values), pd.isna(values))
         if kinds:
             spec["missing"] = [[None, kind] for kind in kinds]
+    # The same instants; the spec has the zone that Arrow cannot name.
     if isinstance(dtype, pd.DatetimeTZDtype) and not _has_arrow_zone(values):
         return values.tz_convert("UTC"), spec
     return values, spec
@@ -139,6 +142,7 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
             return pd.arrays.FloatingArray(cells.fill_null(0).to_numpy(), absent)
         if hasattr(dtype, "__from_arrow__"):
             return dtype.__from_arrow__(cells)
+        # Without a copy, which most columns of a parquet file allow.
         if dtype in NUMBER_DTYPES:
             values = cells.to_numpy()
             if values.dtype == dtype:
@@ -181,6 +185,7 @@ def _encode_text(values: Array, missing: str | None) -> tuple[Array, JSONObject]
     ``missing`` in the spec    ["", none], ["<NA>", nan]
     =========================  =========================
     """
+    # Codecs see present values only: none has to know four kinds of nothing.
     absent = pd.isna(values)
     present: Array = values[~absent] if absent.any() else values
     codec = codec_name(present)
@@ -194,6 +199,7 @@ def _encode_text(values: Array, missing: str | None) -> tuple[Array, JSONObject]
     tokens = _tokens(texts, kinds, missing)
     places = np.cumsum(~absent) - 1
     places[absent] = len(texts)
+    # One by one, which only a column of objects with several kinds needs.
     if len(kinds) > 1:
         places[absent] += [
             kinds.index(_missing_kind(value)) for value in values[absent]
@@ -215,6 +221,7 @@ def _decode_text(cells: Array, spec: Mapping[str, Any]) -> Array:
             gaps.append((gap, kind))
             absent = absent | gap
         present = texts.filter(~absent) if absent.any() else texts
+        # A null that no token explains: the file was changed.
         if present.null_count:
             raise ValueError("it is empty")
         values = CODECS[spec["text"]].decode(present, dtype)
@@ -229,6 +236,7 @@ def _decode_text(cells: Array, spec: Mapping[str, Any]) -> Array:
         ) from error
     if not absent.any():
         return values
+    # How many present values came before is the place of a row's own.
     row_to_present = np.where(absent, -1, np.cumsum(~absent) - 1)
     values = take(values, row_to_present, allow_fill=True)
     if is_object(dtype):
@@ -246,6 +254,7 @@ def _tokens(texts: pa.Array, kinds: list[str], missing: str | None) -> list[str 
     """Return a text for every kind of missing value that no other cell has."""
     numbered = (f"<NA {i}>" for i in itertools.count(1))
     others = itertools.chain(_MORE_TOKENS, numbered)
+    # The rule's own token is what other tools take for missing, so it comes first.
     candidates = itertools.chain(
         [missing], (text for text in others if text != missing)
     )
@@ -271,6 +280,7 @@ def _with_tokens(texts: pa.Array, tokens: list[str | None]) -> pa.Array:
 
 
 def _missing_kind(value: Any) -> str:
+    # By identity: NaN equals nothing, and NaT and NA have no truth.
     for kind, example in _MISSING.items():
         if value is example or (kind == "nan" and type(value) is float):
             return kind
@@ -301,6 +311,7 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
     categories = values.categories
     listed = array_to_json(array_of(categories))
     spec: JSONObject = {"ordered": bool(values.ordered), "categories": listed}
+    # The schema is read on every hit. Sorted and used ones follow from the cells.
     if len(categories) > MAX_CATEGORIES:
         n_used = len(np.unique(values.codes[values.codes >= 0]))
         if not categories.is_monotonic_increasing or n_used < len(categories):
@@ -333,6 +344,7 @@ def _decode_native_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
     if isinstance(cells, pa.ChunkedArray):
         cells = cells.to_pandas()
     values = pd.Categorical(cells)
+    # Unused categories and their order are in the schema alone.
     if "cells" in listed:
         categories = pd.Index(array_from_json(listed), copy=False)
     else:
@@ -360,6 +372,7 @@ def _decode_text_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
         texts = pa.array(cells, from_pandas=True)
     else:
         texts = strings(cells)
+    # The distinct texts are few: only they are decoded and looked up.
     encoded = texts.dictionary_encode()
     row_to_distinct = encoded.indices.fill_null(-1).to_numpy()
     distinct = encoded.dictionary.to_numpy(zero_copy_only=False)

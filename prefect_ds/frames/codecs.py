@@ -69,6 +69,7 @@ def codec_name(values: Array) -> str:
     if dtype.kind in "biuf":
         return "number"
     if is_object(dtype):
+        # By type, not by isinstance: a subclass would come back as its base.
         types = {type(value) for value in values}
         if len(types) == 1:
             return _OBJECT_CODECS.get(types.pop(), "json")
@@ -157,6 +158,7 @@ def _text_to_complex(texts: pa.Array, dtype: Any) -> Array:
 def _datetime_to_text(values: Any) -> Any:
     has_zone = isinstance(values.dtype, pd.DatetimeTZDtype)
     ticks = np.asarray(values.tz_convert(None) if has_zone else values)
+    # 2024-01-01 for a day, not 2024-01-01T00:00:00.000000000: for people to read.
     ticks = ticks.astype(f"M8[{_coarsest_unit(ticks)}]")
     if ((ticks >= _FIRST_DAY) & (ticks <= _LAST_DAY)).all():
         texts = pa.array(ticks).cast(STRING)
@@ -178,6 +180,7 @@ def _text_to_datetime(texts: pa.Array, dtype: Any) -> Array:
         ticks = np.array(texts.to_pylist(), dtype=f"M8[{unit}]")
     if not has_zone:
         return array_from(ticks, dtype)
+    # By UTC: local times are ambiguous where clocks go back.
     return pd.DatetimeIndex(ticks).tz_localize("UTC").tz_convert(dtype.tz).array
 
 
@@ -201,6 +204,7 @@ def _timedelta_to_text(values: Any) -> Any:
 def _text_to_timedelta(texts: pa.Array, dtype: Any) -> Array:
     if len(texts) == 0:
         return array_from([], dtype)
+    # All texts of a column have one unit.
     unit = texts[0].as_py().partition(" ")[2]
     counts = pc.replace_substring(texts, f" {unit}", "").cast(pa.int64()).to_numpy()
     return array_from(counts.astype(f"m8[{unit}]").astype(dtype), dtype)
@@ -228,6 +232,7 @@ def _interval_to_text(values: Any) -> Any:
 
 
 def _text_to_interval(texts: pa.Array, dtype: Any) -> Array:
+    # Numbers and times have no comma in their texts.
     pairs = [text[1:-1].split(", ") for text in texts.to_pylist()]
     sides = np.array(pairs, dtype=object).reshape(-1, 2).T
     codec = CODECS[codec_name(array_from([], dtype.subtype))]
@@ -295,6 +300,7 @@ def _cell_by_cell(encode: Callable[[Any], str], decode: Callable[[str], Any]) ->
         return list(map(encode, values))
 
     def decode_all(texts: pa.Array, dtype: Any) -> Array:
+        # Not `np.array`: it would make a table of tuples that are equally long.
         cells = map(decode, texts.to_pylist())
         return array_from(np.fromiter(cells, dtype=object, count=len(texts)), object)
 

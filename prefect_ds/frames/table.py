@@ -90,6 +90,7 @@ def to_table(
         bare.index, rules, with_default=with_default_index or bare.shape[1] == 0
     )
     changed, specs = _encode_columns(bare, rules)
+    # Columns first: where both have one name, the column keeps it.
     column_labels = _labels(bare.columns, rules, taken=())
     index_labels = _labels(
         _index_names(bare.index)[: len(index_cells)], rules, taken=column_labels
@@ -104,6 +105,7 @@ def to_table(
         "columns": specs,
         "labels": index_to_json(frame.columns),
     }
+    # Only what differs from the default is written: schemas are compared as text.
     if not frame.flags.allows_duplicate_labels:
         schema["allows_duplicate_labels"] = False
     if frame.attrs:
@@ -128,6 +130,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
         The table does not fit the schema.
     """
     n_rows, specs = schema["n_rows"], column_specs(schema)
+    # The file may be another than the schema was made for.
     if len(cells) != len(specs) or any(len(column) != n_rows for column in cells):
         lengths = sorted({len(column) for column in cells})
         raise UnkeepableError(
@@ -140,6 +143,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
     n_index = n_index_columns(schema)
     index = decode_row_index(arrays[:n_index], schema["index"], n_rows)
     frame = _frame_of(arrays[n_index:], index)
+    # After the values: labels may be equal, and arrays are placed by position.
     frame.columns = index_from_json(schema["labels"])
     frame.attrs.update(schema.get("attrs", {}))
     allows_duplicates = schema.get("allows_duplicate_labels", True)
@@ -160,6 +164,7 @@ def with_index(table: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
         None if name is None else label
         for name, label in zip(schema["index"]["names"], labels, strict=True)
     ]
+    # pandas has a MultiIndex from columns only; its levels are looked at once.
     if n_index > 1:
         return table.set_index(labels).rename_axis(names)
     # Not by set_index, which looks at all values for a range.
@@ -201,6 +206,7 @@ def _encode_columns(
 def _table_of(frame: pd.DataFrame, changed: Mapping[int, Array]) -> pd.DataFrame:
     """Return a frame with the cells of some columns changed, and a default index."""
     index = pd.RangeIndex(len(frame))
+    # Most frames are: no column is copied then.
     if not changed:
         return frame.set_axis(index)
     columns = {
@@ -260,6 +266,7 @@ def _labels(
     result = []
     for label in labels:
         plain = "_".join(map(str, label)) if isinstance(label, tuple) else str(label)
+        # A file type with rules for names (Stata, xml) takes 32 letters, digits and _.
         stem = plain
         if rules.identifiers:
             plain = re.sub(r"\W|^(?=\d)|^$", "_", plain, flags=re.ASCII)[:32]
@@ -282,6 +289,7 @@ def _attrs_to_json(attrs: Mapping[Any, Any]) -> JSONObject:
             copy = json.loads(json.dumps({key: value}, allow_nan=False))
         except (TypeError, ValueError) as error:
             raise UnkeepableError(f"{what} cannot be kept as JSON: {error}") from error
+        # Not `==`: a tuple comes back as a list, a key 1 as "1", and True equals 1.
         if repr(copy) != repr({key: value}):
             raise UnkeepableError(f"{what} would change in JSON")
         checked.update(copy)

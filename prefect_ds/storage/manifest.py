@@ -174,6 +174,7 @@ class Manifest:
             body = document["manifest"]
             version = body.pop("format_version")
             expected = document["sha256"]
+            # The text as it is first: to write a body of many parts again takes long.
             is_whole = expected == _written_checksum(text) or expected == _checksum(
                 {"format_version": version, **body}
             )
@@ -189,6 +190,7 @@ class Manifest:
             raise ManifestError(
                 "the manifest is torn or was altered: its checksum does not match"
             )
+        # After the checksum: a flipped bit must not look like a newer format.
         if type(version) is int and version > FORMAT_VERSION:
             raise NewerFormatError(
                 f"the manifest has format {version}, and this prefect_ds reads up to "
@@ -214,6 +216,8 @@ class Manifest:
         if version < 3:
             body = {**body, **_BEFORE_FORMAT_3}
         values = {name: body[name] for name in _FIELDS}
+        # JSON that is well formed may still be anything; a reader trusts what is in
+        # here.
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
@@ -237,6 +241,7 @@ class Manifest:
         values["history"] = history_from_json(values["history"])
         if values["kind"] not in ("file", "folder"):
             raise ValueError(f"kind {values['kind']!r}")
+        # A reader takes the only part of a file without looking.
         if values["kind"] == "file" and len(values["parts"]) != 1:
             raise ValueError(f"a file of {len(values['parts'])} parts")
         manifest = cls(**values)
@@ -317,6 +322,7 @@ _LEADING_OUT = {"", ".", ".."}
 
 def _checked(part: Part) -> Part:
     """Return the part if a reader that trusts it stays in the checkpoint's folder."""
+    # A manifest that came along with a copied folder is not to be trusted with paths.
     if (
         not _LEADING_OUT.isdisjoint(part.name.split("/"))
         or "\\" in part.name
