@@ -8,28 +8,46 @@ compared between processes; the last is named.
 
 from __future__ import annotations
 
-import enum
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
-import io
-import logging
-import os
 import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import cloudpickle
-
-from prefect_ds.checkpoints.bytecode import PYTHON, listing, names_in_text
+from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.code_objects import (
+    DESCRIPTORS,
+    CodeInside,
+    annotation_text,
+    code_inside,
+    code_named_in,
+    fact_bytes,
+    globals_read,
+    is_code,
+    is_filled,
+    is_library,
+    is_own_code,
+    is_plain,
+    is_silent,
+    library_name,
+    members,
+    own_text,
+    readable_fact,
+    short,
+    unbound,
+    without_numbers,
+)
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
 from prefect_ds.checkpoints.libraries import is_library_name
-from prefect_ds.checkpoints.readable import readable
-from prefect_ds.storage.identity import VALUE, Code
+from prefect_ds.checkpoints.own_code import code_digest
+from prefect_ds.storage.identity import Code
+
+_MAX_DEPTH: Final = 100
 
 StandIn = Callable[[Any], Any]
 """Returns what is walked in place of a value; the value itself for most."""
@@ -100,11 +118,11 @@ class CodeWalk:
 
     def _walk(self, roots: Iterable[Any], inside: Iterable[Any]) -> None:
         for root in roots:
-            if _is_code(root) and is_library(root):
-                self._facts.append(self._own_text(root))
+            if is_code(root) and is_library(root):
+                self._facts.append(own_text(root))
             self._facts.append(self._reference(root))
         for value in inside:
-            self._facts.append([self._number(obj) for obj in _CodeInside(value).met])
+            self._facts.append([self._number(obj) for obj in CodeInside(value).met])
         while self._pending:
             obj = self._pending.popleft()
             if isinstance(obj, type):
@@ -115,7 +133,7 @@ class CodeWalk:
     @property
     def digest(self) -> str:
         """The digest of all that was met."""
-        return hashlib.sha256(_bytes(self._facts)).hexdigest()
+        return hashlib.sha256(fact_bytes(self._facts)).hexdigest()
 
     def code(self) -> Code:
         """Return what a manifest keeps of the walk."""
@@ -130,10 +148,6 @@ class CodeWalk:
         return f"@{self._numbers[id(obj)]}"
 
     # Functions
-
-    def _own_text(self, function: Any) -> str:
-        code = getattr(getattr(function, "__func__", function), "__code__", None)
-        return _name(function) if code is None else listing(code).text
 
     def _function(self, function: types.FunctionType) -> list[Any]:
         known = listing(function.__code__)
@@ -153,7 +167,7 @@ class CodeWalk:
                 fact = self._read(where, value)
             facts.append((known.enclosed[name], fact))
         facts += self._defaults(function, label)
-        for name in self._global_names(function):
+        for name in globals_read(function):
             value = function.__globals__[name]
             facts.append((name, self._global(name, value, function, known.names)))
         for name in known.names:
@@ -163,19 +177,11 @@ class CodeWalk:
         for imported, level, taken in known.imports:
             facts.append(self._imported(imported, level, taken, function, known.names))
         if "__doc__" in known.names:
-            facts += [self._doc(obj) for obj in [function, *self._named(function)]]
+            facts += [self._doc(obj) for obj in [function, *code_named_in(function)]]
         if hasattr(function, "__wrapped__"):
             facts.append(self._reference(function.__wrapped__))
         self._note_function(label, facts[0])
         return facts
-
-    def _global_names(self, function: types.FunctionType) -> list[str]:
-        """Return the globals that a function reads, also in text: ``"x > @LIMIT"``."""
-        known, scope = listing(function.__code__), function.__globals__
-        values = [scope.get(name) for name in known.globals]
-        texts = [*known.texts, *(value for value in values if isinstance(value, str))]
-        names = [*known.globals, *names_in_text(known, texts)]
-        return [name for name in dict.fromkeys(names) if name in scope]
 
     def _defaults(self, function: types.FunctionType, label: str) -> Iterator[Any]:
         code = function.__code__
@@ -185,18 +191,12 @@ class CodeWalk:
             *zip(names[len(names) - len(defaults) :], defaults, strict=True),
             *(function.__kwdefaults__ or {}).items(),
         ]
-        is_root = any(function is _unbound(root) for root in self._roots)
+        is_root = any(function is unbound(root) for root in self._roots)
         for name, value in pairs:
             # Those of the task itself count as inputs.
             if is_root and name in self._given:
                 continue
             yield name, self._read(f"default {name!r} of {label}", value)
-
-    def _named(self, function: types.FunctionType) -> Iterator[Any]:
-        for name in listing(function.__code__).globals:
-            value = function.__globals__.get(name)
-            if _is_code(value):
-                yield value
 
     def _doc(self, obj: Any) -> Any:
         return ("doc", str(getattr(obj, "__doc__", None)))
@@ -283,15 +283,15 @@ class CodeWalk:
         parents = [self._reference(base) for base in (*kind.__bases__, type(kind))]
         # Their order is that of a dataclass's arguments.
         annotations = vars(kind).get("__annotations__") or {}
-        hints = [(name, _annotation(hint)) for name, hint in annotations.items()]
+        hints = [(name, annotation_text(hint)) for name, hint in annotations.items()]
         own = []
-        for name, value in _members(kind):
-            if isinstance(value, _DESCRIPTORS) or _is_code(value):
+        for name, value in members(kind):
+            if isinstance(value, DESCRIPTORS) or is_code(value):
                 own.append((name, self._reference(value)))
             else:
                 where = f"{name!r} of {label}"
                 own.append((name, self._read(where, value)))
-        self._note(self.functions, label, _short([hints, [name for name, _ in own]]))
+        self._note(self.functions, label, short([hints, [name for name, _ in own]]))
         return [parents, hints, own]
 
     # Values
@@ -299,16 +299,16 @@ class CodeWalk:
     def _read(self, label: str, value: Any) -> Any:
         """Return what a value counts as, and note it for the words of a reason."""
         value = self._stand_in(value)
-        if _is_silent(value):
+        if is_silent(value):
             return "left out"
         try:
             fact = self._reference(value)
         except UndigestibleError as error:
-            self.not_compared[label] = described(value, error)
+            self.not_compared[label] = error.what
             return "not compared"
-        if not _is_code(value):
-            readable = _readable(value)
-            self._note(self.values, label, readable or _short(_without_numbers(fact)))
+        if not is_code(value):
+            text = readable_fact(value) or short(without_numbers(fact))
+            self._note(self.values, label, text)
         return fact
 
     def _reference(self, value: Any) -> Any:
@@ -334,31 +334,31 @@ class CodeWalk:
         if isinstance(value, types.BuiltinFunctionType):
             owner = value.__self__
             if owner is None or isinstance(owner, types.ModuleType):
-                return _name(value)
+                return library_name(value)
         if isinstance(value, types.ModuleType):
             return self._inside(value, lambda: self._whole_module(value))
-        if _is_silent(value):
+        if is_silent(value):
             return "left out"
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
             # `functools.cache`, and what else is a class with `functools.wraps`.
             return self._inside(value, lambda: self._wrapper(value, wrapped))
-        if type(value) in (list, tuple, dict) and not _is_plain(value):
+        if type(value) in (list, tuple, dict) and not is_plain(value):
             return self._inside(value, lambda: self._container(value))
-        fact = (digest(value), [self._number(obj) for obj in self._code_in(value)])
+        fact = (digest(value), [self._number(obj) for obj in code_inside(value)])
         return fact if fact[1] else fact[0]
 
     def _code_reference(self, value: Any) -> Any:
         if not is_library(value):
             return self._number(value)
-        name = _name(value)
+        name = library_name(value)
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:
             # A library's decorator around the user's function.
             registry = getattr(value, "registry", None) or {}
             others = sorted(
                 [
-                    (_name(kind), self._reference(each))
+                    (library_name(kind), self._reference(each))
                     for kind, each in registry.items()
                 ]
             )
@@ -366,7 +366,7 @@ class CodeWalk:
         enclosed = [
             self._reference(cell.cell_contents)
             for cell in getattr(value, "__closure__", None) or ()
-            if _is_filled(cell) and _is_own_code(cell.cell_contents)
+            if is_filled(cell) and is_own_code(cell.cell_contents)
         ]
         return (name, enclosed) if enclosed else name
 
@@ -403,20 +403,6 @@ class CodeWalk:
         finally:
             self._open.discard(id(value))
 
-    def _code_in(self, value: Any) -> list[Any]:
-        """Return the user's functions and classes inside an object, however deep."""
-        kind = type(value)
-        if kind in _ATOMS or kind.__module__.partition(".")[0] in _DATA:
-            return []
-        if kind in (list, tuple, dict):
-            return []  # Plain: the rest is walked piece by piece.
-        try:
-            met = _CodeInside(value).met
-        except Exception:  # noqa: BLE001 - it has a digest all the same: its own token
-            return []
-        # The order of a set differs from process to process.
-        return sorted(met, key=lambda obj: obj.__qualname__)
-
     # Words
 
     def _label(self, obj: Any) -> str:
@@ -426,7 +412,7 @@ class CodeWalk:
         return f"{name}{call}{place}"
 
     def _note_function(self, label: str, fact: Any) -> None:
-        self._note(self.functions, label, _short(fact))
+        self._note(self.functions, label, short(fact))
 
     def _note(self, notes: dict[str, str], label: str, text: str) -> None:
         """Note a fact; two functions may have one name."""
@@ -450,207 +436,3 @@ def digest_of_function(function: Callable[..., Any]) -> str:
     if getattr(_active, "walk", None) is not None:
         return code_digest(function)
     return CodeWalk(function).digest
-
-
-def code_digest(function: Callable[..., Any]) -> str:
-    """Return a digest of a function's own code, with its defaults and closure.
-
-    The functions that it calls do not count: :class:`CodeWalk` follows these. Empty for
-    what has no code of its own.
-    """
-    if isinstance(function, functools.partial):
-        bound = [*function.args, *function.keywords.values()]
-        facts = [code_digest(function.func), list(function.keywords), _tried(bound)]
-        return hashlib.sha256(_bytes(facts)).hexdigest()
-    function = _unbound(function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ""
-    values = [
-        getattr(function, "__defaults__", None),
-        getattr(function, "__kwdefaults__", None),
-    ]
-    for cell in getattr(function, "__closure__", None) or ():
-        values.append(cell.cell_contents if _is_filled(cell) else "<empty>")
-    facts = [PYTHON, listing(code).text, _tried(values)]
-    return hashlib.sha256(_bytes(facts)).hexdigest()
-
-
-def _tried(values: Iterable[Any]) -> list[str]:
-    """Return a digest for each value: one without must not hide a change of another."""
-    digests = []
-    for value in values:
-        try:
-            digests.append(digest(value))
-        except UndigestibleError:
-            digests.append("no digest")
-    return digests
-
-
-def described(value: Any, error: UndigestibleError) -> str:
-    """Return in words what of a value has no digest: ``a Connection at .pool[0]``."""
-    article = "an" if error.type_name[:1].lower() in "aeio" else "a"
-    place = f" at {error.where}" if error.where else ""
-    return f"{article} {error.type_name}{place}"
-
-
-# Which code is the user's
-
-_DATA: Final = frozenset(["numpy", "pandas", "pyarrow", "polars", "datetime"])
-_MAX_DEPTH: Final = 100
-
-
-def is_library(obj: Any) -> bool:
-    """Return whether a module, class or function belongs to an installed package.
-
-    A decorator of a library makes functions that bear the name of the user's module:
-    what counts is where their code is.
-    """
-    if isinstance(obj, types.ModuleType):
-        return is_library_name(obj.__name__)
-    obj = _unbound(obj)
-    module = getattr(obj, "__globals__", {}).get("__name__")
-    return is_library_name(module or getattr(obj, "__module__", None) or "builtins")
-
-
-def _is_code(value: Any) -> bool:
-    return isinstance(value, types.FunctionType | types.MethodType | type)
-
-
-def _is_own_code(value: Any) -> bool:
-    return _is_code(value) and not is_library(value)
-
-
-def _unbound(function: Any) -> Any:
-    return getattr(function, "__func__", function)
-
-
-def _name(obj: Any) -> str:
-    """Return the name of a library's object, by its package: libraries move theirs."""
-    module = getattr(obj, "__module__", None) or "builtins"
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
-    return f"{module.partition('.')[0]}.{name}"
-
-
-# Members of classes
-
-_DESCRIPTORS: Final = (
-    property,
-    staticmethod,
-    classmethod,
-    functools.cached_property,
-    functools.partialmethod,
-)
-_FIELDS: Final = ("__attrs_attrs__", "__pydantic_fields__", "__slots__")
-"""Members with double underscores that say what a class of data has."""
-
-
-def _members(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield what a class has of its own and what shapes its instances, by name."""
-    if issubclass(kind, enum.Enum):
-        for name, member in kind.__members__.items():
-            yield name, member.value
-    for name, value in sorted(vars(kind).items()):
-        if isinstance(value, _MADE_BY_PYTHON) or name.startswith(("_abc_", "_member")):
-            continue
-        if issubclass(kind, enum.Enum) and name in kind.__members__:
-            continue
-        is_special = name.startswith("__") and name.endswith("__")
-        is_method = isinstance(value, (*_DESCRIPTORS, types.FunctionType))
-        if not is_special or is_method or name in _FIELDS:
-            yield name, value
-
-
-_MADE_BY_PYTHON: Final = (
-    types.MemberDescriptorType,
-    types.GetSetDescriptorType,
-    types.WrapperDescriptorType,
-    types.BuiltinFunctionType,
-    enum.property,
-)
-
-
-def _annotation(hint: Any) -> str:
-    return hint.__qualname__ if isinstance(hint, type) else str(hint)
-
-
-# Values
-
-_NO_SETTINGS: Final = (
-    *("_thread", "threading", "concurrent", "asyncio", "contextvars", "weakref"),
-    "typing",
-)
-
-
-def _is_silent(value: Any) -> bool:
-    """Return whether a value shapes no result: a logger, a library, a lock."""
-    if isinstance(value, types.ModuleType):
-        return is_library(value)
-    if isinstance(value, logging.Logger | logging.LoggerAdapter):
-        return True
-    kind = type(value)
-    return kind is type(os.environ) or kind.__module__.partition(".")[0] in _NO_SETTINGS
-
-
-_ATOMS: Final = {type(None), bool, int, float, complex, str, bytes}
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a container has nothing in it but numbers and text."""
-    items: Iterable[Any] = value
-    if type(value) is dict:
-        items = [*value, *value.values()]
-    return all(type(item) in _ATOMS for item in items)
-
-
-def _readable(value: Any) -> str:
-    """Return a value for a reason to show; no text, which may be secret."""
-    shown = readable(value)
-    return f"{VALUE}{shown}" if shown else ""
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
-
-
-def _bytes(fact: Any) -> bytes:
-    return repr(fact).encode("utf-8", "surrogatepass")
-
-
-def _short(fact: Any) -> str:
-    return hashlib.sha256(_bytes(fact)).hexdigest()[:16]
-
-
-def _without_numbers(fact: Any) -> Any:
-    """Return a fact without the numbers of functions, which a new function shifts."""
-    if isinstance(fact, str):
-        return "code" if fact.startswith("@") else fact
-    if isinstance(fact, list | tuple):
-        return [_without_numbers(part) for part in fact]
-    return fact
-
-
-class _CodeInside(cloudpickle.Pickler):  # type: ignore[misc]
-    """A pickler that keeps no bytes: its walk meets every function inside an object."""
-
-    def __init__(self, value: Any) -> None:
-        # Protocol 5 hands large data over as buffers, which are not copied here.
-        super().__init__(_Sink(), protocol=5, buffer_callback=lambda buffer: None)
-        self.met: list[Any] = []
-        self.dump(value)
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Note a function or class of the user's, and do not look into it."""
-        if _is_own_code(obj):
-            self.met.append(_unbound(obj))
-            return str, ()
-        return super().reducer_override(obj)
-
-
-class _Sink(io.RawIOBase):
-    def write(self, data: Any) -> int:
-        return memoryview(data).nbytes

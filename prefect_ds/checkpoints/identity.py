@@ -13,13 +13,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_ds.checkpoints.code import CodeWalk, code_digest, described, is_library
+from prefect_ds.checkpoints.code import CodeWalk
+from prefect_ds.checkpoints.code_objects import is_library
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
 from prefect_ds.checkpoints.readable import readable
 from prefect_ds.storage.identity import SETTING, Identity
 from prefect_ds.storage.manifest import Origin
 
-__all__ = ["RunIdentity", "TaskIdentity", "code_digest", "identify_run"]
+__all__ = ["RunIdentity", "TaskIdentity", "identify_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def digests_of(
             if _may_lead_to_code(value):
                 digests[name] += f" {CodeWalk(value).digest}"
         except UndigestibleError as error:
-            without[name] = described(value, error)
+            without[name] = error.what
             rest = _digest_of_rest(value, _DEPTH_OF_REST)
             if rest:
                 digests[name] = f"rest {rest}"

@@ -27,13 +27,10 @@ from dask.delayed import Delayed
 from distributed import Future
 from fsspec.core import OpenFile
 
-from prefect_ds.checkpoints.code import (
-    CodeWalk,
-    code_digest,
-    described,
-    is_library,
-)
+from prefect_ds.checkpoints.code import CodeWalk
+from prefect_ds.checkpoints.code_objects import is_library
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
+from prefect_ds.checkpoints.own_code import code_digest
 from prefect_ds.dask._internals import (
     Alias,
     DataNode,
@@ -203,7 +200,7 @@ class _Description:
             try:
                 name = digest(value)
             except UndigestibleError as error:
-                kind = described(value, error)
+                kind = error.what
                 raise NotResumableError(f"it has {kind}, which has no digest") from None
         try:
             code = CodeWalk(inside=[value])

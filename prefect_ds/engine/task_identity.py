@@ -18,7 +18,8 @@ from prefect.engine.result import Result
 from prefect.executors import Executor
 from prefect.utilities.context import Context
 
-from prefect_ds.checkpoints.code import CodeWalk, is_library
+from prefect_ds.checkpoints.code import CodeWalk
+from prefect_ds.checkpoints.code_objects import is_library
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_task
 from prefect_ds.engine import context
 from prefect_ds.errors import OptionError

@@ -21,8 +21,8 @@ import pytest
 import prefect_ds
 from prefect_ds.checkpoints import digests
 from prefect_ds.checkpoints.bytecode import PYTHON
-from prefect_ds.checkpoints.code import code_digest
 from prefect_ds.checkpoints.identity import identify_run, identify_task
+from prefect_ds.checkpoints.own_code import code_digest
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.storage.identity import Code, Identity
 
@@ -66,7 +66,7 @@ VALUES = {
 CHILD = f"""
 import json
 {VALUES}
-from prefect_ds.checkpoints.code import code_digest
+from prefect_ds.checkpoints.own_code import code_digest
 from prefect_ds.checkpoints.digests import digest
 
 def make(bound):

@@ -43,14 +43,20 @@ class UndigestibleError(TypeError):
         self.where = where
         self.why = why
 
+    @property
+    def what(self) -> str:
+        """What has no digest, in words: ``a Connection at .pool[0]``."""
+        article = "an" if self.type_name[:1].lower() in "aeio" else "a"
+        place = f" at {self.where}" if self.where else ""
+        return f"{article} {self.type_name}{place}"
+
     def below(self, step: str) -> UndigestibleError:
         """Return the error as the container sees it, one step further out."""
         return UndigestibleError(self.type_name, f"{step}{self.where}", self.why)
 
     def __str__(self) -> str:
-        place = f" at {self.where}" if self.where else ""
         why = f": {self.why}" if self.why else ""
-        return f"a {self.type_name}{place} has no digest{why}"
+        return f"{self.what} has no digest{why}"
 
 
 class CycleError(Exception):

@@ -1,0 +1,47 @@
+"""The digest of one function's own code."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.code_objects import fact_bytes, is_filled, unbound
+from prefect_ds.checkpoints.digests import UndigestibleError, digest
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """Return a digest of a function's own code, with its defaults and closure.
+
+    The functions that it calls do not count: a ``CodeWalk`` follows these. Empty for
+    what has no code of its own.
+    """
+    if isinstance(function, functools.partial):
+        bound = [*function.args, *function.keywords.values()]
+        facts = [code_digest(function.func), list(function.keywords), _tried(bound)]
+        return hashlib.sha256(fact_bytes(facts)).hexdigest()
+    function = unbound(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    values = [
+        getattr(function, "__defaults__", None),
+        getattr(function, "__kwdefaults__", None),
+    ]
+    for cell in getattr(function, "__closure__", None) or ():
+        values.append(cell.cell_contents if is_filled(cell) else "<empty>")
+    facts = [PYTHON, listing(code).text, _tried(values)]
+    return hashlib.sha256(fact_bytes(facts)).hexdigest()
+
+
+def _tried(values: Iterable[Any]) -> list[str]:
+    """Return a digest for each value: one without must not hide a change of another."""
+    digests = []
+    for value in values:
+        try:
+            digests.append(digest(value))
+        except UndigestibleError:
+            digests.append("no digest")
+    return digests
