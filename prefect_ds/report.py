@@ -119,6 +119,7 @@ class TaskReport:
     @property
     def loss(self) -> str:
         """In words that the checkpoints do not pay; empty where they may."""
+        # Small losses are noise, and a file may be wanted for itself.
         if self.kept_write_s - self.kept_compute_s < _LEAST_LOSS_S:
             return ""
         return (
@@ -175,6 +176,7 @@ class RunReport:
 
     def __getitem__(self, task: str) -> TaskReport:
         """Return the report of the task with this name."""
+        # Names need not be unique; the first is the one that was made first.
         for report in self.tasks:
             if report.task == task:
                 return report

@@ -222,6 +222,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
         started = time.perf_counter()
         with self._stage(value, path, origin) as draft:
             write_s = time.perf_counter() - started - draft.compute_s
+            # A Dask frame is computed while it is written.
             if origin.compute_s is not None:
                 total_s = origin.compute_s + draft.compute_s
                 origin = replace(origin, compute_s=total_s)
@@ -302,6 +303,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             The bytes are whole and cannot be decoded here; they were set aside.
         """
         if content is not None:
+            # By content: a replaced checkpoint has another, and is read again.
             kept = cache.get((type(self), content))
             if kept is not None:
                 return kept

@@ -134,6 +134,7 @@ def identify_run(task: TaskIdentity, inputs: Mapping[str, Any]) -> RunIdentity:
     """
     given, unstable = digests_of(inputs, task.ignore)
     values = _readable(inputs, given, task.show)
+    # A default that is given and one that is left out are the same call.
     left_out = task.defaults.keys() - inputs.keys()
     for name in left_out & task.default_values.keys():
         values[name] = task.default_values[name]
@@ -165,10 +166,12 @@ def digests_of(
             continue
         try:
             digests[name] = digest(value)
+            # A function's own digest says nothing of the functions that it calls.
             if _may_lead_to_code(value):
                 digests[name] += f" {CodeWalk(value).digest}"
         except UndigestibleError as error:
             without[name] = error.what
+            # Named as not compared all the same; what can be seen of it still counts.
             rest = _digest_of_rest(value, _DEPTH_OF_REST)
             if rest:
                 digests[name] = f"rest {rest}"

@@ -95,6 +95,7 @@ class _Judge:
         if not dependencies:
             return self._of_source(node)
         least = min(map(self.sameness, dependencies))
+        # A shuffle between workers gets rows in the order in which they arrive.
         if least == Sameness.BYTES:
             return Sameness.ROWS if isinstance(node, _UNORDERED) else Sameness.BYTES
         if least == Sameness.ROWS:
@@ -122,8 +123,11 @@ class _Judge:
             node, moves = pending.pop()
             if self.sameness(node) == Sameness.BYTES:
                 continue
+            # By two ways its rows end up in two places: one may be of either
+            # computation.
             if reached.setdefault(node._name, moves) != moves:
                 return f"{_name(node)} goes to several partitions"
+            # All rows are the same below, so nothing there can be joined wrongly.
             if self.sameness(node) == Sameness.ROWS:
                 continue
             for number, dependency in enumerate(node.dependencies()):
@@ -137,6 +141,7 @@ class _Judge:
     def _is_spread(self, node: Expr, dependency: Expr) -> bool:
         if isinstance(node, _MOVES):
             return False
+        # A step of a kind that is not known here may do anything.
         if not isinstance(node, Blockwise):
             return True
         return int(dependency.npartitions) != int(node.npartitions)
@@ -174,6 +179,7 @@ def _is_user_code(value: Any) -> bool:
         return any(map(_is_user_code, parts))
     if isinstance(value, types.MethodType):
         return _is_user_code(value.__func__) or _is_user_code(value.__self__)
+    # By module: plain values are of builtins, and count as a library's.
     module = getattr(value, "__module__", None) or type(value).__module__
     return str(module).partition(".")[0] not in _LIBRARIES
 

@@ -72,6 +72,7 @@ def lower(frame: dd.DataFrame, path: str, scheduler: str | None = None) -> Lower
     """
     # First of all: on a worker, this makes the client that Dask then finds.
     client = _client_of(get_scheduler(scheduler=scheduler, collections=[frame]))
+    # A LocalDaskExecutor forks processes, which inherit a client that answers nothing.
     if client is not None and is_of_another_process(client):
         client, scheduler = None, "threads"
     if client is None:
@@ -115,6 +116,7 @@ def _without_peers(expr: Expr) -> Expr:
 
     For a process with a client that is not to compute it.
     """
+    # The user has chosen.
     if dask.config.get(_METHOD, None) is not None:
         return expr
     try:
@@ -126,6 +128,7 @@ def _without_peers(expr: Expr) -> Expr:
 
 def _with_method(expr: Expr, method: str, done: dict[str, Expr]) -> Expr:
     """Return an expression in which every shuffle that has no method gets one."""
+    # A graph may lead to one step in thousands of ways.
     if expr._name in done:
         return done[expr._name]
     operands = []
@@ -139,6 +142,7 @@ def _with_method(expr: Expr, method: str, done: dict[str, Expr]) -> Expr:
         )
         if is_method and operands[position] is None:
             operands[position] = method
+    # The same object where nothing changed: names of expressions are made of operands.
     is_same = all(new is old for new, old in zip(operands, expr.operands, strict=True))
     done[expr._name] = expr if is_same else type(expr)(*operands)
     return done[expr._name]
@@ -156,6 +160,7 @@ def _without_disks(expr: Expr, path: str) -> Expr:
             path,
             _METHOD,
         )
+    # One at a time: a shuffle may be an input of another.
     while shuffle is not None:
         expr = cast(Expr, expr.substitute(shuffle, TaskShuffle(*shuffle.operands)))
         shuffle = next(expr.find_operations(DiskShuffle), None)

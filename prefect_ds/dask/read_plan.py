@@ -107,6 +107,7 @@ class RowPlan:
         """Return the plan for the groups from the first to the last that is wanted."""
         n_groups = metadata.num_row_groups
         wanted = [group for group in range(n_groups) if may_hold_group(group)]
+        # Those in between too: the filter drops their rows later, as it has to anyway.
         groups = tuple(range(wanted[0], wanted[-1] + 1)) if wanted else ()
         if len(groups) == n_groups:
             # Parquet does not count the rows of a frame without columns.
@@ -163,6 +164,7 @@ def group_filter(
 
     def statistics(label: Hashable, group: int) -> pd.Series[Any] | None:
         """Return the smallest and the largest value of a column in a row group."""
+        # A key is the same in all rows, and no column of the file.
         if label in footer.keys.columns:
             ends: pd.Series[Any] = footer.keys[label].take([0, 0])
             if has_order(ends.dtype) and ends.notna().all():
@@ -183,6 +185,7 @@ def group_filter(
 
     def may_hold_group(group: int) -> bool:
         def ends(label: Hashable) -> pd.Series[Any] | None:
+            # A filter only saves work: no error of it may fail the read.
             try:
                 return statistics(label, group)
             except Exception:  # noqa: BLE001 - pyarrow raises many kinds of error here
@@ -200,6 +203,7 @@ def leaf_positions(schema: pa.Schema, n_leaves: int) -> dict[int, int]:
     column where Arrow's types and Parquet's do not count the same.
     """
     counts = [_n_leaves(field.type) for field in schema]
+    # Better no statistics than those of another column.
     if sum(counts) != n_leaves:
         return {}
     firsts = itertools.accumulate(counts, initial=0)

@@ -211,7 +211,9 @@ class DaskDataFrameResultHandler(ResultHandler):
                 None if is_here else self.partition_size,
                 self.write_kwargs,
             )
+            # Whatever can be refused is refused before hours of computing.
             writer.check(lowered.frame.divisions)
+            # Of the frame as the user made it: lowering may lose what Dask knew.
             n_rows = known_rows(given.expr)
             written = FrameWrite(path, lowered, writer, staging, n_rows).run()
             parts = tuple(staged.part for staged in written.parts)
@@ -236,6 +238,7 @@ class DaskDataFrameResultHandler(ResultHandler):
                 placed,
                 written.compute_s,
             )
+        # Not before the commit: until then the finished parts are all there is.
         staging.remove_stopped()
 
     def _staging(self, path: str, lowered: Lowered, origin: Origin) -> Staging:
@@ -243,6 +246,7 @@ class DaskDataFrameResultHandler(ResultHandler):
 
         The log says which parts of stopped writes are of no use, and why.
         """
+        # Without a key nothing is resumed, and the write goes on all the same.
         key, why_not = None, "they are of another computation"
         try:
             identity = origin.identity
@@ -289,6 +293,7 @@ class DaskDataFrameResultHandler(ResultHandler):
         )
         partitions: list[list[Part]] = [[] for _ in range(n_partitions)]
         for number, part in zip(numbers, parts, strict=True):
+            # In a person's folder some files are no data: `_SUCCESS`, `.crc`.
             if number is not None:
                 partitions[number].append(part)
         divisions = divisions_from_json(schema["divisions"], n_partitions)
@@ -314,6 +319,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             for i, part in enumerate(parts)
             if not any(name[0] in "._" for name in part.name.split("/"))
         ]
+        # As Dask orders them: part.10 comes after part.2.
         data.sort(key=lambda i: natural_sort_key(parts[i].name))
         footers = {}
         for i in data:

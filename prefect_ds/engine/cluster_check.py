@@ -139,6 +139,7 @@ def check(client: Any, flow: Flow, known: Collection[str] = ()) -> list[str]:
     if isinstance(client.cluster, LocalCluster):
         return []  # Its processes have this one's packages and disks.
     try:
+        # Packages first: without them nothing else can be asked.
         hosts = _check_packages(client, _hosts(client))
         if hosts:
             _check_tasks(client, flow, hosts)
@@ -223,6 +224,7 @@ def _check_packages(client: Any, hosts: Mapping[str, str]) -> dict[str, str]:
     problems: dict[str, list[str]] = {}
     silent = [place for place, answer in answers.items() if isinstance(answer, OSError)]
     for place, answer in answers.items():
+        # By problem, not by worker: a thousand workers of one image are one line.
         for problem in [] if place in silent else _problems(here, answer):
             problems.setdefault(problem, []).append(place)
     if problems:
@@ -263,11 +265,13 @@ def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
         pickled = dumps(list(flow.tasks))
     except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
         return
+    # Constants of a flow may be data: not sent to all workers for a check.
     if len(pickled) > _MAX_PICKLED_BYTES:
         return
     answers = _ask(client, receive, pickled, workers=hosts)
     problems: dict[str, list[str]] = {}
     for address, answer in answers.items():
+        # A worker that has gone says nothing about the flow.
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             problems.setdefault(str(answer), []).append(address)
     if problems:
@@ -302,6 +306,7 @@ def _check_folders(
             )[first]
             seen = _ask(client, sees, list(left), name, workers=hosts)
             seen_here = sees(list(left), name)
+        # Also after an error: no file of a check may stay beside the data.
         finally:
             client.sync(
                 client.run,

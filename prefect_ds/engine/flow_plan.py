@@ -103,6 +103,7 @@ def plan_flow(
     _check_parameters(flow, parameters)
     for task in flow.tasks:
         check_template(task, flow.edges_to(task))
+    # Prefect's own context and parameters: templates are filled as a run fills them.
     start = FlowRunner(flow).initialize_run(
         state=None,
         task_states={},
@@ -181,6 +182,7 @@ class _Walk:
             if not isinstance(expanded, list):
                 return self._unexpanded(task, expanded)
             mapped[edge] = expanded
+        # Prefect, too, maps as far as the shortest list goes.
         children: list[Planned] = []
         for index in range(min(map(len, mapped.values()))):
             of_child = {edge: values[index] for edge, values in mapped.items()}
@@ -218,6 +220,7 @@ class _Walk:
         if skipped and task.skip_on_upstream_skip:
             self._decide(task, map_index, "not needed", skipped[0].reason)
             return skipped[0]
+        # Parameters, constants and lists of them: their values are known without a run.
         value = evaluated(task, inputs)
         if value is not None:
             return value
@@ -237,6 +240,7 @@ class _Walk:
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
+        # Before the checkpoint: a task that skips does not look for one.
         if conditions and task.skip_on_upstream_skip:
             reason = chained(conditions, task)
             self._decide(task, map_index, "maybe", reason, look)
@@ -247,6 +251,7 @@ class _Walk:
             if isinstance(outcome, Open)
             for cause in outcome.causes
         ]
+        # Whatever the open inputs turn out to be, this one runs.
         if look.runs:
             self._decide(task, map_index, "run", look.reason, look)
             return Open(through((look.reason,), task))
@@ -354,6 +359,7 @@ class _Look:
         template = handler.template
         assert template is not None
         open_names = inputs.keys() - known.keys()
+        # Only inputs that the path names are in the way of a look at it.
         open_fields = sorted(template.names & open_names)
         if open_fields:
             fields = ", ".join(f"{{{field}}}" for field in open_fields)

@@ -56,6 +56,7 @@ class LostWorkers:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in workers.items():
             self._limits[address] = worker["memory_limit"] or 0
+        # A wait that the user has chosen stays as it is.
         chosen = dask.config.get("distributed.scheduler.no-workers-timeout", None)
         if isinstance(client.cluster, LocalCluster) and chosen is None:
             self._scheduler = client.cluster.scheduler
@@ -64,6 +65,7 @@ class LostWorkers:
         try:
             yield
         finally:
+            # Where the connection is gone, so are the subscriptions.
             if client.status == "running":
                 client.unsubscribe_topic(_MEMORY_TOPIC)
                 client.unsubscribe_topic(_ALL_TOPIC)
@@ -92,6 +94,7 @@ class LostWorkers:
         worker = change["worker"]
         reason = self._reasons.setdefault(worker, _reason(change))
         processing = change["processing-tasks"]
+        # As Dask counts: a task is given up after so many unexpected losses.
         if not change["expected"]:
             self._n_lost.update(processing)
         allowed = dask.config.get("distributed.scheduler.allowed-failures")

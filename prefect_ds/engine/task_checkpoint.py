@@ -126,6 +126,7 @@ class TaskCheckpoint:
         else:
             fields = template.render_fields(names, task=name)
             path = template.path_of(fields, task=name)
+        # References count by their content; nothing is read to compare it.
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
         run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
         origin = Origin(
@@ -255,6 +256,7 @@ class TaskCheckpoint:
             Seconds that it took.
         """
         value = state.result
+        # A task that is run for its effect; Prefect writes nothing either.
         if value is None or isinstance(value, PrefectStateSignal):
             return self._not_kept(state, "it returned nothing"), 0.0
         if not is_own and not self.handler.accepts(value):

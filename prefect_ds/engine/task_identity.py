@@ -89,6 +89,7 @@ def defaults_of(task: Task) -> dict[str, Any]:
 def of_all_runs_here(task: Task, handler: ResultHandler) -> TaskIdentity:
     """Return :func:`of_all_runs`, asked once for all children that run in a process."""
     run = context.current().get("flow_run_id", "")
+    # By run: between two runs of one process the code may have been edited.
     known = _known.get(task)
     if known is None or not run or known[0] != run:
         known = _known[task] = run, of_all_runs(task, handler)
@@ -111,6 +112,7 @@ def _check_ignored(task: Task, handler: ResultHandler, known: set[str]) -> None:
 def settings_of(task: Task) -> dict[str, Any]:
     """Return the attributes of a task beside Prefect's own: ``self.sql``."""
     settings: dict[str, Any] = {}
+    # Bases first, so that a class wins over them, as attributes do.
     for kind in reversed(type(task).__mro__):
         if issubclass(kind, Task) and not is_library(kind):
             settings |= {
@@ -121,6 +123,7 @@ def settings_of(task: Task) -> dict[str, Any]:
             if hasattr(task, name):
                 settings[name] = getattr(task, name)
     settings |= vars(task)
+    # The object of a bound method is an input of its code.
     owner = _owner(task)
     if owner is not None and not isinstance(owner, type):
         settings["self"] = owner

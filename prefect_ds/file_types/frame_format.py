@@ -103,6 +103,8 @@ class FrameFormat:
         problem = uncopyable(frame)
         if problem is not None:
             raise RoundTripError(problem)
+        # The user wants the file without its index: the file's content is the result
+        # then.
         leaves_index_out = self.write_kwargs.get("index") is False
         if self.is_plain or (leaves_index_out and not is_default_index(frame.index)):
             return self._encode_plainly(frame, file)
@@ -162,6 +164,7 @@ class FrameFormat:
             )
             write(table, schema, file, without(self.write_kwargs, "index", "na_rep"))
             clear_times(file)
+        # Reading back costs as much as the write; for these dtypes it never failed.
         if self._is_certain(frame):
             return schema
         with _as_unkeepable("it cannot be read back"):
@@ -198,6 +201,7 @@ class FrameFormat:
         """Return whether a frame is sure to come back, so that no read proves it."""
         index, labels = frame.index, frame.columns
         is_certain = self._type.is_certain
+        # Any other option may change values, and is proved.
         if self.write_kwargs.keys() - {"compression", "index"}:
             return False
         if labels.dtype != "str" or isinstance(labels, pd.MultiIndex):
@@ -278,6 +282,7 @@ class FrameFormat:
 
     def _unwritable_attr(self, frame: pd.DataFrame) -> object:
         """Return the key of the attrs that pandas cannot write; ``None``: no such."""
+        # Without attrs: if that fails too, they are not at fault.
         bare = pd.DataFrame(frame)
         if not self._is_writable(bare):
             return None

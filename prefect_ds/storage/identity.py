@@ -123,6 +123,7 @@ class Identity(NamedTuple):
             return ""
         if self.task != earlier.task:
             return f"it was written by task {earlier.task!r}"
+        # Equal digests of two schemes mean nothing, and different ones neither.
         if self.scheme != earlier.scheme:
             return (
                 "its inputs cannot be compared, as another version of prefect_ds "
@@ -131,6 +132,7 @@ class Identity(NamedTuple):
         differences = self._differences_of_inputs(earlier, set(ignore))
         if self.options != earlier.options:
             differences.append("the handler's options changed")
+        # Bytecode differs between versions of Python; a wrong miss costs hours.
         if match == "code" and self.code.compares_with(earlier.code):
             differences += filter(None, [self.code.difference(earlier.code)])
         return ", ".join(differences)

@@ -94,6 +94,7 @@ def _look_at(
     if status.stamp == BROKEN_LINK:
         return Found("damaged", reason="it was a link to nothing", stamp=status.stamp)
     filed = FiledManifests(files, path)
+    # The usual hit ends here: a status and one small file.
     by_stamp, doubt = _manifest_of_stamp(filed, status)
     if by_stamp is not None and check == "size":
         return Found("committed", by_stamp)
@@ -130,6 +131,7 @@ def _manifest_of_stamp(
     """
     try:
         manifest = filed.read(filed.file_of(status.stamp))
+        # A person copied a manifest under another name.
         if manifest.stamp != status.stamp:
             return None, "its manifest is that of other data"
         if status.kind == "folder":
@@ -237,6 +239,7 @@ def _edit_by_hand(evidence: _Evidence) -> Found | None:
     manifests = evidence.manifests
     if evidence.doubt or not manifests:
         return None
+    # Nothing of ours was ever there: the file was a person's from the start.
     if all(manifest.adopted for manifest in manifests):
         return Found(
             "foreign",
