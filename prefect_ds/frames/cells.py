@@ -26,13 +26,7 @@ from prefect_ds.frames.base import (
     array_of,
     is_object,
 )
-from prefect_ds.frames.codecs import (
-    CODECS,
-    STRING,
-    codec_name,
-    encode_texts,
-    strings,
-)
+from prefect_ds.frames.codecs import CODECS, STRING, codec_name, encode_texts, strings
 from prefect_ds.frames.dtypes import dtype_from_json, dtype_to_json
 from prefect_ds.frames.zones import zone_library
 
@@ -311,6 +305,8 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
     categories = values.categories
     listed = array_to_json(array_of(categories))
     spec: JSONObject = {"ordered": bool(values.ordered), "categories": listed}
+    if type(categories.name) in (str, int, bool):
+        spec["categories_name"] = categories.name
     # The schema is read on every hit. Sorted and used ones follow from the cells.
     if len(categories) > MAX_CATEGORIES:
         n_used = len(np.unique(values.codes[values.codes >= 0]))
@@ -334,9 +330,12 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
 
 
 def _decode_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
-    if not is_text(spec):
-        return _decode_native_categorical(cells, spec)
-    return _decode_text_categorical(cells, spec)
+    if is_text(spec):
+        values = _decode_text_categorical(cells, spec)
+    else:
+        values = _decode_native_categorical(cells, spec)
+    values.categories.name = spec.get("categories_name")
+    return values
 
 
 def _decode_native_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from dask.dataframe.utils import UNKNOWN_CATEGORIES
 
 from tests.differential.kit import Notes, canonical
 
@@ -89,13 +91,53 @@ def nullable(frame: Any, but: str) -> Any:
     return frame.astype(wanted) if wanted else frame
 
 
-def rows_of(frame: pd.DataFrame, *, with_index: bool = False) -> list[str]:
+def unknown_of(frame: Any) -> list[bool]:
+    """Return for each column whether it has categories that Dask does not know."""
+    return [
+        isinstance(dtype, pd.CategoricalDtype)
+        and UNKNOWN_CATEGORIES in dtype.categories
+        for dtype in frame._meta.dtypes
+    ]
+
+
+def cells_of(frame: pd.DataFrame, unknown: Sequence[bool]) -> list[list[Any]]:
+    """Return the columns' cells in canonical form.
+
+    Those of unknown categories are their values, whether categories or not.
+    """
+    columns = []
+    for at, is_unknown in enumerate(unknown):
+        array = frame.iloc[:, at].array
+        cells = [canonical(cell) for cell in array]
+        if is_unknown:
+            if isinstance(array, pd.Categorical):
+                categories = [canonical(one) for one in array.categories.array]
+                cells = [*categories, "missing"]
+                cells = [cells[code] for code in array.codes]
+            missing = pd.isna(array)
+            cells = [
+                "missing" if is_missing else cell
+                for is_missing, cell in zip(missing, cells, strict=True)
+            ]
+        columns.append(cells)
+    return columns
+
+
+def rows_of(
+    frame: pd.DataFrame, unknown: Sequence[bool], *, with_index: bool = False
+) -> list[str]:
     """Return the rows as text, sorted."""
-    columns = [frame.iloc[:, at].array for at in range(len(frame.columns))]
+    return sorted(rows_in_order(frame, unknown, with_index=with_index))
+
+
+def rows_in_order(
+    frame: pd.DataFrame, unknown: Sequence[bool], *, with_index: bool = True
+) -> list[str]:
+    """Return the rows as text."""
+    columns = cells_of(frame, unknown)
     if with_index:
-        columns.append(frame.index.array)
-    rows = zip(*columns, strict=True)
-    return sorted(repr([canonical(cell) for cell in row]) for row in rows)
+        columns.append([canonical(cell) for cell in frame.index.array])
+    return [repr(list(row)) for row in zip(*columns, strict=True)]
 
 
 def dtypes_of(frame: pd.DataFrame) -> list[Any]:
@@ -104,11 +146,20 @@ def dtypes_of(frame: pd.DataFrame) -> list[Any]:
     return [canonical(array[:0])[0] for array in (*arrays, frame.index.array)]
 
 
+def of_values(dtype: Any) -> Any:
+    """Return the dtype, as text, of what a column holds, be it categories or not."""
+    if dtype[0] != "category":
+        return dtype
+    _, [_, _, [of_categories, _], _], _ = dtype
+    return of_categories
+
+
 def observed_frame(frame: Any) -> dict[str, Any]:
     """Return all that is compared of a Dask frame."""
     lowered = frame.optimize(fuse=False)
     parts = dask.compute(*lowered.to_delayed(optimize_graph=False))
     whole = pd.concat(parts)
+    unknown = unknown_of(frame)
     return {
         "labels": canonical(frame.columns),
         "meta": dtypes_of(frame._meta),
@@ -116,10 +167,11 @@ def observed_frame(frame: Any) -> dict[str, Any]:
         "n_partitions": lowered.npartitions,
         "divisions": list(map(canonical_number, lowered.divisions)),
         "len": len(frame),
+        "unknown": unknown,
         "dtypes": [dtypes_of(part) for part in parts if len(part)],
-        "parts": [rows_in_order(part) for part in parts],
-        "rows": rows_of(whole),
-        "rows_and_index": rows_of(whole, with_index=True),
+        "parts": [rows_in_order(part, unknown) for part in parts],
+        "rows": rows_of(whole, unknown),
+        "rows_and_index": rows_of(whole, unknown, with_index=True),
     }
 
 
@@ -128,19 +180,23 @@ def canonical_number(value: Any) -> str:
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
-def rows_in_order(frame: pd.DataFrame) -> list[str]:
-    """Return a partition's rows as text, the index among them."""
-    columns = [frame.iloc[:, at].array for at in range(len(frame.columns))]
-    columns.append(frame.index.array)
-    return [
-        repr([canonical(cell) for cell in row]) for row in zip(*columns, strict=True)
-    ]
+def read(result: Any, unknown: Sequence[bool] | None = None) -> list[Any]:
+    """Return what a last task makes of its lazy result: types, and rows in any order.
 
-
-def read(result: Any) -> list[Any]:
-    """Return what a last task makes of its lazy result: types, and rows in any order."""
+    Parameters
+    ----------
+    result
+        The computed result.
+    unknown
+        For each column whether it may be categories or their values, by the partitions.
+    """
     if not isinstance(result, pd.DataFrame):
         return [canonical(result)]
+    dtypes = dtypes_of(result)[:-1]
+    unknown = unknown or [False] * len(dtypes)
+    for at, is_unknown in enumerate(unknown):
+        if is_unknown:
+            dtypes[at] = of_values(dtypes[at])
     # Dask makes types of its own where no partition has a row.
-    dtypes = dtypes_of(result)[:-1] if len(result) else []
-    return [canonical(result.columns), dtypes, rows_of(result)]
+    dtypes = dtypes if len(result) else []
+    return [canonical(result.columns), dtypes, rows_of(result, unknown)]

@@ -361,13 +361,16 @@ class ChainGenerator:
         if way > 0.9:
             body = ["out = len(a)"]
         else:
+            if not (frame.is_ordered and frame.has_layout):
+                body.append("unknown = unknown_of(out)")
             body.append("out = out.compute()")
+        unknown = ", unknown" if "unknown = unknown_of(out)" in body else ""
         lines = [
             f'@task(name="{name}")',
             f"def {name}(a):",
             f'    notes.took("{name}")',
             *("    " + line for line in body),
-            "    return read(out)",
+            f"    return read(out{unknown})",
         ]
         self.definitions[name] = "\n    ".join(lines)
         self.wiring.append(f"{name} = {name}({source.name})")

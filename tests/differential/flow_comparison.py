@@ -164,10 +164,11 @@ class FlowComparison:
             path = paths.get(body)
             if path is None:
                 is_right = keys_seen == keys
-            elif self.before_kill is not None:
+            elif self.before_kill is not None and body in self.before_kill:
+                is_right = keys_seen == []
+            elif self.before_kill is not None and n_sharing[path] == 1:
                 # What a killed run was at is there or not.
-                allowed = [[]] if body in self.before_kill else [[], keys]
-                is_right = keys_seen in allowed
+                is_right = keys_seen in [[], keys]
             elif self._is_there(path, lines[0][2], seen["files"]):
                 is_right = keys_seen == []
             elif n_sharing[path] > 1:

@@ -5,19 +5,23 @@ servers with different hash seeds stand for a run and its resume.
 """
 
 from __future__ import annotations
+import __future__
 
 import contextlib
+import functools
 import gc
 import json
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 from typing import Any
+
+from prefect_ds.checkpoints.bytecode import listing
+from tests.differential.scripts import PROGRAM_STARTS
 
 
 class ForkServer:
@@ -66,16 +70,45 @@ def serve() -> None:
 
     import prefect_ds.dask  # noqa: F401
 
-    gc.freeze()  # What the forks share stays shared: no collection touches it.
     for line in sys.stdin:
         job = json.loads(line)
+        program = compiled(job["argv"][0])
+        gc.freeze()  # What the forks share stays shared: no collection touches it.
         pid = os.fork()
         if pid == 0:
-            run_forked(job)
+            run_forked(job, program)
         print(wait(pid, job["seconds"]), flush=True)
 
 
-def run_forked(job: dict[str, Any]) -> None:
+def compiled(script: str) -> list[types.CodeType]:
+    """Return a script's code: that which all scripts share, and its own."""
+    text = Path(script).read_text()
+    shared, _, own = text.partition(PROGRAM_STARTS)
+    # Lines keep their numbers.
+    own = "\n" * shared.count("\n") + PROGRAM_STARTS + own
+    return [compile_shared(shared), compile_own(own, script)]
+
+
+@functools.cache
+def compile_shared(text: str) -> types.CodeType:
+    """Return the code that the forks have in common, listed for the digests of code."""
+    code = compile(text, "shared.py", "exec", dont_inherit=True)
+    waiting = [code]
+    while waiting:
+        inner = waiting.pop()
+        listing(inner)  # It remembers; a fork has no need to do it again.
+        waiting += [one for one in inner.co_consts if isinstance(one, types.CodeType)]
+    return code
+
+
+@functools.lru_cache(maxsize=1)
+def compile_own(text: str, script: str) -> types.CodeType:
+    """Return the code of a program, once for its runs."""
+    flags = __future__.annotations.compiler_flag
+    return compile(text, script, "exec", flags=flags, dont_inherit=True)
+
+
+def run_forked(job: dict[str, Any], program: list[types.CodeType]) -> None:
     """Run the job's script as a program of its own, and end the process."""
     os.setsid()
     # What loops for ever ends by itself; no run needs a tenth of this.
@@ -85,9 +118,13 @@ def run_forked(job: dict[str, Any]) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     sys.argv = job["argv"]
+    main = types.ModuleType("__main__")
+    main.__file__ = sys.argv[0]
+    sys.modules["__main__"] = main
     status = 1
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        for code in program:
+            exec(code, main.__dict__)
         status = 0
     except BaseException as error:  # noqa: BLE001 - the log has it
         sys.excepthook(type(error), error, error.__traceback__)
@@ -99,16 +136,16 @@ def run_forked(job: dict[str, Any]) -> None:
 
 def wait(pid: int, seconds: float) -> int:
     """Return how a process ended; one that does not end is killed, with its children."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -1000
+
+    def kill(*_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    _, status = os.waitpid(pid, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

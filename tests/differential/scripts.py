@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,6 +31,8 @@ from prefect import Flow, Parameter, case, flatten, task, triggers, unmapped
 from prefect.engine import signals
 from prefect.tasks.control_flow import merge, switch
 """
+PROGRAM_STARTS = "# The program itself."
+"""The line between what all scripts have alike and the rest."""
 OWN_IMPORT = re.compile(
     r"^from (tests\.differential|__future__)[^(\n]*(\([^)]*\))?\n", re.MULTILINE
 )
@@ -37,15 +40,17 @@ OWN_IMPORT = re.compile(
 
 def script_of(program: Program, steps: Sequence[Step]) -> str:
     """Return a script that runs the program's steps and prints what differs."""
-    lines = [f"# A random program, seed {program.seed}: run this file."]
+    lines = ["# A random program: run this file."]
     lines += ["from __future__ import annotations", joined(MODULES)]
-    lines += [PROGRAM_IMPORTS, program.source, f"PROGRAM = {program.facts()!r}"]
+    lines += [PROGRAM_IMPORTS, PROGRAM_STARTS, f"# Its seed is {program.seed}."]
+    lines += [program.source, f"PROGRAM = {program.facts()!r}"]
     lines += ["STEPS = [", *(f"    {step_source(step)}," for step in steps), "]"]
     lines += ["", 'if __name__ == "__main__":', "    main()", ""]
     return "\n".join(lines)
 
 
-def joined(modules: Sequence[str]) -> str:
+@functools.cache
+def joined(modules: tuple[str, ...]) -> str:
     """Return the modules' source without their imports of one another."""
     sources = [(HERE / f"{name}.py").read_text() for name in modules]
     return "\n\n".join(OWN_IMPORT.sub("", source) for source in sources)

@@ -75,6 +75,8 @@ def main() -> None:
             n_different += report(program, servers, executors)
             if options.until_one and n_different:
                 break
+    for server in servers:
+        server.close()
     print(f"{seed + 1 - options.first} {options.kind}, {n_different} with differences")
 
 

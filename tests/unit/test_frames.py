@@ -167,6 +167,16 @@ def test_only_an_index_that_says_something_becomes_a_column():
     assert to_table(frame[[]], NUMBERS)[0].columns.tolist() == ["index"]
 
 
+@pytest.mark.parametrize("rules", [TEXT_ONLY, NUMBERS])
+def test_the_list_of_categories_keeps_its_name(rules):
+    categories = pd.Index(["b", "a"], name="w")
+    frame = pd.DataFrame({"x": pd.Categorical(["a", None, "b"], categories)})
+    table, schema = to_table(frame, rules)
+    back = from_table(cells_of(table), schema)
+    assert difference(frame, back) is None
+    assert back["x"].cat.categories.name == "w"
+
+
 class TestManyCategories:
     values = tuple(f"{i:06d}" for i in range(10_001))
 
