@@ -36,10 +36,11 @@ from prefect_ds.engine.first_look import warn_of_unused_results
 from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
+from prefect_ds.engine.remarks import with_advice
 from prefect_ds.engine.result_check import check_result
-from prefect_ds.engine.task_checkpoint import check_template, with_advice
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
+from prefect_ds.engine.template_names import check_template
 from prefect_ds.errors import OptionError, PrefectDSError
 from prefect_ds.report import RunReport
 from prefect_ds.task_runner import DSTaskRunner

@@ -25,6 +25,7 @@ from prefect_ds.checkpoints.choices import Durability, checked_choices
 from prefect_ds.checkpoints.draft import Draft, Kept
 from prefect_ds.checkpoints.foreign_data import ForeignData
 from prefect_ds.checkpoints.identity import digest_of_options, digest_of_question
+from prefect_ds.checkpoints.not_there import nothing_there, replaced
 from prefect_ds.checkpoints.prefect_result import PrefectResult
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.checkpoints.rescue import rescue
@@ -309,19 +310,10 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
                 return kept
         at_path = self.look_up(path)
         if at_path.manifest is None:
-            hint = ""
-            if at_path.kind == "damaged":
-                hint = f", or, if it is an edit of yours: handler.adopt({path!r})"
-            raise CheckpointNotFoundError(
-                f"no checkpoint at {path!r}: {at_path.reason}; run the task again{hint}"
-            )
+            raise nothing_there(path, at_path)
         manifest = at_path.manifest
         if content is not None and self._content(manifest) != content:
-            by = f" by {manifest.owner}" if manifest.owner.task else ""
-            raise CheckpointNotFoundError(
-                f"the checkpoint at {path!r} is not the one referred to: "
-                f"it was replaced at {manifest.written_at}{by}"
-            )
+            raise replaced(path, manifest)
         try:
             value = with_retries("read", path, self._load, path, manifest)
         except Exception as error:

@@ -37,17 +37,16 @@ from prefect_ds.checkpoints.reference import (
 )
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import failed, free_locals
+from prefect_ds.engine.remarks import warn_of_remarks
 from prefect_ds.engine.task_checkpoint import (
     Hit,
     Miss,
     TaskCheckpoint,
-    TemplateNames,
-    check_template,
     raw_input,
     run_name,
-    warn_of_remarks,
 )
 from prefect_ds.engine.task_handler import COLLECTING, handler_of
+from prefect_ds.engine.template_names import TemplateNames, check_template
 from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
 from prefect_ds.result_handler import ResultHandler

@@ -33,7 +33,8 @@ from prefect.tasks.core.operators import GetItem
 from prefect_ds.engine.planned_values import PLAIN
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
-from prefect_ds.engine.task_checkpoint import Hit, TemplateNames, raw_input
+from prefect_ds.engine.task_checkpoint import Hit, raw_input
+from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import PrefectDSError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.local_files import LocalFiles

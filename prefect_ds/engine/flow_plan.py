@@ -37,10 +37,10 @@ from prefect_ds.engine.planned_values import (
 from prefect_ds.engine.task_checkpoint import (
     REFRESHED,
     TaskCheckpoint,
-    check_template,
 )
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
+from prefect_ds.engine.template_names import check_template
 from prefect_ds.errors import TemplateError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Manifest

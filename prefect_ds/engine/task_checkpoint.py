@@ -7,14 +7,13 @@ its arguments as it likes.
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import prefect
-from prefect.core import Edge, Task
+from prefect.core import Task
 from prefect.engine.result import Result
 from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import State, Success
@@ -30,9 +29,9 @@ from prefect_ds.checkpoints.reference import (
 )
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
-from prefect_ds.engine.task_identity import defaults_of, of_all_runs_here
-from prefect_ds.errors import ResultTypeError, RoundTripError, TemplateError
-from prefect_ds.path_template import PathTemplate
+from prefect_ds.engine.task_identity import of_all_runs_here
+from prefect_ds.engine.template_names import TemplateNames
+from prefect_ds.errors import ResultTypeError, RoundTripError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.history import Upstream
 from prefect_ds.storage.identity import Identity
@@ -305,29 +304,6 @@ class TaskCheckpoint:
         _logger.log(level, "Task %r: %s", self.task, message)
 
 
-def warn_of_remarks(task: Task, value: Any) -> None:
-    """Log the remarks on a checkpoint, once for all runs of a task in this process."""
-    if isinstance(value, CheckpointReference):
-        run = str(context.current().get("flow_run_id", ""))
-        for remark in value.remarks:
-            _warn_once(run, task.name, remark)
-
-
-@functools.lru_cache(maxsize=1024)
-def _warn_once(run: str, task: str, remark: str) -> None:
-    _logger.warning("Task %r: %s", task, with_advice(remark))
-
-
-def with_advice(remark: str) -> str:
-    """Return a remark for the log, with what to do about an input without a digest."""
-    if "was not compared" not in remark:
-        return remark
-    return (
-        f"{remark}: it is taken to be the same every time; if it does not shape the "
-        "result, name it in the handler's ignore"
-    )
-
-
 _SUCCEEDED = "Task run succeeded."
 
 REFRESHED = "a refresh was asked for"
@@ -366,73 +342,6 @@ def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
     return upstream
 
 
-class TemplateNames(Mapping[str, Any]):
-    """The names of a template: the values that fill its fields.
-
-    Defaults of the task's arguments, flow parameters, Prefect's context, the task's
-    inputs: later ones win. Nothing is read before it is asked for: an input may be a
-    frame in a file.
-    """
-
-    def __init__(self, inputs: Mapping[str, Result], task: Task) -> None:
-        self._inputs = inputs
-        self._task = task
-        self._context = context.current()
-        self._parameters = self._context.get("parameters", {})
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._inputs:
-            return self._inputs[name].value
-        if name in self._context:
-            return self._context[name]
-        if name in self._parameters:
-            return self._parameters[name]
-        return defaults_of(self._task)[name]
-
-    def __iter__(self) -> Iterator[str]:
-        defaults = defaults_of(self._task)
-        return iter({**defaults, **self._parameters, **self._context, **self._inputs})
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-
 def raw_input(result: Result) -> Any:
     """Return a task's input without loading any reference."""
     return result.raw if isinstance(result, LazyResult) else result.value
-
-
-def check_template(task: Task, edges: Iterable[Edge]) -> None:
-    """Refuse a mapped task whose path template could never tell its children apart.
-
-    Parameters
-    ----------
-    task
-        Any task; one that is not mapped, or has no handler of ours, passes.
-    edges
-        The edges to it.
-
-    Raises
-    ------
-    TemplateError
-        No field of the template differs between children.
-    """
-    handler = task.result
-    mapped = [edge.key for edge in edges if edge.mapped and edge.key]
-    if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
-        return
-    location = task.target or handler.location
-    if not isinstance(location, str):
-        # A function makes the path; whether children meet shows when they write.
-        return
-    if PathTemplate(location).names & {*mapped, *_NAMES_OF_A_CHILD}:
-        return
-    wanted = "} or {".join(mapped)
-    raise TemplateError(
-        f"task {task.name!r} is mapped over {', '.join(map(repr, mapped))}, but its "
-        f"template {location!r} gives every child the same path: put "
-        f"{{{wanted}}} or {{map_index}} into it"
-    )
-
-
-_NAMES_OF_A_CHILD = {"map_index", "task_full_name", "task_run_name"}

@@ -1,0 +1,26 @@
+"""The errors of a read that finds no checkpoint, or another than it is to read."""
+
+from __future__ import annotations
+
+from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import Manifest
+
+
+def nothing_there(path: str, at_path: Found) -> CheckpointNotFoundError:
+    """Return the error of a path without a checkpoint; it says why, and what to do."""
+    hint = ""
+    if at_path.kind == "damaged" and at_path.advice == "adopt":
+        hint = f", or, if it is an edit of yours: handler.adopt({path!r})"
+    return CheckpointNotFoundError(
+        f"no checkpoint at {path!r}: {at_path.reason}; run the task again{hint}"
+    )
+
+
+def replaced(path: str, manifest: Manifest) -> CheckpointNotFoundError:
+    """Return the error of a reference whose checkpoint was replaced since."""
+    by = f" by {manifest.owner}" if manifest.owner.task else ""
+    return CheckpointNotFoundError(
+        f"the checkpoint at {path!r} is not the one referred to: "
+        f"it was replaced at {manifest.written_at}{by}"
+    )
