@@ -172,16 +172,10 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
 
         ``then`` says in the log what happens next.
         """
-        with_retries(
-            "replace",
-            path,
-            self.store.set_aside,
-            path,
-            at_path.reason,
-            at_path.stamp,
-            then=then,
-            advice=at_path.advice,
+        put_aside = functools.partial(
+            self.store.set_aside, then=then, advice=at_path.advice
         )
+        with_retries("replace", path, put_aside, path, at_path.reason, at_path.stamp)
 
     def keep(
         self,
@@ -244,10 +238,8 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             # is kept is the one handed on.
             try:
                 there = reference.load()
-            except (
-                CheckpointNotFoundError,
-                DamagedCheckpointError,
-            ):  # Gone by now: ours takes its place.
+            except (CheckpointNotFoundError, DamagedCheckpointError):
+                # Gone by now: ours takes its place.
                 return self._keep_once(value, path, origin, remarks)
             return Kept(
                 reference,

@@ -38,6 +38,15 @@ class Status:
         """Whether parts of several writes may lie side by side: an object store."""
         return self.stamp == FOLDER_STAMP
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a link to nothing, or a file without bytes.
+
+        No person can have meant that as data.
+        """
+        is_empty_file = self.kind == "file" and self.size_bytes == 0
+        return self.stamp == BROKEN_LINK or is_empty_file
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:

@@ -11,7 +11,7 @@ from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.aside_record import Advice, AsideRecord
 from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests, read_manifest
-from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Status
+from prefect_ds.storage.filesystem import FileSystem, Status
 from prefect_ds.storage.layout import (
     data_name,
     name,
@@ -41,7 +41,7 @@ def set_aside(
     status = files.status(path)
     if status is not None and stamp not in (None, status.stamp):
         return path
-    if status is not None and advice == "adopt" and _is_nothing(status):
+    if status is not None and status.is_empty and advice == "adopt":
         advice = "none"
     # Not ours, or no longer as we wrote it: never deleted.
     aside = set_aside_path(path)
@@ -58,16 +58,6 @@ def set_aside(
         "%s: %s; set aside as %s; %s%s", path, why, aside, then, record.way_back
     )
     return aside
-
-
-def _is_nothing(status: Status) -> bool:
-    """Whether no person can have meant this as data.
-
-    It is a link to nothing, or an empty file.
-    """
-    if status.stamp == BROKEN_LINK:
-        return True
-    return status.kind == "file" and status.size_bytes == 0
 
 
 def verify(files: FileSystem, path: str) -> list[str]:

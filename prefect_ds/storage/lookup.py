@@ -92,7 +92,8 @@ def _look_at(
 ) -> Found | None:
     """Say what has this status; ``None``: a writer was at work, look again."""
     if status.stamp == BROKEN_LINK:
-        return Found("damaged", reason="it was a link to nothing", stamp=status.stamp)
+        reason = "it was a link to nothing"
+        return Found("damaged", reason=reason, stamp=status.stamp, advice="none")
     filed = FiledManifests(files, path)
     # The usual hit ends here: a status and one small file.
     by_stamp, doubt = _manifest_of_stamp(filed, status)
@@ -257,7 +258,8 @@ def _damage(evidence: _Evidence) -> Found:
         described = evidence.manifests[-1].parts
         reason = size_difference(filed.files, filed.path, status, described)
     reason = reason or "its bytes were not those that were written"
-    return Found("damaged", reason=reason, stamp=status.stamp)
+    advice: Advice = "none" if status.is_empty else "adopt"
+    return Found("damaged", reason=reason, stamp=status.stamp, advice=advice)
 
 
 def find_displaced(files: FileSystem, path: str, filed: list[str]) -> Staged | None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from prefect_ds import PandasResultHandler
-from prefect_ds.errors import DamagedCheckpointError
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.storage.aside_record import record_file
 
 GONE = "its data were gone, only the manifest was left"
@@ -109,6 +109,9 @@ def test_nobody_is_asked_whether_nothing_was_an_edit(tmp_path, log_lines, kind):
         open(handler.location, "w").close()
     found = handler.look_up(handler.location)
     assert found.kind == "damaged"
+    with pytest.raises(CheckpointNotFoundError) as raised:
+        handler.load(handler.location)
+    assert "adopt" not in str(raised.value)
     handler.set_aside(handler.location, found, then="the task runs")
     [line] = [line for line in log_lines if "set aside as" in line]
     assert line.endswith("; the task runs")
