@@ -38,6 +38,8 @@ def explain(
 
     Raises
     ------
+    TypeError
+        It is no flow.
     ValueError
         A parameter is unknown, or one without a default is missing, or ``refresh`` has
         a task that is not in the flow.
@@ -58,6 +60,8 @@ def explain(
     >>> explain(flow).counts["run"]
     2
     """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"explain needs a Flow, not a {type(flow).__name__}")
     return Explanation(flow.name, tuple(plan_flow(flow, parameters or {}, refresh)))
 
 
@@ -121,6 +125,8 @@ class Explanation:
         return frame.drop(columns="is_step")
 
     def __str__(self) -> str:
+        if not self.steps:
+            return f"Flow {self.flow!r} has no tasks: it runs no task."
         rows = [_row(group) for group in self._groups()]
         headers = ("task", "decision", "tasks", "checkpoints", "seconds", "reason")
         alignment = ("left", "left", "right", "right", "right", "left")

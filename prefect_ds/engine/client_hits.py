@@ -30,6 +30,7 @@ from prefect.tasks.core.collections import Dict, List, Tuple
 from prefect.tasks.core.constants import Constant
 from prefect.tasks.core.operators import GetItem
 
+from prefect_ds.engine.planned_looks import N_LOOKS
 from prefect_ds.engine.planned_values import PLAIN
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
@@ -51,10 +52,6 @@ _TRIGGERS = {
     triggers.not_all_skipped,
 }
 """Prefect's own triggers. One of the user's is called on a worker, and only once."""
-
-
-_N_LOOKS = 16
-"""Looks at object stores that go side by side."""
 
 
 class FoldersNotShared(BaseException):
@@ -146,7 +143,7 @@ class ClientHits:
         if is_near:
             return self._look(handler, path, root)
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_N_LOOKS, "prefect_ds-looks")
+            self._threads = ThreadPoolExecutor(N_LOOKS, "prefect_ds-looks")
         return self._threads.submit(self._look, handler, path, root)
 
     def _look(self, handler: ResultHandler, path: str, root: str) -> Found | None:

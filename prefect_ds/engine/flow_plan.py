@@ -8,18 +8,16 @@ runs no code of the user's, writes nothing and starts no cluster.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import prefect
 from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import FlowRunner
-from prefect.engine.result import Result
 
 from prefect_ds.checkpoints.identity import TaskIdentity
-from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
-from prefect_ds.checkpoints.reference import CheckpointReference, has_references
 from prefect_ds.engine.chosen_tasks import chosen_tasks
+from prefect_ds.engine.planned_looks import Look, Looks, seconds_of
 from prefect_ds.engine.planned_values import (
     BETWEEN,
     Known,
@@ -34,16 +32,15 @@ from prefect_ds.engine.planned_values import (
     through,
     words,
 )
-from prefect_ds.engine.task_checkpoint import (
-    REFRESHED,
-    TaskCheckpoint,
-)
+from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.engine.template_names import check_template
-from prefect_ds.errors import TemplateError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Manifest
+
+Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
+"""Returns whether it has changed the manifest of a checkpoint."""
 
 Decision: TypeAlias = Literal["load", "run", "maybe", "not needed", "unknown"]
 """What the next run does with a task.
@@ -111,8 +108,9 @@ def plan_flow(
         task_contexts={},
         parameters=dict(parameters),
     )
-    walk = _Walk(flow, chosen_tasks(flow, refresh, "refresh"), accept)
-    with prefect.context(start.context):
+    refreshed = chosen_tasks(flow, refresh, "refresh")
+    with Looks() as looks, prefect.context(start.context):
+        walk = _Walk(flow, looks, refreshed, accept)
         for task in flow.sorted_tasks():
             with prefect.context(start.task_contexts[task]):
                 walk.visit(task)
@@ -138,9 +136,14 @@ class _Walk:
     """The tasks of a flow so far: their decisions, and what they hand on."""
 
     def __init__(
-        self, flow: Flow, refresh: Collection[Task], accept: Accept | None
+        self,
+        flow: Flow,
+        looks: Looks,
+        refresh: Collection[Task],
+        accept: Accept | None,
     ) -> None:
         self.flow = flow
+        self._looks = looks
         self._refresh = refresh
         self._accept = accept
         self.decisions: list[TaskDecision] = []
@@ -183,7 +186,8 @@ class _Walk:
                 return self._unexpanded(task, expanded)
             mapped[edge] = expanded
         # Prefect, too, maps as far as the shortest list goes.
-        children: list[Planned] = []
+        inputs_of = []
+        handler = handler_of(task, self.flow.result)
         for index in range(min(map(len, mapped.values()))):
             of_child = {edge: values[index] for edge, values in mapped.items()}
             inputs = dict(constants)
@@ -193,9 +197,13 @@ class _Walk:
                     inputs[edge.key] = outcome
                 else:
                     others.append(outcome)
-            with prefect.context(
-                map_index=index, task_full_name=f"{task.name}[{index}]"
-            ):
+            inputs_of.append((inputs, others))
+            if handler is not None:
+                with prefect.context(_child(task, index)):
+                    self._looks.begin(task, handler, inputs)
+        children: list[Planned] = []
+        for index, (inputs, others) in enumerate(inputs_of):
+            with prefect.context(_child(task, index)):
                 children.append(self._visit_one(task, inputs, others, index))
         return children
 
@@ -253,7 +261,10 @@ class _Walk:
         ]
         # Whatever the open inputs turn out to be, this one runs.
         if look.runs:
-            self._decide(task, map_index, "run", look.reason, look)
+            reason = look.reason
+            if open_causes and look.manifest is not None:
+                reason = f"{chained(open_causes, task)}; {reason}"
+            self._decide(task, map_index, "run", reason, look)
             return Open(through((look.reason,), task))
         if open_causes:
             self._decide(task, map_index, "maybe", chained(open_causes, task), look)
@@ -266,14 +277,14 @@ class _Walk:
 
     def _look(
         self, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
-    ) -> _Look:
+    ) -> Look:
         """Look at the checkpoint of a task run, again if it was accepted meanwhile."""
         identity, refresh = self._identities[task], task in self._refresh
-        look = _Look.at(task, handler, inputs, identity, refresh)
+        look = self._looks.at(task, handler, inputs, identity, refresh=refresh)
         if self._accept is None or look.manifest is None or look.checkpoint is None:
             return look
         if self._accept(task, look.checkpoint, look.manifest):
-            look = _Look.at(task, handler, inputs, identity, refresh)
+            look = self._looks.at(task, handler, inputs, identity, refresh=refresh)
         return look
 
     def _runs_always(
@@ -300,7 +311,7 @@ class _Walk:
         map_index: int | None,
         decision: Decision,
         reason: str,
-        look: _Look | None = None,
+        look: Look | None = None,
     ) -> None:
         manifest = look.manifest if look is not None else None
         self.decisions.append(
@@ -311,130 +322,12 @@ class _Walk:
                 reason=reason,
                 path=look.path if look is not None else None,
                 size_bytes=manifest.size_bytes if manifest is not None else None,
-                seconds=_seconds(manifest),
+                seconds=seconds_of(manifest),
                 is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
             )
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look at a checkpoint says, with only some of the inputs known."""
-
-    reason: str
-    is_unknown: bool = False
-    """The path cannot be known before the run."""
-    runs: bool = False
-    """The task runs, whatever the inputs are that are not known yet."""
-    path: str | None = None
-    manifest: Manifest | None = None
-    reference: CheckpointReference | None = None
-    """To the checkpoint, where it counts."""
-    checkpoint: TaskCheckpoint | None = None
-    """What the run will ask for. Inputs that are not known are taken to be the same."""
-
-    @classmethod
-    def at(
-        cls,
-        task: Task,
-        handler: ResultHandler,
-        inputs: Mapping[str, Planned],
-        identity: TaskIdentity,
-        refresh: bool = False,
-    ) -> _Look:
-        """Look at the checkpoint of a task run."""
-        known = {
-            name: _result(outcome.value)
-            for name, outcome in inputs.items()
-            if isinstance(outcome, Known)
-        }
-        skipped = {
-            name: PlainResult(None)
-            for name, outcome in inputs.items()
-            if isinstance(outcome, Skipped)
-        }
-        known = {**known, **skipped}
-        if callable(handler.location) or handler.location is None:
-            return cls("a function makes its path, and only a run calls it", True)
-        template = handler.template
-        assert template is not None
-        open_names = inputs.keys() - known.keys()
-        # Only inputs that the path names are in the way of a look at it.
-        open_fields = sorted(template.names & open_names)
-        if open_fields:
-            fields = ", ".join(f"{{{field}}}" for field in open_fields)
-            return cls(f"its path contains {fields}, which is not known yet", True)
-        try:
-            checkpoint = TaskCheckpoint.of_run(handler, task, known, identity)
-        except TemplateError as error:
-            return cls(f"it will fail: {error}", runs=True)
-        path = checkpoint.path
-        try:
-            looked_up = handler.look_up(path, only_looks=True)
-        except OSError as error:
-            return cls(f"its checkpoint cannot be looked up: {error}", True, path=path)
-        if looked_up.kind == "foreign" and refresh:
-            return cls(REFRESHED, runs=True, path=path)
-        if looked_up.kind == "foreign":
-            return cls("a file without a manifest counts as the checkpoint", path=path)
-        manifest = looked_up.manifest
-        if manifest is None:
-            return cls(looked_up.reason, runs=True, path=path)
-        checkpoint = _with_assumed(checkpoint, manifest, open_names)
-        difference, remarks = checkpoint.compare(manifest)
-        if difference:
-            return cls(
-                difference,
-                runs=True,
-                path=path,
-                manifest=manifest,
-                checkpoint=checkpoint,
-            )
-        if refresh:
-            return cls(REFRESHED, runs=True, path=path, manifest=manifest)
-        reference = handler.refer(
-            path, manifest, origin=checkpoint.origin, is_loaded=True
-        )
-        reason = "its checkpoint counts"
-        if manifest.adopted:
-            reason = "a file that a person put there counts as the checkpoint"
-        reason = "; ".join([reason, *remarks])
-        return cls(
-            reason,
-            path=path,
-            manifest=manifest,
-            reference=reference,
-            checkpoint=checkpoint,
-        )
-
-
-Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
-"""Returns whether it has changed the manifest of a checkpoint."""
-
-
-def _with_assumed(
-    checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
-) -> TaskCheckpoint:
-    """Return the task run with inputs that are not known yet as they were before."""
-    identity, earlier = checkpoint.origin.identity, manifest.identity
-    if identity is None or earlier is None:
-        return checkpoint
-    assumed = {
-        name: earlier.inputs[name] for name in open_names if name in earlier.inputs
-    }
-    identity = identity._replace(inputs={**identity.inputs, **assumed})
-    origin = replace(checkpoint.origin, identity=identity)
-    return replace(checkpoint, origin=origin)
-
-
-def _result(value: Any) -> Result:
-    if has_references(value):
-        return LazyResult(value)
-    return PlainResult(value)
-
-
-def _seconds(manifest: Manifest | None) -> float | None:
-    """Return the seconds that a checkpoint took; ``None`` if they are not known."""
-    if manifest is None or manifest.compute_s is None:
-        return None
-    return manifest.compute_s + (manifest.write_s or 0.0)
+def _child(task: Task, index: int) -> dict[str, Any]:
+    """Return what Prefect's context has for a mapped child."""
+    return {"map_index": index, "task_full_name": f"{task.name}[{index}]"}

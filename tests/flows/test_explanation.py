@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -19,7 +20,9 @@ from prefect_ds import PandasResultHandler, explain
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.explanation import Explanation
 from prefect_ds.report import outcome_of
+from prefect_ds.storage.manifest import FORMAT_VERSION
 from tests.support.flows import frame_of
+from tests.support.manifests import sealed
 from tests.support.scale import SCALE
 
 
@@ -160,7 +163,44 @@ class TestOnePipeline:
             explain(flow)
 
     def test_a_flow_without_tasks_runs_nothing(self):
-        assert "runs no task" in str(explain(Flow("empty")))
+        explanation = explain(Flow("empty"))
+        assert str(explanation) == "Flow 'empty' has no tasks: it runs no task."
+        assert len(explanation.to_frame()) == 0
+
+    def test_what_is_no_flow_is_refused(self, flow):
+        with pytest.raises(TypeError, match="needs a Flow, not a FunctionTask"):
+            explain(flow.get_tasks("load")[0])
+
+    def test_a_manifest_of_a_newer_version_is_a_reason(self, flow, run_here, tmp_path):
+        run_here(flow)
+        (folder,) = (tmp_path / "data/.prefect_ds/manifests").glob("*report*")
+        (manifest,) = folder.iterdir()
+        body = json.loads(manifest.read_text())["manifest"]
+        manifest.write_text(sealed({**body, "format_version": FORMAT_VERSION + 1}))
+        explanation = explain(flow)
+        assert decisions(explanation)["report"] == ["run"]
+        reason = reasons(explanation)["report"]
+        assert reason.startswith("it will fail: ")
+        assert "install a newer one" in reason
+        assert "\n" not in reason
+        assert run_here(flow).is_failed()
+
+    def test_a_folder_that_cannot_be_read_is_a_reason(self, flow, tmp_path):
+        (tmp_path / "data").write_text("a file in the place of the folder")
+        explanation = explain(flow)
+        assert decisions(explanation)["load"] == ["unknown"] * 3
+        reason = reasons(explanation)["load"]
+        assert reason.startswith("its checkpoint cannot be looked up: ")
+        assert str(tmp_path / "data") in reason
+
+    def test_all_reasons_are_said_the_root_cause_first(self, flow, run_here, tmp_path):
+        run_here(flow)
+        os.remove(tmp_path / "data/load_2.parquet")
+        explanation = explain(flow, {"factor": 2})
+        clean = [step.reason for step in explanation.steps if step.task == "clean"]
+        gone, changed = clean[1].split(" => clean; ")
+        assert gone == "its data were gone, only the manifest was left => load"
+        assert changed == clean[0] == clean[2]
 
 
 class TestConditions:

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 from prefect import Flow
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds import DSTaskRunner, PandasResultHandler, explain, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import (
@@ -623,6 +623,7 @@ def test_the_children_of_a_map_are_looked_for_side_by_side(s3):
         task(name="load", result=keeps)(lambda n: FRAMES[n]).map(list("0123"))
     assert flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
     together = threading.Barrier(n_children)
+    plans = []
 
     def wait_for_the_others(request):
         if ".pickle" in request and ".prefect_ds" not in request:
@@ -635,6 +636,10 @@ def test_the_children_of_a_map_are_looked_for_side_by_side(s3):
     )
     assert not together.broken
     assert len(requests) == 2 * n_children
+    requests = s3.proxy.counted(lambda: plans.append(explain(flow)))
+    assert not together.broken
+    assert len(requests) == 2 * n_children
+    assert plans[0].counts == {"load": n_children}
 
 
 @pytest.mark.slow

@@ -1,0 +1,196 @@
+"""Looks at the checkpoints of a flow's tasks before a run.
+
+Used on the client, by the plan of a flow. Every look asks what the task run would ask,
+as far as its inputs are known; it reads manifests, and neither data nor user code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
+
+from prefect.core import Task
+from prefect.engine.result import Result
+
+from prefect_ds.checkpoints.identity import TaskIdentity
+from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
+from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.planned_values import Known, Planned, Skipped
+from prefect_ds.engine.task_checkpoint import REFRESHED, TaskCheckpoint
+from prefect_ds.engine.template_names import TemplateNames
+from prefect_ds.errors import ManifestError, TemplateError
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.local_files import LocalFiles
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import Manifest
+
+N_LOOKS = 16
+"""Looks at object stores that go side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a checkpoint says, with only some of the inputs known."""
+
+    reason: str
+    is_unknown: bool = False
+    """The path cannot be known before the run."""
+    runs: bool = False
+    """The task runs, whatever the inputs are that are not known yet."""
+    path: str | None = None
+    manifest: Manifest | None = None
+    reference: CheckpointReference | None = None
+    """To the checkpoint, where it counts."""
+    checkpoint: TaskCheckpoint | None = None
+    """What the run will ask for. Inputs that are not known are taken to be the same."""
+
+
+class Looks:
+    """The looks of one plan; at an object store they go side by side."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(N_LOOKS, "prefect_ds-looks")
+        self._begun: dict[str, Future[Found]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def begin(
+        self, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
+    ) -> None:
+        """Begin to look at the checkpoint of one of many runs of a task."""
+        known = _known(inputs)
+        if _why_unknown(handler, inputs.keys() - known.keys()):
+            return
+        try:
+            if isinstance(handler.store.files, LocalFiles):
+                return
+            path = handler.render(TemplateNames(known, task))
+        except Exception:  # noqa: BLE001 - the look itself says it
+            return
+        if path not in self._begun:
+            look = partial(handler.look_up, path, only_looks=True)
+            self._begun[path] = self._threads.submit(look)
+
+    def at(
+        self,
+        task: Task,
+        handler: ResultHandler,
+        inputs: Mapping[str, Planned],
+        identity: TaskIdentity,
+        *,
+        refresh: bool = False,
+    ) -> Look:
+        """Return what the checkpoint of a task run says."""
+        known = _known(inputs)
+        open_names = inputs.keys() - known.keys()
+        unknown = _why_unknown(handler, open_names)
+        if unknown:
+            return Look(unknown, is_unknown=True)
+        try:
+            checkpoint = TaskCheckpoint.of_run(handler, task, known, identity)
+        except TemplateError as error:
+            return Look(f"it will fail: {error}", runs=True)
+        path = checkpoint.path
+        try:
+            if path in self._begun:
+                found = self._begun.pop(path).result()
+            else:
+                found = handler.look_up(path, only_looks=True)
+        except ManifestError as error:
+            return Look(f"it will fail: {error}", runs=True, path=path)
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
+            reason = f"its checkpoint cannot be looked up: {error}"
+            return Look(reason, is_unknown=True, path=path)
+        if found.kind == "foreign" and refresh:
+            return Look(REFRESHED, runs=True, path=path)
+        if found.kind == "foreign":
+            return Look("a file without a manifest counts as the checkpoint", path=path)
+        manifest = found.manifest
+        if manifest is None:
+            return Look(found.reason, runs=True, path=path)
+        checkpoint = _with_assumed(checkpoint, manifest, open_names)
+        difference, remarks = checkpoint.compare(manifest)
+        if difference:
+            return Look(
+                difference,
+                runs=True,
+                path=path,
+                manifest=manifest,
+                checkpoint=checkpoint,
+            )
+        if refresh:
+            return Look(REFRESHED, runs=True, path=path, manifest=manifest)
+        reference = handler.refer(
+            path, manifest, origin=checkpoint.origin, is_loaded=True
+        )
+        reason = "its checkpoint counts"
+        if manifest.adopted:
+            reason = "a file that a person put there counts as the checkpoint"
+        reason = "; ".join([reason, *remarks])
+        return Look(
+            reason,
+            path=path,
+            manifest=manifest,
+            reference=reference,
+            checkpoint=checkpoint,
+        )
+
+
+def _known(inputs: Mapping[str, Planned]) -> dict[str, Result]:
+    """Return the inputs that are known, as a task runner has them."""
+    known: dict[str, Result] = {}
+    for name, outcome in inputs.items():
+        if isinstance(outcome, Known):
+            known[name] = _result(outcome.value)
+        elif isinstance(outcome, Skipped):
+            known[name] = PlainResult(None)
+    return known
+
+
+def _why_unknown(handler: ResultHandler, open_names: Collection[str]) -> str:
+    """Return in words why the path is not known; empty where it is."""
+    if callable(handler.location) or handler.location is None:
+        return "a function makes its path, and only a run calls it"
+    template = handler.template
+    assert template is not None
+    # Only inputs that the path names are in the way of a look at it.
+    open_fields = sorted(template.names.intersection(open_names))
+    if not open_fields:
+        return ""
+    fields = ", ".join(f"{{{field}}}" for field in open_fields)
+    return f"its path contains {fields}, which is not known yet"
+
+
+def _with_assumed(
+    checkpoint: TaskCheckpoint, manifest: Manifest, open_names: Iterable[str]
+) -> TaskCheckpoint:
+    """Return the task run with inputs that are not known yet as they were before."""
+    identity, earlier = checkpoint.origin.identity, manifest.identity
+    if identity is None or earlier is None:
+        return checkpoint
+    assumed = {
+        name: earlier.inputs[name] for name in open_names if name in earlier.inputs
+    }
+    identity = identity._replace(inputs={**identity.inputs, **assumed})
+    origin = replace(checkpoint.origin, identity=identity)
+    return replace(checkpoint, origin=origin)
+
+
+def _result(value: Any) -> Result:
+    if has_references(value):
+        return LazyResult(value)
+    return PlainResult(value)
+
+
+def seconds_of(manifest: Manifest | None) -> float | None:
+    """Return the seconds that a checkpoint took; ``None`` if they are not known."""
+    if manifest is None or manifest.compute_s is None:
+        return None
+    return manifest.compute_s + (manifest.write_s or 0.0)
