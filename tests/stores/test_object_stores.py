@@ -1,162 +1,40 @@
 """Checkpoints in object stores, on servers that answer as S3, Azure and Google do: the promises made for a disk.
 
 On a real store: ``PREFECT_DS_TEST_URL=s3://bucket/prefix pytest
-tests/stores/test_object_stores.py -k real``.
+tests/stores -k real``.
 """
 
-import contextlib
-import functools
 import io
-import multiprocessing
 import random
 import threading
-import warnings
 from dataclasses import replace
 
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
 from prefect import Flow
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 
 from prefect_ds import DSTaskRunner, PandasResultHandler, explain, task
-from prefect_ds.checkpoints import memory_cache as cache
-from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     CollisionError,
     DamagedCheckpointError,
 )
-from prefect_ds.storage import retries
 from prefect_ds.storage.layout import manifest_file, manifest_folder
 from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.opening import _open_shared, open_files
-from tests.support.processes import own_cluster
-from tests.support.scale import SCALE
-from tests.support.servers import KEY, SECRET, SERVERS, Dropped
-
-FRAMES = {
-    inputs: pd.DataFrame(
-        {"x": [number, 2, 5], "s": pd.array(["a", inputs, "é"], dtype="str")}
-    )
-    for number, inputs in enumerate("0123")
-}
-KINDS = ["csv", "parquet", "pickle", "folder"]
-
-
-@pytest.fixture(autouse=True)
-def no_cache():
-    """Every read reads."""
-    cache.resize(0)
-    yield
-    cache.resize(cache.DEFAULT_BYTES)
-
-
-@pytest.fixture(scope="session")
-def start(tmp_path_factory):
-    """Starts a server when the first test asks for it."""
-    with contextlib.ExitStack() as stack:
-        yield functools.cache(
-            lambda name: stack.enter_context(
-                SERVERS[name](tmp_path_factory.mktemp(name))
-            )
-        )
-
-
-@pytest.fixture(
-    params=[
-        each if each == "memory" else pytest.param(each, marks=pytest.mark.slow)
-        for each in SERVERS
-    ]
+from tests.support.object_stores import (
+    FRAMES,
+    handler_of,
+    keep,
+    loaded,
+    names_below,
+    only_the_checkpoint_is_left,
+    there,
 )
-def store(request, start):
-    return start(request.param).fresh()
-
-
-@pytest.fixture
-def s3(start):
-    store = start("s3").fresh()
-    yield store
-    store.proxy.reset()
-
-
-@pytest.fixture(params=KINDS)
-def kind(request, store):
-    if store.name != "memory" and request.param in ("parquet", "pickle") and SCALE == 1:
-        pytest.skip("a file like csv; PREFECT_DS_TEST_SCALE=10 does all of them")
-    return request.param
-
-
-def handler_of(store, kind, name="a", **options):
-    url = f"{store.root}/data/{name}"
-    if kind == "folder":
-        return DaskDataFrameResultHandler(url, storage_options=store.options, **options)
-    return PandasResultHandler(
-        f"{url}.{kind}", kind, storage_options=store.options, **options
-    )
-
-
-def keep(handler, inputs, run="run", by="task", *, frame=None):
-    """Commit the frame of these inputs as the runner does."""
-    value = FRAMES[inputs] if frame is None else frame
-    if handler.kind == "folder":
-        value = dd.from_pandas(value, npartitions=3)
-    identity = Identity("task", {"x": inputs})
-    return handler.keep(
-        value,
-        handler.location,
-        origin=Origin(owner=Owner("flow", run, by), identity=identity),
-    )
-
-
-def loaded(handler):
-    value = handler.load(handler.location)
-    return value.compute(scheduler="sync") if handler.kind == "folder" else value
-
-
-def same(frame, other):
-    """Whether two frames have the same cells: Dask has a type of its own for text."""
-    return frame.to_dict("list") == other.to_dict("list")
-
-
-def there(store, kind, name="a"):
-    """Return whose frame a fresh handler finds, ``None`` for none; anything that is not whole and true fails."""
-    handler = handler_of(store, kind, name)
-    found = handler.look_up(handler.location)
-    if found.manifest is None:
-        assert found.kind in ("missing", "damaged"), found
-        return None
-    frame = loaded(handler)
-    [inputs] = [inputs for inputs, each in FRAMES.items() if same(each, frame)]
-    assert found.manifest.identity == Identity("task", {"x": inputs})
-    return inputs
-
-
-def names_below(store, path=""):
-    """Return what lies below a path, as another program sees it."""
-    root = store.fs._strip_protocol(store.root)
-    return sorted(
-        each.removeprefix(root)
-        for each in store.fs.find(f"{store.root}/{path}" if path else store.root)
-    )
-
-
-def only_the_checkpoint_is_left(store, kind, name="a"):
-    """Clean, and see that nothing but the checkpoint and its manifest is there."""
-    handler = handler_of(store, kind, name)
-    handler.store.clean(f"{store.root}/data", older_than_s=-60)
-    manifest = handler.manifest(handler.location)
-    path = handler.location.removeprefix(store.root)
-    data = (
-        {f"{path}/{part.name}" for part in manifest.parts}
-        if kind == "folder"
-        else {path}
-    )
-    left = [each for each in names_below(store) if "/set-aside/" not in each]
-    filed = manifest_file(path, manifest.stamp)
-    assert left == sorted({*data, filed})
-
+from tests.support.scale import SCALE
+from tests.support.servers import Dropped
 
 # ------------------------------------------------------------------------------------------------
 # the contract
@@ -350,230 +228,6 @@ def test_create_is_refused_where_the_store_can(store):
 
 
 # ------------------------------------------------------------------------------------------------
-# writers at one time
-
-
-def at_once(*actions):
-    """Run actions in threads that start together; return what each returned or raised."""
-    barrier, outcomes = threading.Barrier(len(actions)), [None] * len(actions)
-
-    def act(number):
-        barrier.wait(30)
-        try:
-            outcomes[number] = actions[number]()
-        except Exception as error:  # noqa: BLE001 - the outcome
-            outcomes[number] = error
-
-    threads = [
-        threading.Thread(target=act, args=(number,)) for number in range(len(actions))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return outcomes
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["csv", "folder"])
-@pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
-def test_two_writers_at_once_leave_one_result_whole(s3, kind, conditions):
-    s3.proxy.ignores_conditions = conditions == "no conditions"
-    for number in range(2 * SCALE):
-        name = f"a{number}"
-        if number % 2:
-            keep(handler_of(s3, kind, name), "0", "before")
-        outcomes = at_once(
-            lambda name=name: keep(handler_of(s3, kind, name), "1", "a run"),
-            lambda name=name: keep(handler_of(s3, kind, name), "2", "another run"),
-        )
-        assert [each for each in outcomes if isinstance(each, Exception)] == []
-        assert there(s3, kind, name) in ("1", "2")
-        handler = handler_of(s3, kind, name)
-        handler.store.clean(f"{s3.root}/data", older_than_s=-60)
-        assert there(s3, kind, name) in ("1", "2")
-        assert handler.verify(handler.location) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["csv", "folder"])
-@pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
-def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(
-    s3, kind, conditions
-):
-    s3.proxy.ignores_conditions = conditions == "no conditions"
-    for number in range(2 * SCALE):
-        name = f"a{number}"
-        outcomes = at_once(
-            lambda name=name: keep(handler_of(s3, kind, name), "1", "run", "first"),
-            lambda name=name: keep(handler_of(s3, kind, name), "2", "run", "second"),
-        )
-        assert any(isinstance(each, CollisionError) for each in outcomes), outcomes
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("inputs", ["1", "2"])
-@pytest.mark.parametrize("moment", ["part.", "folder.manifest"])
-def test_a_slow_writer_of_a_folder_and_a_fast_one_are_not_in_each_others_way(
-    s3, inputs, moment
-):
-    """Parts whose manifest is not there yet belong to a write under way, and are no damage to be moved aside."""
-    requests, lock = [], threading.Lock()
-
-    def before(request):
-        if not (request.startswith("PUT") and f"/{moment}" in request):
-            return
-        with lock:
-            requests.append(request)
-            is_last = len(requests) == (3 if moment == "part." else 1)
-        if is_last:
-            keep(handler_of(s3, "folder"), inputs, "a fast run")
-            assert there(s3, "folder") == inputs
-
-    s3.proxy.before = before
-    keep(handler_of(s3, "folder"), "1", "a slow run")
-    assert there(s3, "folder") == "1", "the later replaces the earlier, whole"
-    assert not [each for each in names_below(s3) if "/set-aside/" in each]
-    assert len(names_below(s3, "data/a")) == 3, "who came second leaves no part"
-    only_the_checkpoint_is_left(s3, "folder")
-
-
-def test_parts_that_no_manifest_names_go_with_clean_and_a_persons_file_stays(store):
-    handler = handler_of(store, "folder")
-    keep(handler, "1")
-    kept = handler.manifest(handler.location).parts[0].name
-    stray = f"{handler.location}/part.00000-0badcafe.parquet"
-    store.fs.pipe_file(stray, store.fs.cat_file(f"{handler.location}/{kept}"))
-    store.fs.pipe_file(f"{handler.location}/notes.parquet", b"a person's")
-    assert there(store, "folder") == "1", "a reader reads what the manifest names"
-    assert handler.store.clean(f"{store.root}/data") == [], (
-        "young ones stay: their writer may live"
-    )
-    assert handler.store.clean(f"{store.root}/data", older_than_s=-60) == [stray]
-    left = names_below(store, "data/a")
-    assert "/data/a/notes.parquet" in left
-    assert len(left) == 4
-    assert there(store, "folder") == "1"
-
-
-def test_a_frame_over_parts_that_were_replaced_by_equal_ones_spoils_nothing(s3):
-    """Dask keeps one expression for equal tokens, and a part that is gone is not always damage."""
-    keep(handler_of(s3, "folder"), "1", frame=FRAMES["3"])
-    old = handler_of(s3, "folder").load(handler_of(s3, "folder").location)
-    keep(handler_of(s3, "folder"), "2", "next run", frame=FRAMES["3"])
-    assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
-    with pytest.raises(
-        CheckpointNotFoundError, match="cannot be read: it was replaced since"
-    ):
-        old.compute(scheduler="sync")
-    assert same(loaded(handler_of(s3, "folder")), FRAMES["3"])
-
-
-# ------------------------------------------------------------------------------------------------
-# kills
-
-
-def keep_in_child(store, kind, inputs, run):
-    """Commit in a process of its own."""
-    store.proxy.requests.clear()
-    keep(handler_of(store, kind), inputs, run)
-
-
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(
-    [
-        "prefect_ds.dask",
-        "prefect_ds.pandas_result_handler",
-        "s3fs",
-        "adlfs",
-        "gcsfs",
-        "pytest",
-    ]
-)
-
-
-def killed_at(store, kind, number, when):
-    """Commit in a process that is killed at this request, before the server has it or after; return whether it was."""
-    lock, n_seen, dead = threading.Lock(), 0, threading.Event()
-    child = CHILDREN.Process(
-        target=keep_in_child,
-        args=(store_for_child(store), kind, "1", "killed"),
-        daemon=True,
-    )
-
-    def drop_if_dead(request):
-        if dead.is_set():
-            raise Dropped
-
-    def kill(request):
-        nonlocal n_seen
-        drop_if_dead(request)
-        with lock:
-            n_seen += 1
-            if n_seen == number:
-                child.kill()
-                dead.set()
-        drop_if_dead(request)
-
-    store.proxy.before = drop_if_dead
-    setattr(store.proxy, when, kill)
-    child.start()
-    child.join(60)
-    assert child.exitcode == (-9 if dead.is_set() else 0)
-    store.proxy.reset()
-    return dead.is_set()
-
-
-def store_for_child(store):
-    """Return what describes a store in another process, where its proxy is not."""
-    return type(store)(store.name, store.root, store.options, NoProxy())
-
-
-class NoProxy:
-    """What a process has that is not the test's."""
-
-    requests: list[str] = []  # noqa: RUF012 - never filled
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(
-    3_600
-)  # Each point is a process of its own, and a folder has some eighty.
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("scene", ["first", "rewrite"])
-@pytest.mark.parametrize("kind", ["csv", "folder"])
-@pytest.mark.parametrize("name", ["s3", "az", "gs"])
-def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(
-    start, name, kind, scene, when
-):
-    if SCALE == 1 and name != "s3" and scene == "first":
-        pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
-    place = start(name).fresh()
-    if scene == "rewrite":
-        keep(handler_of(place, kind), "0", "before")
-    n_requests = len(
-        place.proxy.counted(lambda: keep(handler_of(place, kind), "1", "nobody's"))
-    )
-    points = range(1, n_requests + 1)
-    if SCALE == 1:
-        points = random.Random(f"{name} {kind} {scene} {when}").sample(points, 1)
-    for number in points:
-        place = start(name).fresh()
-        if scene == "rewrite":
-            keep(handler_of(place, kind), "0", "before")
-        assert killed_at(place, kind, number, when), (
-            f"request {number} of {n_requests} was never made"
-        )
-        assert there(place, kind) in (
-            (None, "1") if scene == "first" else ("0", "1")
-        ), number
-        keep(handler_of(place, kind), "2", "next run")
-        assert there(place, kind) == "2", number
-        only_the_checkpoint_is_left(place, kind)
-        assert there(place, kind) == "2", number
-
-
-# ------------------------------------------------------------------------------------------------
 # what a request costs
 
 
@@ -654,11 +308,6 @@ def test_a_hit_takes_two_requests_elsewhere(start, name, kind):
 
 # ------------------------------------------------------------------------------------------------
 # servers that fail
-
-
-@pytest.fixture
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(retries, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
 
 
 def failing(number, fault):
@@ -750,120 +399,3 @@ def test_a_bucket_that_is_not_there_is_named_and_not_made(start, name, kind):
     ):
         keep(handler_of(nowhere, kind), "1")
     assert not store.fs.exists("no-such-bucket")
-
-
-# ------------------------------------------------------------------------------------------------
-# flows
-
-
-def pipeline(store):
-    """A mapped stage of pandas frames and a Dask frame made of them."""
-
-    @task(
-        result=PandasResultHandler(
-            f"{store.root}/part_{{number}}.csv", "csv", storage_options=store.options
-        )
-    )
-    def part(number):
-        print(f"computed {number}")
-        return pd.DataFrame({"n": [number, number * 2]})
-
-    @task(
-        result=DaskDataFrameResultHandler(
-            f"{store.root}/all", storage_options=store.options
-        )
-    )
-    def together(parts):
-        return dd.concat([dd.from_pandas(each, npartitions=1) for each in parts])
-
-    @task
-    def total(frame):
-        return int(frame["n"].sum().compute())
-
-    with Flow("stores") as flow:
-        total(together(part.map([1, 2, 3])))
-    return flow
-
-
-EXECUTORS = {"local": LocalExecutor, "cluster": own_cluster}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["s3", "az", "gs"])
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_flow_is_written_once_and_read_on_the_next_run(
-    start, name, executor, log_lines, capfd
-):
-    if name != "s3" and executor == "cluster" and SCALE == 1:
-        pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
-    store = start(name).fresh()
-    writes = []
-    for _ in range(2):
-        flow = pipeline(store)
-        store.proxy.requests.clear()
-        state = flow.run(executor=EXECUTORS[executor](), task_runner_cls=DSTaskRunner)
-        assert state.is_successful(), state.result
-        assert state.result[flow.get_tasks("total")[0]].result == 18
-        writes.append(
-            [
-                each
-                for each in store.proxy.requests
-                if each.startswith("PUT") or "/upload/" in each
-            ]
-        )
-        texts = [
-            repr(state),
-            repr(state.result),
-            repr(flow.tasks),
-            *map(repr, state.result.values()),
-        ]
-        assert not [each for each in texts if SECRET in each]
-    assert len(writes[0]) > 10
-    assert writes[1] == []
-    said = "\n".join(log_lines) + "".join(capfd.readouterr())
-    objects = [store.fs.cat_file(f"{store.root}{each}") for each in names_below(store)]
-    assert len(objects) == 11 - 1, (
-        "four checkpoints, of which one has three parts, and a manifest for each"
-    )
-    assert SECRET not in said
-    assert not [
-        each for each in objects if SECRET.encode() in each or KEY.encode() in each
-    ]
-
-
-def fails(number):
-    """A partition that fails, on a worker."""
-    raise ValueError(f"partition {number} fails")
-
-
-@pytest.mark.slow
-def test_an_error_on_a_worker_prints_no_credentials(s3, capfd, log_lines):
-    """Dask prints the function and arguments of a task that fails."""
-    handler = handler_of(s3, "folder")
-    frame = dd.from_map(fails, [0, 1], meta=pd.DataFrame({"x": [1]}))
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        with pytest.raises(ValueError, match=r"partition \d fails"):
-            handler.keep(frame, handler.location)
-        writer = functools.partial(
-            handler.keep, dd.from_pandas(FRAMES["1"], npartitions=1), handler.location
-        )
-        s3.proxy.before = lambda request: 403
-        with pytest.raises(PermissionError, match="credentials"):
-            writer()
-        said = f"{client.get_worker_logs()}{client.get_scheduler_logs()}"
-    said += "".join(capfd.readouterr()) + "\n".join(log_lines)
-    assert "Compute Failed" in said
-    assert SECRET not in said
-    assert SECRET not in repr(handler.storage_options)
-    assert dict(handler.storage_options) == s3.options, "the driver gets them"
-
-
-def test_a_store_that_was_open_when_the_process_forked_is_opened_anew(s3):
-    keep(handler_of(s3, "csv"), "1")
-    with multiprocessing.get_context("fork").Pool(1) as pool, warnings.catch_warnings():
-        assert pool.apply_async(there, (replace(s3, proxy=None), "csv")).get(60) == "1"

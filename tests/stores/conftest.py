@@ -1,0 +1,60 @@
+"""The servers of object stores, and a fresh folder on each."""
+
+import contextlib
+import functools
+
+import pytest
+
+from prefect_ds.checkpoints import memory_cache as cache
+from prefect_ds.storage import retries
+from tests.support.object_stores import KINDS
+from tests.support.scale import SCALE
+from tests.support.servers import SERVERS
+
+
+@pytest.fixture(autouse=True)
+def no_cache():
+    """Every read reads."""
+    cache.resize(0)
+    yield
+    cache.resize(cache.DEFAULT_BYTES)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """Starts a server when the first test asks for it."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(
+            lambda name: stack.enter_context(
+                SERVERS[name](tmp_path_factory.mktemp(name))
+            )
+        )
+
+
+@pytest.fixture(
+    params=[
+        each if each == "memory" else pytest.param(each, marks=pytest.mark.slow)
+        for each in SERVERS
+    ]
+)
+def store(request, start):
+    return start(request.param).fresh()
+
+
+@pytest.fixture
+def s3(start):
+    store = start("s3").fresh()
+    yield store
+    store.proxy.reset()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request, store):
+    if store.name != "memory" and request.param in ("parquet", "pickle") and SCALE == 1:
+        pytest.skip("a file like csv; PREFECT_DS_TEST_SCALE=10 does all of them")
+    return request.param
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(retries, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
