@@ -190,6 +190,9 @@ class DSTaskRunner(TaskRunner):
             id(upstream): lazy(upstream, load=self._load)
             for upstream in upstream_states.values()
         }
+        takes = list(lazy_by_id.values())
+        if any(isinstance(upstream._result, LazyResult) for upstream in takes):
+            self._load.share(raw_value(upstream) for upstream in takes)
         return state, {
             edge: lazy_by_id[id(upstream)] for edge, upstream in upstream_states.items()
         }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -114,6 +115,22 @@ class CheckpointReference:
         return f"<table><caption>Checkpoint</caption>{cells}</table>"
 
 
+_TaskRun: TypeAlias = tuple[str, str, str]
+"""A task run and its checkpoint: owner, path and content."""
+
+_loaded: dict[int, tuple[weakref.ref[Any], _TaskRun]] = {}
+"""By id: what was loaded in this process and is still in use, and of which task run."""
+
+
+def _remember(loaded: Any, task_run: _TaskRun) -> None:
+    key = id(loaded)
+    try:
+        alive = weakref.ref(loaded, lambda _: _loaded.pop(key, None))
+    except TypeError:
+        return  # It cannot be followed.
+    _loaded[key] = alive, task_run
+
+
 class Loader:
     """Returns values with their references loaded, and remembers what it has loaded.
 
@@ -124,7 +141,7 @@ class Loader:
     """
 
     def __init__(self) -> None:
-        self._results: dict[tuple[str, str, str], Any] = {}
+        self._results: dict[_TaskRun, Any] = {}
         self._collections: _Replaced = {}
 
     def __call__(self, value: Any) -> Any:
@@ -134,8 +151,27 @@ class Loader:
     def _load(self, reference: CheckpointReference) -> Any:
         task_run = (reference.owner, reference.path, reference.content)
         if task_run not in self._results:
-            self._results[task_run] = reference.load()
+            loaded = reference.load()
+            self._results[task_run] = loaded
+            _remember(loaded, task_run)
         return self._results[task_run]
+
+    def share(self, values: Iterable[Any]) -> None:
+        """Take a result that a task before has loaded and handed on as it was.
+
+        Without checkpoints it is one object with the result itself.
+
+        Parameters
+        ----------
+        values
+            What the task takes, with references and without.
+        """
+        if not _loaded:
+            return
+        for item in _items(values):
+            known = _loaded.get(id(item))
+            if known is not None and known[0]() is item:
+                self._results.setdefault(known[1], item)
 
     def forget(self) -> None:
         """Let go of all that was loaded."""
@@ -193,31 +229,17 @@ def replace_references(
 
 def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
+    return any(isinstance(item, CheckpointReference) for item in _items([value]))
+
+
+def _items(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values, and those in the plain collections among them, in order."""
     # A collection may hold itself, or hold one part of it many times.
     seen: set[int] = set()
-    waiting = [value]
+    waiting = [*values][::-1]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, CheckpointReference):
-            return True
-        if type(item) not in (dict, list, tuple, set) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        waiting.extend(item)
-        if type(item) is dict:
-            waiting.extend(item.values())
-    return False
-
-
-def references_in(value: Any) -> list[CheckpointReference]:
-    """Return the references in a value and in plain collections, each place once."""
-    references: dict[tuple[str, str], CheckpointReference] = {}
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, CheckpointReference):
-            references.setdefault((item.path, item.content), item)
+        yield item
         if type(item) not in (dict, list, tuple, set) or id(item) in seen:
             continue
         seen.add(id(item))
@@ -225,6 +247,14 @@ def references_in(value: Any) -> list[CheckpointReference]:
         if type(item) is dict:
             items += item.values()
         waiting += reversed(items)
+
+
+def references_in(value: Any) -> list[CheckpointReference]:
+    """Return the references in a value and in plain collections, each place once."""
+    references: dict[tuple[str, str], CheckpointReference] = {}
+    for item in _items([value]):
+        if isinstance(item, CheckpointReference):
+            references.setdefault((item.path, item.content), item)
     return list(references.values())
 
 

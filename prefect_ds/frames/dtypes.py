@@ -3,6 +3,7 @@
 import base64
 import functools
 import importlib
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -70,7 +71,9 @@ def dtype_from_json(spec: Any) -> Any:
         return _dtype_named(spec)
     if "string" in spec:
         missing = pd.NA if spec["na"] == "NA" else np.nan
-        return pd.StringDtype(spec["string"], na_value=missing)
+        # pandas has one text for the storage of all its dtypes. A pickle writes another
+        # one twice, and equal frames would give other bytes.
+        return pd.StringDtype(sys.intern(spec["string"]), na_value=missing)
     if "pytz" in spec:
         zone = importlib.import_module("pytz").timezone(spec["pytz"])
         return pd.DatetimeTZDtype(spec["unit"], zone)

@@ -99,6 +99,35 @@ def test_what_is_one_object_stays_one_and_what_is_two_stays_two(
     assert found == [expected] * 2
 
 
+@pytest.mark.parametrize("cache_bytes", [memory_cache.DEFAULT_BYTES, 0])
+def test_what_a_task_hands_on_is_one_object_with_the_result_itself(
+    run_here: Callable[..., State], tmp_path: Path, cache_bytes: int
+) -> None:
+    @task
+    def handed_on(frames: Any) -> Any:
+        return frames
+
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("handed on") as flow:
+            one, other = frame(5), frame(5)
+            children = frame.map([1, 1])
+            flow.asked = [
+                are_one(handed_on(one), one),
+                are_one(handed_on(one), other),
+                first_are_one(children, handed_on(handed_on(children))),
+                first_are_one(handed_on([one]), [one]),
+                first_are_one(handed_on([one]), [other]),
+                changed([one, handed_on(one), other]),
+            ]
+        return flow
+
+    with set_temporary_config({"prefect_ds.cache_bytes": cache_bytes}):
+        expected, found = _both(run_here, make, tmp_path)
+    assert expected == [True, False, True, True, False, [[1], [1], [2]]]
+    assert found == [expected] * 2
+
+
 def test_flatten_goes_over_what_it_goes_over_in_prefect(
     run: Callable[..., State], tmp_path: Path
 ) -> None:

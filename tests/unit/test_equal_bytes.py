@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from prefect import Flow
 
 from prefect_ds import PandasResultHandler, task
@@ -55,6 +56,18 @@ def test_of_every_file_type(tmp_path):
     assert len(written) > 70
     different = [name for name, (one, other) in written.items() if one != other]
     assert different == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather"])
+def test_a_pickle_of_what_was_computed_and_of_what_was_read(tmp_path, ending):
+    source = PandasResultHandler(tmp_path / f"source.{ending}")
+    read = source.read(source.write(FRAME).location).value
+    written = []
+    for frame in (FRAME, read):
+        handler = PandasResultHandler(tmp_path / "x.pkl")
+        handler.write(frame.copy())
+        written.append(Path(handler.location).read_bytes())
+    assert written[0] == written[1]
 
 
 def test_a_workbook_does_not_depend_on_those_read_before(tmp_path):
