@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dask.delayed import Delayed
+from distributed import Future
 
 from prefect_ds.dask._internals import (
     AssignPartitioningIndex,
@@ -91,6 +92,9 @@ class _Judge:
     def _judged(self, node: Expr) -> Sameness:
         if has_user_code(node) and not self._trusts_functions:
             return Sameness.UNKNOWN
+        # A lost one is computed again by a graph that is not seen here: it may shuffle.
+        if _holds_futures(node):
+            return Sameness.UNKNOWN
         dependencies = node.dependencies()
         if not dependencies:
             return self._of_source(node)
@@ -150,9 +154,20 @@ class _Judge:
         for step in node.walk():
             if isinstance(step, _UNORDERED):
                 return f"{_name(step)} gives in any order"
+            if _holds_futures(step):
+                return "was persisted, which may be other rows once a worker is lost"
             if has_user_code(step):
                 return "a function of yours gives, which may be other rows every time"
         return f"{_name(node)} gives, which may be other rows every time"
+
+
+def _holds_futures(node: Expr) -> bool:
+    """Return whether an expression is over data that lie on a cluster."""
+    for operand in node.operands:
+        values = operand.values() if isinstance(operand, dict) else [operand]
+        if any(isinstance(value, Future) for value in values):
+            return True
+    return False
 
 
 def has_user_code(node: Any) -> bool:
