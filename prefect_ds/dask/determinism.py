@@ -161,7 +161,7 @@ class _Judge:
         return f"{_name(node)} gives, which may be other rows every time"
 
 
-def _holds_futures(node: Expr) -> bool:
+def _holds_futures(node: Any) -> bool:
     """Return whether an expression is over data that lie on a cluster."""
     for operand in node.operands:
         values = operand.values() if isinstance(operand, dict) else [operand]
