@@ -17,7 +17,8 @@ from prefect.engine.flow_runner import FlowRunner
 
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.engine.chosen_tasks import chosen_tasks
-from prefect_ds.engine.planned_looks import Look, Looks, seconds_of
+from prefect_ds.engine.context import left_at_once
+from prefect_ds.engine.planned_looks import Look, Looks, is_far, seconds_of
 from prefect_ds.engine.planned_values import (
     BETWEEN,
     Known,
@@ -109,7 +110,7 @@ def plan_flow(
         parameters=dict(parameters),
     )
     refreshed = chosen_tasks(flow, refresh, "refresh")
-    with Looks() as looks, prefect.context(start.context):
+    with Looks() as looks, left_at_once(), prefect.context(start.context):
         walk = _Walk(flow, looks, refreshed, accept)
         for task in flow.sorted_tasks():
             with prefect.context(start.task_contexts[task]):
@@ -160,14 +161,11 @@ class _Walk:
         if any(edge.mapped for edge in edges):
             self._outcomes[task] = self._visit_mapped(task, edges, constants)
             return
-        inputs: dict[str, Planned] = dict(constants)
-        others = []
-        for edge in edges:
-            outcome = reduced(self._outcomes[edge.upstream_task], edge.flattened)
-            if edge.key:
-                inputs[edge.key] = outcome
-            else:
-                others.append(outcome)
+        whole = {
+            edge: reduced(self._outcomes[edge.upstream_task], edge.flattened)
+            for edge in edges
+        }
+        inputs, others = _divided(constants, whole)
         self._outcomes[task] = self._visit_one(task, inputs, others, None)
 
     def _visit_mapped(
@@ -186,25 +184,20 @@ class _Walk:
                 return self._unexpanded(task, expanded)
             mapped[edge] = expanded
         # Prefect, too, maps as far as the shortest list goes.
-        inputs_of = []
+        numbers = range(min(map(len, mapped.values())))
+        taken = []
+        for number in numbers:
+            own = {edge: outcomes[number] for edge, outcomes in mapped.items()}
+            taken.append(_divided(constants, {**whole, **own}))
         handler = handler_of(task, self.flow.result)
-        for index in range(min(map(len, mapped.values()))):
-            of_child = {edge: values[index] for edge, values in mapped.items()}
-            inputs = dict(constants)
-            others = []
-            for edge, outcome in {**whole, **of_child}.items():
-                if edge.key:
-                    inputs[edge.key] = outcome
-                else:
-                    others.append(outcome)
-            inputs_of.append((inputs, others))
-            if handler is not None:
-                with prefect.context(_child(task, index)):
+        if handler is not None and is_far(handler):
+            for number, (inputs, _) in zip(numbers, taken, strict=True):
+                with prefect.context(_child(task, number)):
                     self._looks.begin(task, handler, inputs)
         children: list[Planned] = []
-        for index, (inputs, others) in enumerate(inputs_of):
-            with prefect.context(_child(task, index)):
-                children.append(self._visit_one(task, inputs, others, index))
+        for number, (inputs, others) in zip(numbers, taken, strict=True):
+            with prefect.context(_child(task, number)):
+                children.append(self._visit_one(task, inputs, others, number))
         return children
 
     def _unexpanded(self, task: Task, outcome: Open | Skipped) -> Planned:
@@ -326,6 +319,20 @@ class _Walk:
                 is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
             )
         )
+
+
+def _divided(
+    constants: Mapping[str, Planned], outcomes: Mapping[Edge, Planned]
+) -> tuple[dict[str, Planned], list[Planned]]:
+    """Return the inputs of a task run by name, and what it only waits for."""
+    inputs = dict(constants)
+    others = []
+    for edge, outcome in outcomes.items():
+        if edge.key:
+            inputs[edge.key] = outcome
+        else:
+            others.append(outcome)
+    return inputs, others
 
 
 def _child(task: Task, index: int) -> dict[str, Any]:

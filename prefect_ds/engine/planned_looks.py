@@ -69,8 +69,6 @@ class Looks:
         if _why_unknown(handler, inputs.keys() - known.keys()):
             return
         try:
-            if isinstance(handler.store.files, LocalFiles):
-                return
             path = handler.render(TemplateNames(known, task))
         except Exception:  # noqa: BLE001 - the look itself says it
             return
@@ -141,6 +139,14 @@ class Looks:
             reference=reference,
             checkpoint=checkpoint,
         )
+
+
+def is_far(handler: ResultHandler) -> bool:
+    """Return whether a look takes long, so that many go side by side."""
+    try:
+        return not isinstance(handler.store.files, LocalFiles)
+    except Exception:  # noqa: BLE001 - a missing driver; the look itself says it
+        return False
 
 
 def _known(inputs: Mapping[str, Planned]) -> dict[str, Result]:
