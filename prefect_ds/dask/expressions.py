@@ -119,11 +119,9 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         task = Task(
             name, self.source.reader, parts, wanted, self.condition, _data_producer=True
         )
-        return (
-            Task(name, operator.getitem, task, self.columns[0])
-            if self._series
-            else task
-        )
+        if self._series:
+            return Task(name, operator.getitem, task, self.columns[0])
+        return task
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
         if isinstance(parent, Filter):
@@ -138,9 +136,9 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
             )
             fewer = [self.columns[place] for place in places_of(columns, self.columns)]
             less = self.substitute_parameters({"columns": fewer, "_series": False})
-            return (
-                None if isinstance(parent, CheckpointIndex) else CheckpointIndex(less)
-            )
+            if isinstance(parent, CheckpointIndex):
+                return None
+            return CheckpointIndex(less)
         if isinstance(parent, Projection):
             return self._projected(parent, dependents)
         return None
@@ -283,10 +281,8 @@ def write_parts(
     scheduler: str | None,
 ) -> list[StagedPart]:
     """Write some partitions of a frame; return their staged parts."""
-    some = (
-        frame
-        if len(partitions) == frame.npartitions
-        else frame.partitions[list(partitions)]
-    )
+    some = frame
+    if len(partitions) != frame.npartitions:
+        some = frame.partitions[list(partitions)]
     written = new_collection(WriteParts(some.expr, writer, tuple(partitions)))
     return list(written.compute(scheduler=scheduler))

@@ -71,12 +71,11 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
         texts = {folder.get(key) for folder in folders}
         values = sorted(text for text in texts if text is not None)
         if key not in meta.columns:
-            is_number = all(
-                text == str(int(text)) if text.isdecimal() else False for text in values
-            )
-            meta[key] = pd.Categorical(
-                [], categories=sorted(map(int, values)) if is_number else values
-            )
+            # As Dask reads them: "2024" is a number, "007" is text.
+            categories: list[Any] = values
+            if all(text.isdecimal() and text == str(int(text)) for text in values):
+                categories = sorted(map(int, values))
+            meta[key] = pd.Categorical([], categories=categories)
     return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
 
 
@@ -97,11 +96,10 @@ def fit_foreign(
     columns = {}
     for label, dtype in meta.dtypes.items():
         if label in frame.columns:
-            columns[label] = (
-                frame[label]
-                if fits(frame[label].dtype, dtype)
-                else frame[label].astype(dtype)
-            )
+            column = frame[label]
+            if not fits(column.dtype, dtype):
+                column = column.astype(dtype)
+            columns[label] = column
         elif label in keys:
             codes = np.full(len(frame), _category(keys[str(label)], dtype))
             columns[label] = pd.Series(

@@ -79,7 +79,9 @@ class PartReader:
             A part is not as it was written. The checkpoint was set aside.
         """
         if not parts:
-            return self.meta if columns is None else self.meta.iloc[:, list(columns)]
+            if columns is None:
+                return self.meta
+            return self.meta.iloc[:, list(columns)]
         frames = [self.read(part, columns, where) for part in parts]
         frames = [frame for frame in frames if len(frame)] or frames[:1]
         frame = frames[0] if len(frames) == 1 else pd.concat(frames)
@@ -177,9 +179,9 @@ class PartReader:
     def _foreign(
         self, parquet: pq.ParquetFile, part: Part, columns: Sequence[int] | None
     ) -> pd.DataFrame:
-        labels = (
-            self.meta.columns if columns is None else self.meta.columns[list(columns)]
-        )
+        labels = self.meta.columns
+        if columns is not None:
+            labels = labels[list(columns)]
         in_file = set(parquet.schema_arrow.names)
         # A file's names are text, its metadata say which labels they stand for.
         names = [str(label) for label in labels if str(label) in in_file]

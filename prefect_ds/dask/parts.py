@@ -238,11 +238,9 @@ def divisions_from_json(
     document: JSONObject | None, n_partitions: int
 ) -> tuple[Any, ...]:
     """Return the divisions that `divisions_to_json` made the JSON of."""
-    return (
-        (None,) * (n_partitions + 1)
-        if document is None
-        else tuple(frame_from_json(document)["divisions"])
-    )
+    if document is None:
+        return (None,) * (n_partitions + 1)
+    return tuple(frame_from_json(document)["divisions"])
 
 
 def ends_to_json(index: pd.Index) -> JSONObject | None:

@@ -161,9 +161,9 @@ class DaskDataFrameResultHandler(ResultHandler):
             [pq.write_table],
             {"table", "where", "filesystem"},
         )
-        self.partition_on = (
-            (partition_on,) if isinstance(partition_on, str) else tuple(partition_on)
-        )
+        if isinstance(partition_on, str):
+            partition_on = (partition_on,)
+        self.partition_on = tuple(partition_on)
         self.partition_size = _in_bytes(partition_size)
         if self.partition_on and self.partition_size is not None:
             raise ValueError(
@@ -286,11 +286,9 @@ class DaskDataFrameResultHandler(ResultHandler):
         self, path: str, parts: Sequence[Part], schema: JSONObject, content: str
     ) -> dd.DataFrame:
         n_partitions = schema["n_partitions"]
-        numbers = (
-            range(n_partitions)
-            if schema["partitions"] is None
-            else schema["partitions"]
-        )
+        numbers = schema["partitions"]
+        if numbers is None:
+            numbers = range(n_partitions)
         partitions: list[list[Part]] = [[] for _ in range(n_partitions)]
         for number, part in zip(numbers, parts, strict=True):
             # In a person's folder some files are no data: `_SUCCESS`, `.crc`.

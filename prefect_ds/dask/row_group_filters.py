@@ -51,7 +51,8 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
         ]
         known = [side for side in sides if side is not None]
         if len(known) == 2:
-            return "&" if isinstance(predicate, And) else "|", known[0], known[1]
+            sign = "&" if isinstance(predicate, And) else "|"
+            return sign, known[0], known[1]
         # Rows for which one of two conditions must hold as well are among those for
         # which the other does.
         return known[0] if known and isinstance(predicate, And) else None

@@ -202,11 +202,9 @@ def choose_executor(name: str, address: str | None) -> Executor:
         # Port 0: any free one. A fixed port warns where another cluster has it.
         cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         return DaskExecutor(cluster_kwargs=cluster, watch_worker_status=False)
-    return (
-        LocalExecutor()
-        if name == "local"
-        else LocalDaskExecutor(scheduler=name, num_workers=2)
-    )
+    if name == "local":
+        return LocalExecutor()
+    return LocalDaskExecutor(scheduler=name, num_workers=2)
 
 
 def quiet_prefect() -> None:
@@ -311,11 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # As make does: drawn again only where it is older than what it shows.
     if not picture.exists() or picture.stat().st_mtime < table.stat().st_mtime:
         months = sorted({day.month for day in days})
-        when = (
-            "2013"
-            if len(months) == 12
-            else f"{', '.join(calendar.month_name[month] for month in months)} 2013"
-        )
+        when = "2013"
+        if len(months) < 12:
+            names = ", ".join(calendar.month_name[month] for month in months)
+            when = f"{names} 2013"
         draw(ranking, picture, when=when)
     print(
         f"Late arrivals lost {ranking['minutes_lost'].sum():,} minutes. "

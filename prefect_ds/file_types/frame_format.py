@@ -201,7 +201,6 @@ class FrameFormat:
         """Return whether a frame is sure to come back, so that no read proves it."""
         index, labels = frame.index, frame.columns
         is_certain = self._type.is_certain
-        # Any other option may change values, and is proved.
         if self.write_kwargs.keys() - {"compression", "index"}:
             return False
         if labels.dtype != "str" or isinstance(labels, pd.MultiIndex):
@@ -282,7 +281,6 @@ class FrameFormat:
 
     def _unwritable_attr(self, frame: pd.DataFrame) -> object:
         """Return the key of the attrs that pandas cannot write; ``None``: no such."""
-        # Without attrs: if that fails too, they are not at fault.
         bare = pd.DataFrame(frame)
         if not self._is_writable(bare):
             return None

@@ -62,7 +62,9 @@ def _open_shared(protocol: str, options_json: str, pid: int) -> FileSystem:
 
 
 def _object_files(fs: fsspec.AbstractFileSystem) -> ObjectFiles:
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    protocols = fs.protocol
+    if isinstance(protocols, str):
+        protocols = (protocols,)
     if "gs" in protocols:
         return GoogleFiles(fs)
     if "abfs" in protocols:
