@@ -48,10 +48,12 @@ class Staging:
         folder = f"{self._prefix}{self.key or 'parts'}-{uuid.uuid4().hex}.staged"
         _in_use.add(folder)
         try:
+            # Signed first, so that no other run takes the folder for one that was left.
             self._sign(folder, _this_process())
             yield folder
             self.files.remove(folder)
         except BaseException:
+            # No later run could tell that these parts are of what it computes.
             if self.key is None:
                 self.files.remove(folder)
             else:
@@ -98,6 +100,7 @@ class Staging:
 
     @property
     def _prefix(self) -> str:
+        # By digest: a name may be too long with a key and an id behind it.
         checkpoint = hashlib.sha256(name(self.path).encode("utf-8", "surrogateescape"))
         return f"{staging_folder(self.path)}/{checkpoint.hexdigest()[:16]}-"
 
@@ -118,6 +121,7 @@ class Staging:
             return False  # Just made, or not signed by this version.
         if owner.get("stopped"):
             return True
+        # Of another machine nobody can tell here whether its process lives.
         here = _this_process()
         if owner.get("machine") != here["machine"]:
             return False

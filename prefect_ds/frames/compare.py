@@ -65,6 +65,7 @@ def _is_same(left: Any, right: Any) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
+        # In order, too: a later task may go by it.
         if list(left) != list(right):
             return False
         return all(_is_same(value, right[key]) for key, value in left.items())
@@ -95,6 +96,7 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
         if change is not None:
             return change
     if isinstance(left, pd.MultiIndex) and isinstance(right, pd.MultiIndex):
+        # A level may hold values that no row has; a groupby gives them groups.
         for ours, theirs in zip(known_levels(left), known_levels(right), strict=True):
             if len(ours) != len(theirs) or _index_difference(ours, theirs) is not None:
                 return "its levels change"
@@ -154,14 +156,17 @@ def _number_difference(left: np.ndarray, right: np.ndarray) -> str | None:
     """Compare two arrays of one dtype of numbers or times."""
     kind = left.dtype.kind
     if kind in "mM":
+        # NaT equals nothing; its ticks equal themselves.
         left, right = left.view("i8"), right.view("i8")
     if kind not in "fc":
         return None if np.array_equal(left, right) else _OTHER_VALUES
     if kind == "c":
+        # Both halves have a sign of zero, and may be NaN, by themselves.
         left = np.stack([left.real, left.imag])
         right = np.stack([right.real, right.imag])
     if not np.array_equal(left, right, equal_nan=True):
         return _OTHER_VALUES
+    # The sign of NaN means nothing.
     is_number = ~np.isnan(left)
     if not np.array_equal(np.signbit(left) & is_number, np.signbit(right) & is_number):
         return "a zero loses its sign"

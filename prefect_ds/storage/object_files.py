@@ -56,6 +56,7 @@ class ObjectFiles:
             with numbered_errors(path):
                 if kind == "file":
                     return _status(self._info(path))
+                # A store knows no folders, only names that begin alike.
                 objects = self._find(path)
                 if not objects:
                     return None
@@ -87,6 +88,7 @@ class ObjectFiles:
     def writing(self, path: str) -> Iterator[str]:
         """Give a temporary file, and PUT it unless there is an error."""
         with tempfile.NamedTemporaryFile(prefix="prefect_ds-") as file:
+            # After an error nothing is PUT: half an object would count as one.
             yield file.name
             self._pipe(path, file.read())
 
@@ -179,6 +181,7 @@ class ObjectFiles:
             _for_all(
                 self._below(path), lambda below: self.remove(f"{path}{below}", "file")
             )
+            # Deepest first: a folder goes only once it is empty.
             if self._has_folders(path):
                 for folder in sorted(self.fs.find(path, withdirs=True), reverse=True):
                     self.fs.rmdir(folder)
