@@ -38,6 +38,7 @@ class Frame:
     is_sorted: bool = True
     """Whether Dask knows the divisions."""
     index_kind: str = "int"
+    index_name: str | None = None
 
 
 @dataclass
@@ -254,6 +255,7 @@ class ChainGenerator:
         if column is None or len(frame.columns) < 2:
             return []
         frame.index_kind = frame.columns.pop(column)
+        frame.index_name = column
         frame.is_ordered, frame.has_index, frame.is_sorted = False, True, True
         return [f"out = out.set_index({column!r})"]
 
@@ -284,6 +286,7 @@ class ChainGenerator:
         kept = {one: kinds.get(how, frame.columns[one]) for one, how in columns.items()}
         frame.columns = {by: frame.columns[by], **kept}
         frame.is_ordered = frame.has_index = frame.is_sorted = False
+        frame.index_kind, frame.index_name = "int", None
         extra = f", {split}" if split else ""
         return [
             f"out = out.groupby({by!r}).agg({columns!r}{extra}).reset_index()",
@@ -302,7 +305,7 @@ class ChainGenerator:
         if not frame.is_ordered or not frame.has_layout:
             frame.has_index = False
         frame.is_sorted = False
-        frame.index_kind = "int"
+        frame.index_kind, frame.index_name = "int", None
         return ["out = out.reset_index(drop=True)"]
 
     def _with_other(self, frame: Frame, other: Frame) -> list[str]:
@@ -327,9 +330,12 @@ class ChainGenerator:
                 }
             frame.columns["size"] = "int" if how == "inner" else "nullable"
             frame.is_ordered = frame.has_index = frame.is_sorted = False
+            frame.index_kind, frame.index_name = "int", None
             return [*lines, f"out = out.merge(right, on={by!r}, how={how!r})"]
         if frame.index_kind != other.index_kind:
             return []  # No index in a file is of both.
+        if frame.index_name != other.index_name:
+            return []  # Dask's meta has another name than the parts.
         frame.is_sorted = False
         frame.is_ordered = frame.is_ordered and other.is_ordered
         frame.has_layout = frame.has_layout and other.has_layout
