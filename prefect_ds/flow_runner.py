@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from prefect_ds.engine.client_hits import FoldersNotShared
 from prefect_ds.engine.context import (
     BY_REFERENCE,
     IDENTITY,
+    NOT_NEEDED,
     REFRESH,
     left_at_once,
     resize_cache,
@@ -33,6 +34,8 @@ from prefect_ds.engine.context import (
 from prefect_ds.engine.executor_for_run import for_run
 from prefect_ds.engine.failures import failed_flow
 from prefect_ds.engine.first_look import warn_of_unused_results
+from prefect_ds.engine.flow_plan import walked
+from prefect_ds.engine.freed import have_freed
 from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
@@ -145,7 +148,20 @@ class DSFlowRunner(FlowRunner):
                     identify = partial(of_all_runs, task, handler, keys)
                     context[IDENTITY] = self._or_end(identify, OptionError)
                     context[REFRESH] = task in self._refresh
+            for task, indices in self._not_needed(initialized.context).items():
+                initialized.task_contexts[task][NOT_NEEDED] = frozenset(indices)
         return initialized
+
+    def _not_needed(self, context: Mapping[str, Any]) -> dict[Task, set[int | None]]:
+        """Return the task runs whose freed data nothing in this run needs."""
+        if not have_freed(self.flow):
+            return {}
+        try:
+            parameters = context.get("parameters", {})
+            return walked(self.flow, parameters, self._refresh).freed
+        except Exception as error:  # noqa: BLE001 - without proof the tasks run
+            self.logger.warning("Freed data are computed again: %r", error)
+            return {}
 
     def _check_tasks(self) -> None:
         """Refuse tasks that could never keep their results."""

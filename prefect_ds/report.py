@@ -27,7 +27,8 @@ Outcome: TypeAlias = Literal["loaded", "ran", "not needed", "failed", "other"]
 """How a task ended, in the words of :func:`prefect_ds.explain`.
 
 Its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its
-code ran, it was skipped, it failed, or it did not finish. A task that Dask ran again in
+code ran, it was skipped or its freed data were not needed, it failed, or it did not
+finish. A task that Dask ran again in
 the same run, since it lost a worker, ran."""
 
 
@@ -42,6 +43,8 @@ def outcome_of(state: State) -> Outcome:
     if COMPUTE_S in state.context:
         return "ran"
     raw = raw_value(state)
+    if isinstance(raw, CheckpointReference) and raw.is_freed:
+        return "not needed"
     if isinstance(raw, CheckpointReference):
         return "loaded" if raw.is_loaded else "ran"
     return "loaded" if state.is_cached() else "ran"
@@ -58,7 +61,7 @@ class TaskReport:
     """Runs of the task's code that succeeded."""
     n_failed: int
     n_not_needed: int
-    """Skipped."""
+    """Skipped, or freed data that nothing needed."""
     n_other: int
     """Not finished."""
     size_bytes: int
@@ -89,7 +92,7 @@ class TaskReport:
         references = [
             raw
             for raw in map(raw_value, states)
-            if isinstance(raw, CheckpointReference)
+            if isinstance(raw, CheckpointReference) and not raw.is_freed
         ]
         loaded = [reference for reference in references if reference.is_loaded]
         written = [reference for reference in references if not reference.is_loaded]

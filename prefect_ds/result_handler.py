@@ -274,6 +274,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             write_s=manifest.write_s,
             remarks=remarks,
             identity=manifest.identity.digest if manifest.identity else "",
+            is_freed=manifest.freed_at is not None,
         )
 
     def load(self, path: str, content: str | None = None) -> Any:

@@ -97,6 +97,7 @@ class DSTaskRunner(TaskRunner):
         self._by_reference = False
         self._task_identity: TaskIdentity | None = None
         self._refresh = False
+        self._not_needed: frozenset[int | None] = frozenset()
         self._inputs: dict[str, Result] = {}
         self._load = Loader()
         self._has_begun = False
@@ -139,6 +140,7 @@ class DSTaskRunner(TaskRunner):
         self._by_reference |= bool(steps.get(run_context.BY_REFERENCE))
         self._task_identity = self._task_identity or steps.get(run_context.IDENTITY)
         self._refresh |= bool(steps.get(run_context.REFRESH))
+        self._not_needed |= steps.get(run_context.NOT_NEEDED) or frozenset()
         steps.update(run_context.OF_NO_TASK)
         run_context.resize_cache(prefect.context.config)
         # Prefect's loop count says less: where a turn of a loop runs another flow, the
@@ -279,6 +281,11 @@ class DSTaskRunner(TaskRunner):
                 self._miss = checkpoint.make_way(miss)
                 return None
 
+    @property
+    def _is_needed(self) -> bool:
+        """Whether data that were freed have to be computed again."""
+        return run_context.current().get("map_index") not in self._not_needed
+
     def _taken_checkpoint(self, inputs: dict[str, Result]) -> TaskCheckpoint | None:
         """Take path and identity, once: the task's code may change its arguments.
 
@@ -292,6 +299,7 @@ class DSTaskRunner(TaskRunner):
                 inputs,
                 self._task_identity,
                 refresh=self._refresh,
+                is_needed=self._is_needed,
             )
         return self._checkpoint
 

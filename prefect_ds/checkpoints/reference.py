@@ -45,6 +45,8 @@ class CheckpointReference:
     """In words: what was not compared, or has changed without counting."""
     identity: str = ""
     """Digest of the checkpoint's identity; empty: not known."""
+    is_freed: bool = False
+    """Its data were removed to free their space, and nothing in this run needs them."""
 
     def load(self) -> Any:
         """Return the data.

@@ -11,7 +11,7 @@ from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.storage.history import Event, now
 from prefect_ds.storage.housekeeping import unfinished_writes
 from prefect_ds.storage.identity import Identity
-from prefect_ds.storage.layout import parent
+from prefect_ds.storage.layout import FREED, SIDE_FOLDER, parent
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.store import CheckpointStore
@@ -54,6 +54,8 @@ class Upkeep(abc.ABC):
             Nothing is there.
         """
         at_path = self.look_up(self._absolute(path))
+        if at_path.freed is not None:
+            return at_path.freed
         if at_path.manifest is None:
             raise CheckpointNotFoundError(
                 f"no checkpoint at {path!r}: {at_path.reason}"
@@ -148,6 +150,45 @@ class Upkeep(abc.ABC):
     def _accepted(self, manifest: Manifest, why: str = "") -> Event:
         before = manifest.identity.digest if manifest.identity else ""
         return Event("accepted", now(), why, before)
+
+    def free(self, path: str) -> Manifest:
+        """Remove the data of a checkpoint to free their space; the manifest stays.
+
+        It still proves what was made from the data. A run does not need them as long
+        as all that takes them loads, and computes them again if something has to run.
+
+        Parameters
+        ----------
+        path
+            Of the checkpoint.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is there.
+        PrefectDSError
+            A person put the data there, so that nothing could compute them again.
+        """
+        path = self._absolute(path)
+        if self.freed_marker is not None:
+            self.store.files.put(self.freed_marker, b"")
+        return self.store.free(path)
+
+    def may_have_freed(self) -> bool:
+        """Return whether a checkpoint of this template may have been freed.
+
+        One look at the file system.
+        """
+        marker = self.freed_marker
+        return marker is not None and self.store.files.status(marker) is not None
+
+    @property
+    def freed_marker(self) -> str | None:
+        """The file that says that checkpoints were freed; ``None``: unknown path."""
+        if not isinstance(self.location, str):
+            return None
+        folder = parent(self._absolute(self.location).partition("{")[0])
+        return f"{folder}/{SIDE_FOLDER}/{FREED}"
 
     def clean(
         self,

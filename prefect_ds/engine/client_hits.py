@@ -288,13 +288,16 @@ class _ClientTaskRunner(DSTaskRunner):
             found: Future[Found | None] | Found | None = self._look
             if found is None:
                 path = handler.render(TemplateNames(inputs, self.task))
-                found = self._hits.look(handler, path)
+                if self._is_needed:
+                    found = self._hits.look(handler, path)
+                else:
+                    found = handler.look_up(path)  # Nothing lies there, or has to.
             if isinstance(found, Future):
                 if self._waits and self._look is None:
                     raise _Looks(found)
                 found = found.result()
             # Only now: no input has to be digested here and on the worker again.
-            if found is None or found.manifest is None:
+            if found is None or (found.manifest or found.freed) is None:
                 raise _NeedsAWorker
             checkpoint = self._taken_checkpoint(inputs)
             assert checkpoint is not None

@@ -31,7 +31,15 @@ REFRESH = "prefect_ds_refresh"
 """Set for a task that runs whatever is there: ``flow.run(refresh=[...])``."""
 
 
-OF_NO_TASK = {BY_REFERENCE: False, IDENTITY: None, REFRESH: False}
+NOT_NEEDED = "prefect_ds_not_needed"
+"""The indices of a task's children, or ``None``, whose freed data nothing needs."""
+
+OF_NO_TASK: dict[str, Any] = {
+    BY_REFERENCE: False,
+    IDENTITY: None,
+    REFRESH: False,
+    NOT_NEEDED: frozenset(),
+}
 """In the context of the flows that a task itself runs."""
 
 

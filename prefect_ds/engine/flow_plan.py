@@ -7,6 +7,7 @@ runs no code of the user's, writes nothing and starts no cluster.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -18,6 +19,7 @@ from prefect.engine.flow_runner import FlowRunner
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.context import left_at_once
+from prefect_ds.engine.freed import TaskRun, have_freed, needed_runs
 from prefect_ds.engine.planned_looks import Look, Looks, is_far, seconds_of
 from prefect_ds.engine.planned_values import (
     BETWEEN,
@@ -33,7 +35,7 @@ from prefect_ds.engine.planned_values import (
     through,
     words,
 )
-from prefect_ds.engine.task_checkpoint import TaskCheckpoint
+from prefect_ds.engine.task_checkpoint import NOT_NEEDED, TaskCheckpoint
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.engine.template_names import check_template
@@ -79,6 +81,19 @@ def plan_flow(
 ) -> list[TaskDecision]:
     """Return what the next run of a flow does with its tasks, in order.
 
+    See :func:`walked`, which takes the same.
+    """
+    return walked(flow, parameters, refresh, accept).decisions
+
+
+def walked(
+    flow: Flow,
+    parameters: Mapping[str, Any],
+    refresh: Iterable[Task | str] = (),
+    accept: Accept | None = None,
+) -> Walk:
+    """Return the walk over a flow, with its decisions.
+
     Parameters
     ----------
     flow
@@ -110,12 +125,19 @@ def plan_flow(
         parameters=dict(parameters),
     )
     refreshed = chosen_tasks(flow, refresh, "refresh")
-    with Looks() as looks, left_at_once(), prefect.context(start.context):
-        walk = _Walk(flow, looks, refreshed, accept)
-        for task in flow.sorted_tasks():
-            with prefect.context(start.task_contexts[task]):
-                walk.visit(task)
-    return walk.decisions
+    may_have_freed = have_freed(flow)
+    computed: set[TaskRun] = set()
+    while True:
+        with Looks() as looks, left_at_once(), prefect.context(start.context):
+            walk = Walk(flow, looks, refreshed, accept, computed, may_have_freed)
+            for task in flow.sorted_tasks():
+                with prefect.context(start.task_contexts[task]):
+                    walk.visit(task)
+        needed = needed_runs(flow, walk.runs, walk.freed, walk.mapped)
+        if not needed:
+            return walk
+        # What is computed again may come out otherwise, and more may be needed then.
+        computed |= needed
 
 
 def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
@@ -133,8 +155,22 @@ def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
             )
 
 
-class _Walk:
-    """The tasks of a flow so far: their decisions, and what they hand on."""
+class Walk:
+    """The tasks of a flow so far: their decisions, and what they hand on.
+
+    Parameters
+    ----------
+    flow
+        The flow.
+    refresh
+        Tasks that run whatever is there.
+    accept
+        Asked for each checkpoint, or ``None``.
+    computed
+        Task runs whose freed data are computed again.
+    may_have_freed
+        Whether the data of checkpoints may have been freed.
+    """
 
     def __init__(
         self,
@@ -142,15 +178,29 @@ class _Walk:
         looks: Looks,
         refresh: Collection[Task],
         accept: Accept | None,
+        computed: Collection[TaskRun],
+        may_have_freed: bool,
     ) -> None:
         self.flow = flow
         self._looks = looks
         self._refresh = refresh
         self._accept = accept
+        self._computed = computed
+        self._may_have_freed = may_have_freed
         self.decisions: list[TaskDecision] = []
+        self.runs: dict[Task, set[int | None]] = defaultdict(set)
+        """The task runs that run, or may."""
+        self.freed: dict[Task, set[int | None]] = defaultdict(set)
+        """The task runs whose data were freed, and that prove what follows them."""
         self._outcomes: dict[Task, Outcome] = {}
         # A task's code is walked once, not once a child.
         self._identities: dict[Task, TaskIdentity] = {}
+
+    @property
+    def mapped(self) -> set[Task]:
+        """The mapped tasks whose children are known."""
+        outcomes = self._outcomes.items()
+        return {task for task, outcome in outcomes if isinstance(outcome, list)}
 
     def visit(self, task: Task) -> None:
         """Decide one task, with all its children."""
@@ -224,6 +274,8 @@ class _Walk:
         # Parameters, constants and lists of them: their values are known without a run.
         value = evaluated(task, inputs)
         if value is not None:
+            if isinstance(value, Open):
+                self.runs[task].add(map_index)
             return value
         handler = handler_of(task, self.flow.result)
         if handler is None:
@@ -238,6 +290,7 @@ class _Walk:
             keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
             self._identities[task] = of_all_runs(task, handler, keys)
         look = self._look(task, handler, inputs)
+        is_computed = (task, map_index) in self._computed or not self._may_have_freed
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
@@ -252,13 +305,19 @@ class _Walk:
             if isinstance(outcome, Open)
             for cause in outcome.causes
         ]
-        # Whatever the open inputs turn out to be, this one runs.
-        if look.runs:
+        # Whatever the open inputs turn out to be, this one runs. Freed data prove
+        # something only if all is known that they were made from.
+        is_not_there = look.is_freed and (is_computed or bool(open_causes))
+        if look.runs or is_not_there:
             reason = look.reason
             if open_causes and look.manifest is not None:
                 reason = f"{chained(open_causes, task)}; {reason}"
             self._decide(task, map_index, "run", reason, look)
             return Open(through((look.reason,), task))
+        if look.is_freed and look.reference is not None:
+            self.freed[task].add(map_index)
+            self._decide(task, map_index, "not needed", NOT_NEEDED, look)
+            return Known(look.reference)
         if open_causes:
             self._decide(task, map_index, "maybe", chained(open_causes, task), look)
             return Open(through(open_causes, task))
@@ -306,6 +365,8 @@ class _Walk:
         reason: str,
         look: Look | None = None,
     ) -> None:
+        if decision in ("run", "maybe", "unknown"):
+            self.runs[task].add(map_index)
         manifest = look.manifest if look is not None else None
         self.decisions.append(
             TaskDecision(

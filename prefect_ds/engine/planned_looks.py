@@ -46,6 +46,8 @@ class Look:
     """To the checkpoint, where it counts."""
     checkpoint: TaskCheckpoint | None = None
     """What the run will ask for. Inputs that are not known are taken to be the same."""
+    is_freed: bool = False
+    """Its data were removed to free their space."""
 
 
 class Looks:
@@ -110,6 +112,8 @@ class Looks:
             return Look(REFRESHED, runs=True, path=path)
         if found.kind == "foreign":
             return Look("a file without a manifest counts as the checkpoint", path=path)
+        if found.freed is not None:
+            return _at_freed(checkpoint, found.freed, open_names, refresh)
         manifest = found.manifest
         if manifest is None:
             return Look(found.reason, runs=True, path=path)
@@ -147,6 +151,24 @@ def is_far(handler: ResultHandler) -> bool:
         return not isinstance(handler.store.files, LocalFiles)
     except Exception:  # noqa: BLE001 - a missing driver; the look itself says it
         return False
+
+
+def _at_freed(
+    checkpoint: TaskCheckpoint,
+    freed: Manifest,
+    open_names: Collection[str],
+    refresh: bool,
+) -> Look:
+    """Return what a manifest says whose data were removed to free their space."""
+    path, reason = checkpoint.path, "its data were freed"
+    checkpoint = _with_assumed(checkpoint, freed, open_names)
+    difference, _ = checkpoint.compare(freed)
+    if difference or refresh:
+        return Look(reason, runs=True, path=path)
+    reference = checkpoint.handler.refer(
+        path, freed, origin=checkpoint.origin, is_loaded=True
+    )
+    return Look(reason, path=path, reference=reference, is_freed=True)
 
 
 def _known(inputs: Mapping[str, Planned]) -> dict[str, Result]:

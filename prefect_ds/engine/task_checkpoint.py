@@ -85,6 +85,8 @@ class TaskCheckpoint:
     """What of the run cannot be compared with an earlier one, in words."""
     refresh: bool = False
     """The task runs, whatever is there: the user asked for it."""
+    is_needed: bool = True
+    """Data that were freed are computed again: nothing proves that they need not be."""
 
     @classmethod
     def of_run(
@@ -95,6 +97,7 @@ class TaskCheckpoint:
         common: TaskIdentity | None = None,
         *,
         refresh: bool = False,
+        is_needed: bool = True,
     ) -> TaskCheckpoint:
         """Return the checkpoint of the run that Prefect's context describes.
 
@@ -110,6 +113,8 @@ class TaskCheckpoint:
             The identity that all runs of the task share; ``None``: it is taken here.
         refresh
             The task runs, whatever is there.
+        is_needed
+            Whether data that were freed are computed again.
 
         Raises
         ------
@@ -134,7 +139,7 @@ class TaskCheckpoint:
             fields=fields,
             upstream=_upstream(raw_inputs),
         )
-        return cls(handler, path, origin, name, run.remarks, refresh)
+        return cls(handler, path, origin, name, run.remarks, refresh, is_needed)
 
     def find(self, at_path: Found | None = None) -> Hit | Miss:
         """Return the checkpoint if it counts, else the reason to run.
@@ -151,6 +156,8 @@ class TaskCheckpoint:
         except OSError as error:
             return Miss("the checkpoint could not be looked up", problem=error)
         manifest = at_path.manifest
+        if at_path.freed is not None and not self.is_needed:
+            manifest = at_path.freed
         if manifest is None:
             damaged = at_path if at_path.kind == "damaged" else None
             return Miss(at_path.reason, damaged=damaged)
@@ -202,6 +209,8 @@ class TaskCheckpoint:
     def loaded(self, hit: Hit) -> State:
         """Return the state of the task that its checkpoint spares running."""
         message = f"Loaded from the checkpoint: {hit.reference}"
+        if hit.reference.is_freed:
+            message = f"{NOT_NEEDED}: {self.path}"
         if hit.adopted:
             message += " (by hand)"
         message = "; ".join([message, *hit.reference.remarks])
@@ -305,6 +314,9 @@ class TaskCheckpoint:
 
 
 _SUCCEEDED = "Task run succeeded."
+
+NOT_NEEDED = "its data were freed, and nothing that runs needs them"
+"""Of a task whose checkpoint still proves what was made from its data."""
 
 REFRESHED = "a refresh was asked for"
 """The reason of a task that the user named in ``refresh``."""

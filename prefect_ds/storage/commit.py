@@ -69,6 +69,8 @@ def commit(
             if at_path.manifest is None or files.status(path) is not None:
                 raise
     committer.clear(manifest, at_path.manifest)
+    if at_path.freed is not None and at_path.freed.stamp != manifest.stamp:
+        files.remove(filed.file_of(at_path.freed.stamp), "file")
     if at_path.was_set_aside:
         files.remove(record_file(path), "file")
     # A competing writer may have seen our manifest and failed before our commit; its

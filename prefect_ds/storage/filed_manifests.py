@@ -46,6 +46,20 @@ class FiledManifests:
         """Yield every readable manifest with its file; all ``but`` one."""
         yield from self._readable_in(self.folder, but)
 
+    def freed(self) -> Manifest | None:
+        """Return the manifest that says that its data were freed; ``None``: none does.
+
+        Where another manifest is filed, the data were written or put back since, and
+        then deleted by hand: that means that they are to be computed again.
+        """
+        try:
+            manifests = [manifest for _, manifest in self.readable()]
+        except NewerFormatError:
+            return None
+        if not manifests or any(manifest.freed_at is None for manifest in manifests):
+            return None
+        return max(manifests, key=lambda manifest: manifest.freed_at or "")
+
     def of_old_layout(self) -> list[Manifest]:
         """Return the manifests that a development version filed elsewhere."""
         folder = old_manifest_folder(self.path)

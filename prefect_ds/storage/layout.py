@@ -21,6 +21,10 @@ REPLACED = ".replaced"
 """Ends the name of a folder that made room for its successor."""
 
 
+FREED = "freed"
+"""Name of an empty file in a side folder: some checkpoints below were freed."""
+
+
 def parent(path: str) -> str:
     """Return the folder of a path or URL."""
     head, _, _ = path.rpartition("/")

@@ -44,6 +44,8 @@ class Found(NamedTuple):
     """What to say of data once they are set aside."""
     was_set_aside: bool = False
     """Of a missing checkpoint: an earlier run set the data aside."""
+    freed: Manifest | None = None
+    """Of a missing checkpoint whose data were removed to free their space."""
 
 
 def look_up(
@@ -62,7 +64,8 @@ def look_up(
 
 def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
     """Say why nothing lies at the path; ``None``: an old copy was put back."""
-    filed = FiledManifests(files, path).names()
+    manifests = FiledManifests(files, path)
+    filed = manifests.names()
     displaced = find_displaced(files, path, filed)
     if displaced is not None and not mends:
         return _put_back_later(files, path, displaced)
@@ -72,6 +75,9 @@ def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
     record = read_record(files, path) if RECORD in filed else None
     if record is not None:
         return Found("missing", reason=record.reason, was_set_aside=True)
+    freed = manifests.freed() if filed else None
+    if freed is not None:
+        return Found("missing", reason="its data were freed", freed=freed)
     if filed:
         return Found("missing", reason="its data were gone, only the manifest was left")
     return Found("missing", reason="there was nothing yet")
@@ -97,6 +103,11 @@ def _look_at(
     filed = FiledManifests(files, path)
     # The usual hit ends here: a status and one small file.
     by_stamp, doubt = _manifest_of_stamp(filed, status)
+    if by_stamp is not None and by_stamp.freed_at is not None:
+        # A person put the data back: from now on they may be deleted by hand again.
+        by_stamp = replace(by_stamp, freed_at=None)
+        if mends:
+            _refile(filed, by_stamp)
     if by_stamp is not None and check == "size":
         return Found("committed", by_stamp)
     manifests, doubt = _all_manifests(filed, doubt)
@@ -203,7 +214,7 @@ def _proven_by_bytes(evidence: _Evidence) -> Found | None:
         is_in_force = evidence.is_filed and manifest.stamp == status.stamp
         if evidence.doubt or not is_in_force:
             # Copied, touched, or its writer died just after it put the data in place.
-            manifest = replace(manifest, stamp=status.stamp)
+            manifest = replace(manifest, stamp=status.stamp, freed_at=None)
             if evidence.mends:
                 _refile(evidence.filed, manifest)
         return Found("committed", manifest)

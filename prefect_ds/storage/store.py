@@ -274,6 +274,20 @@ class CheckpointStore:
         """
         return housekeeping.verify(self.files, path)
 
+    def free(self, path: str) -> Manifest:
+        """Remove the data of a checkpoint, and return its manifest, which stays.
+
+        The manifest still proves what was made from the data.
+
+        Raises
+        ------
+        CheckpointNotFoundError
+            Nothing is committed at ``path``.
+        PrefectDSError
+            It is not known what the data were made from: a person put them there.
+        """
+        return housekeeping.free(self.files, path)
+
     def clean(
         self, folder: str, *, older_than_s: float = 86_400.0, dry_run: bool = False
     ) -> list[str]:

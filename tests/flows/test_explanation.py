@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from prefect.tasks.core.operators import GetItem
 
 from prefect_ds import PandasResultHandler, explain
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.explanation import Explanation
 from prefect_ds.report import outcome_of
 from prefect_ds.storage.manifest import FORMAT_VERSION
@@ -411,12 +413,17 @@ class RandomFlow:
         be of an earlier factor.
         """
         files = sorted(self.folder.glob("*.parquet"))
-        kind = self.random.choice(["nothing", "delete", "damage", "factor", "kind"])
+        kinds = ["nothing", "delete", "damage", "free", "factor", "kind"]
+        kind = self.random.choice(kinds)
         if kind == "delete" and files:
             for file in self.random.sample(files, min(2, len(files))):
                 file.unlink()
         elif kind == "damage" and files:
             self.random.choice(files).write_bytes(b"PAR1 damaged")
+        elif kind == "free":
+            for file in self.random.sample(files, min(4, len(files))):
+                with contextlib.suppress(CheckpointNotFoundError):  # It is damaged.
+                    PandasResultHandler(file).free(str(file))
         elif kind == "factor":
             self.parameters["factor"] += self.random.randint(1, 2)
         elif kind == "kind":

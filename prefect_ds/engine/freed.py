@@ -1,0 +1,87 @@
+"""Which checkpoints whose data were freed a run has to compute again.
+
+Used on the client, before a run. Freed data are not needed if everything that takes
+them loads. That is for the plan of the run to prove; without a proof they are computed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from prefect.core import Flow, Task
+from prefect.tasks.core.constants import Constant
+
+from prefect_ds.engine.planned_values import BETWEEN
+from prefect_ds.engine.task_handler import handler_of
+
+TaskRun: TypeAlias = tuple[Task, int | None]
+"""A task, and the index of its child; ``None`` where it is not mapped."""
+
+_ALL = -1
+"""In place of an index: all children."""
+
+
+def have_freed(flow: Flow) -> bool:
+    """Return whether data of the flow's checkpoints may have been freed.
+
+    One look for each folder of checkpoints.
+    """
+    handlers = {}
+    for task in flow.tasks:
+        handler = handler_of(task, flow.result)
+        if handler is None:
+            continue
+        if isinstance(task.target, str) and task.target:
+            handler = handler.at(task.target)
+        handlers[handler.freed_marker] = handler
+    try:
+        return any(handler.may_have_freed() for handler in handlers.values())
+    except Exception:  # noqa: BLE001 - the run meets it again, and says so
+        return False
+
+
+def needed_runs(
+    flow: Flow,
+    runs: Mapping[Task, set[int | None]],
+    freed: Mapping[Task, set[int | None]],
+    mapped: set[Task],
+) -> set[TaskRun]:
+    """Return the task runs whose freed data something needs.
+
+    Parameters
+    ----------
+    flow
+        The flow.
+    runs
+        The task runs that run, or may.
+    freed
+        The task runs whose data were freed.
+    mapped
+        The mapped tasks whose children are known.
+    """
+    # The results of the last tasks are for the user.
+    wanted: dict[Task, set[int | None]] = defaultdict(set)
+    for task in flow.terminal_tasks():
+        wanted[task].add(_ALL)
+    needed: set[TaskRun] = set()
+    for task in reversed(flow.sorted_tasks()):
+        of_task = {
+            index
+            for index in freed.get(task, set())
+            if _ALL in wanted[task] or index in wanted[task]
+        }
+        needed |= {(task, index) for index in of_task}
+        takes = runs.get(task, set()) | of_task
+        if isinstance(task, (*BETWEEN, Constant)) and task.result is None:
+            takes = takes | wanted[task]
+        for edge in flow.edges_to(task):
+            if edge.key is None:
+                continue  # It only waits, and takes no data.
+            of_children = edge.mapped and not edge.flattened
+            if of_children and edge.upstream_task in mapped and None not in takes:
+                wanted[edge.upstream_task] |= takes
+            elif takes:
+                wanted[edge.upstream_task].add(_ALL)
+    return needed
