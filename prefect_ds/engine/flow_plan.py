@@ -162,6 +162,8 @@ class Walk:
     ----------
     flow
         The flow.
+    looks
+        Looks at the checkpoints.
     refresh
         Tasks that run whatever is there.
     accept
