@@ -1,4 +1,4 @@
-"""Workers that are lost while a frame is shuffled: the right rows, or a failed task and no checkpoint."""
+"""Workers lost in a shuffle leave the right rows, or a failed task and no checkpoint."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def flow_of(folder: Path, inputs: Path, it: Round) -> Flow:
 
 
 def run(flow: Flow, method: str):
-    """Run the flow here, its frames on the cluster: no task of Prefect's is lost with a worker."""
+    """Run the flow here, its frames on the cluster: no task is lost with a worker."""
     with dask.config.set({"dataframe.shuffle.method": method}):
         return flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
 
@@ -200,7 +200,7 @@ def rank_counts(n_rows: int, n_partitions: int) -> list[int]:
 def test_all_is_computed_again_where_a_worker_took_rows_of_one_order_along(
     tmp_path, cluster, death, log_lines
 ):
-    """An order that differs each time decides where rows go: two of them cannot be joined."""
+    """An order that differs each time decides where rows go, so two cannot be joined."""
 
     @task(result=handler(tmp_path, "by_rank"))
     def by_rank():

@@ -1,4 +1,4 @@
-"""What surrounds a frame counts as in plain Dask: annotations, configuration, persisted data, clients of resource managers."""
+"""What surrounds a frame counts as in plain Dask: annotations, configuration, clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers of a local cluster that are lost in the middle of a computation, at a moment that a test chooses."""
+"""Workers of a local cluster that are lost at a moment that a test chooses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WorkerDeath(SchedulerPlugin):
     def arm(
         self, action: str, *, share: float, n_graphs_before: int, seed: int
     ) -> None:
-        """Lose a worker by this action, when this share of the tasks of a coming graph is done."""
+        """Lose a worker when this share of a coming graph's tasks is done."""
         self.is_sprung = False
         self._action, self._share = action, share
         self._n_graphs_before, self._n_tasks_left = n_graphs_before, None
@@ -117,7 +117,7 @@ class WorkerDeath(SchedulerPlugin):
 
 
 def wait_for_workers(cluster: LocalCluster, n_workers: int) -> None:
-    """Wait until all workers but one are there; start new ones for those that ended for good."""
+    """Wait for all workers but one; start new ones for those that ended for good."""
     deadline = time.monotonic() + 120
     while True:
         for name, nanny in list(cluster.workers.items()):
