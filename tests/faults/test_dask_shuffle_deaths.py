@@ -1,4 +1,4 @@
-"""Workers lost in a shuffle leave the right rows, or a failed task and no checkpoint."""
+"""Workers lost in a shuffle: the right rows, or a failed task and no checkpoint."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def rank_counts(n_rows: int, n_partitions: int) -> list[int]:
 def test_all_is_computed_again_where_a_worker_took_rows_of_one_order_along(
     tmp_path, cluster, death, log_lines
 ):
-    """An order that differs each time decides where rows go, so two cannot be joined."""
+    """An order that differs each time decides where rows go: two cannot be joined."""
 
     @task(result=handler(tmp_path, "by_rank"))
     def by_rank():

@@ -1,4 +1,4 @@
-"""Two hosts with temporary folders of their own: every kind of shuffle gives the rows that pandas gives."""
+"""Two hosts that share no temporary folder: every shuffle gives pandas' rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS = sorted(IN_DASK)
 
 @contextlib.contextmanager
 def two_hosts(folder: Path, temporary: Path) -> Iterator[str]:
-    """Give the address of a scheduler with two workers, each with an address and a temporary folder of its own."""
+    """Give the address of a scheduler; it and its workers share no disk."""
     temporary.mkdir(parents=True)
     with network(3) as net:
         scheduler, *workers = [
@@ -82,7 +82,7 @@ def every_kind(folder: Path) -> Flow:
 
 
 class Running:
-    """What an executor makes by ``cluster_class=``: here, two hosts that are there already."""
+    """What an executor makes by ``cluster_class=``: hosts that are there already."""
 
     # What a client asks of a cluster.
     status = Status.running

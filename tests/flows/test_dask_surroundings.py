@@ -1,4 +1,4 @@
-"""What surrounds a frame counts as in plain Dask: annotations, configuration, clients."""
+"""What surrounds a frame counts as in plain Dask: annotations, settings, clients."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""Frames that Dask shuffles in every way it knows, what pandas makes of them, and workers that die meanwhile."""
+"""Frames that Dask shuffles in every way, what pandas makes of them, and deaths."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from distributed import get_client, get_worker
 
 N_KEYS = 101
 
@@ -106,7 +103,7 @@ IN_PANDAS["groupby split_out"] = lambda left, right: (
 
 
 def rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Return the rows of a frame, its index among them where it has a name, in an order of their own."""
+    """Return the rows of a frame, sorted; a named index is among them."""
     if frame.index.name is not None:
         frame = frame.reset_index()
     return sorted(map(tuple, frame.astype(object).to_numpy().tolist()))
@@ -118,17 +115,11 @@ def expected_rows(kind: str, n_rows: int) -> list[tuple[Any, ...]]:
 
 
 class Fatal:
-    """A step for partitions in which, once, a worker is lost: at a given call of all its calls."""
+    """A step for partitions in which, once, a worker dies: at a given one of all calls."""
 
-    def __init__(
-        self,
-        folder: Path | str,
-        fatal_call: int,
-        seconds: float = 0,
-        action: str = "kill",
-    ) -> None:
+    def __init__(self, folder: Path | str, fatal_call: int, seconds: float = 0) -> None:
         self.folder, self.fatal_call = str(folder), fatal_call
-        self.seconds, self.action = seconds, action
+        self.seconds = seconds
         os.makedirs(self.folder, exist_ok=True)
 
     def __call__(self, part: pd.DataFrame) -> pd.DataFrame:
@@ -137,21 +128,10 @@ class Fatal:
         with open(f"{self.folder}/calls", "a") as calls:
             calls.write(".")
         if os.path.getsize(f"{self.folder}/calls") >= self.fatal_call and len(part):
-            try:
+            with contextlib.suppress(FileExistsError):
                 Path(self.folder, "died").touch(exist_ok=False)
-            except FileExistsError:
-                return part
-            self._lose_the_worker()
+                os.kill(os.getpid(), signal.SIGKILL)
         return part
-
-    def _lose_the_worker(self) -> None:
-        if self.action == "retire":
-            client, address = get_client(), get_worker().address
-            retire = functools.partial(client.retire_workers, [address])
-            threading.Thread(target=retire, daemon=True).start()
-            return
-        signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-        os.kill(os.getpid(), signals[self.action])
 
     @property
     def is_sprung(self) -> bool:
