@@ -252,7 +252,7 @@ class DSFlowRunner(FlowRunner):
             for remark in task.remarks:
                 self.logger.warning("Task %r: %s", task.task, with_advice(remark))
             if task.loss and task.n_ran:
-                # Not again in each run that loads them.
+                # Not again in every run that loads them.
                 self.logger.warning("Task %r: %s", task.task, task.loss)
         collision = _collision(references)
         if collision:

@@ -255,7 +255,7 @@ def _runs(state: State) -> list[State]:
 
 
 def _maybe_loaded(flow: Flow, states: Mapping[Task, State]) -> Counter[Task]:
-    """Count for each task the results that were loaded after what they depend on ran.
+    """Count for every task the results that were loaded after what they depend on ran.
 
     ``explain`` calls these tasks ``maybe``.
     """

@@ -140,7 +140,7 @@ class CodeWalk:
         return Code(self.digest, PYTHON, dict(self.functions), dict(self.values))
 
     def _number(self, obj: Any) -> str:
-        """Return what stands for a function or class, which is walked later."""
+        """Return the mark of a function or class, which is walked later."""
         if id(obj) not in self._numbers:
             self._numbers[id(obj)] = len(self._met)
             self._met.append(obj)
@@ -358,8 +358,8 @@ class CodeWalk:
             registry = getattr(value, "registry", None) or {}
             others = sorted(
                 [
-                    (library_name(kind), self._reference(each))
-                    for kind, each in registry.items()
+                    (library_name(kind), self._reference(function))
+                    for kind, function in registry.items()
                 ]
             )
             return (name, self._reference(wrapped), others)
@@ -430,8 +430,8 @@ def digest_of_function(function: Callable[..., Any]) -> str:
     """Return a digest of a function inside a value, with all that it calls and reads.
 
     Inside a walk its own code is enough: the walk goes on to what the function calls.
-    A walk for each function in each value would take as long as there are ways through
-    the code.
+    A walk for every function in every value would take as long as there are ways
+    through the code.
     """
     if getattr(_active, "walk", None) is not None:
         return code_digest(function)

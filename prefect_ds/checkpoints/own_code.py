@@ -37,7 +37,7 @@ def code_digest(function: Callable[..., Any]) -> str:
 
 
 def _tried(values: Iterable[Any]) -> list[str]:
-    """Return a digest for each value: one without must not hide a change of another."""
+    """Return digests of the values: one without must not hide a change of another."""
     digests = []
     for value in values:
         try:

@@ -252,7 +252,7 @@ def _items(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def references_in(value: Any) -> list[CheckpointReference]:
-    """Return the references in a value and in plain collections, each place once."""
+    """Return the references in a value and in plain collections, every place once."""
     references: dict[tuple[str, str], CheckpointReference] = {}
     for item in _items([value]):
         if isinstance(item, CheckpointReference):

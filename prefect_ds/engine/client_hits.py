@@ -7,7 +7,7 @@ the task's code would run. Prefect's own tasks between those of the user, and th
 parents of mapped children, end here as well.
 
 A look at an object store takes longer than a submission. So the looks for the mapped
-children of a task go side by side, in threads; the steps of each child are taken, in
+children of a task go side by side, in threads; the steps of a child are taken, in
 order, once the answers are there.
 """
 
@@ -285,23 +285,23 @@ class _ClientTaskRunner(DSTaskRunner):
 
     def _found(self, handler: ResultHandler, inputs: dict[str, Result]) -> Hit:
         try:
-            found: Future[Found | None] | Found | None = self._look
-            if found is None:
+            at_path: Future[Found | None] | Found | None = self._look
+            if at_path is None:
                 path = handler.render(TemplateNames(inputs, self.task))
                 if self._is_needed:
-                    found = self._hits.look(handler, path)
+                    at_path = self._hits.look(handler, path)
                 else:
-                    found = handler.look_up(path)  # Nothing lies there, or has to.
-            if isinstance(found, Future):
+                    at_path = handler.look_up(path)  # Nothing lies there, or has to.
+            if isinstance(at_path, Future):
                 if self._waits and self._look is None:
-                    raise _Looks(found)
-                found = found.result()
+                    raise _Looks(at_path)
+                at_path = at_path.result()
             # Only now: no input has to be digested here and on the worker again.
-            if found is None or (found.manifest or found.freed) is None:
+            if at_path is None or (at_path.manifest or at_path.freed) is None:
                 raise _NeedsAWorker
             checkpoint = self._taken_checkpoint(inputs)
             assert checkpoint is not None
-            hit = checkpoint.find(found)
+            hit = checkpoint.find(at_path)
         except Exception as error:
             # The worker meets it again, and says so.
             _logger.debug("%r is looked up by a worker: %r", self.task.name, error)

@@ -103,7 +103,7 @@ def walked(
     refresh
         Tasks, or their names, that run whatever is there.
     accept
-        Asked for each checkpoint. It may change the manifest of a stale one so that
+        Asked for every checkpoint. It may change the manifest of a stale one so that
         the checkpoint counts.
 
     Raises

@@ -100,23 +100,23 @@ class Looks:
         path = checkpoint.path
         try:
             if path in self._begun:
-                found = self._begun.pop(path).result()
+                at_path = self._begun.pop(path).result()
             else:
-                found = handler.look_up(path, only_looks=True)
+                at_path = handler.look_up(path, only_looks=True)
         except ManifestError as error:
             return Look(f"it will fail: {error}", runs=True, path=path)
         except Exception as error:  # noqa: BLE001 - a driver may raise anything
             reason = f"its checkpoint cannot be looked up: {error}"
             return Look(reason, is_unknown=True, path=path)
-        if found.kind == "foreign" and refresh:
+        if at_path.kind == "foreign" and refresh:
             return Look(REFRESHED, runs=True, path=path)
-        if found.kind == "foreign":
+        if at_path.kind == "foreign":
             return Look("a file without a manifest counts as the checkpoint", path=path)
-        if found.freed is not None:
-            return _at_freed(checkpoint, found.freed, open_names, refresh)
-        manifest = found.manifest
+        if at_path.freed is not None:
+            return _at_freed(checkpoint, at_path.freed, open_names, refresh)
+        manifest = at_path.manifest
         if manifest is None:
-            return Look(found.reason, runs=True, path=path)
+            return Look(at_path.reason, runs=True, path=path)
         checkpoint = _with_assumed(checkpoint, manifest, open_names)
         difference, remarks = checkpoint.compare(manifest)
         if difference:

@@ -342,7 +342,7 @@ def _owner(task: Task) -> Owner:
 
 
 def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
-    """Return the checkpoints that each input is, or has in it."""
+    """Return the checkpoints that the inputs are, or have in them."""
     upstream = {}
     for name, raw in raw_inputs.items():
         references = references_in(raw)

@@ -73,7 +73,7 @@ class Origin:
     fields: Mapping[str, str] = field(default_factory=dict)
     """The text of every field of the path template."""
     upstream: Mapping[str, tuple[Upstream, ...]] = field(default_factory=dict)
-    """The checkpoints that each input is, or has in it."""
+    """The checkpoints that the inputs are, or have in them."""
     compute_s: float | None = None
     """Seconds of computing; ``None``: not known."""
     refused: str = ""
@@ -116,7 +116,7 @@ class Manifest:
     stamp: str | None = None
     """Size and time of change of the data, in one text; ``None``: not known yet."""
     upstream: Mapping[str, tuple[Upstream, ...]] = field(default_factory=dict)
-    """The checkpoints that each input is, or has in it."""
+    """The checkpoints that the inputs are, or have in them."""
     history: tuple[Event, ...] = ()
     """What was done with the checkpoint since it was written."""
     is_accepted: bool = False
