@@ -167,7 +167,7 @@ class Walk:
     refresh
         Tasks that run whatever is there.
     accept
-        Asked for each checkpoint, or ``None``.
+        Asked for every checkpoint, or ``None``.
     computed
         Task runs whose freed data are computed again.
     may_have_freed

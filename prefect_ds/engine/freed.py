@@ -26,7 +26,7 @@ _ALL = -1
 def have_freed(flow: Flow) -> bool:
     """Return whether data of the flow's checkpoints may have been freed.
 
-    One look for each folder of checkpoints.
+    One look for every folder of checkpoints.
     """
     handlers = {}
     for task in flow.tasks:

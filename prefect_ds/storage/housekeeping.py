@@ -101,10 +101,10 @@ def free(files: FileSystem, path: str) -> Manifest:
 
     See :meth:`CheckpointStore.free`.
     """
-    found = look_up(files, path, "file", "size")
-    manifest = found.manifest
+    at_path = look_up(files, path, "file", "size")
+    manifest = at_path.manifest
     if manifest is None:
-        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {found.reason}")
+        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {at_path.reason}")
     if manifest.identity is None:
         raise PrefectDSError(
             f"the checkpoint at {path!r} cannot be freed: prefect_ds did not write it, "
