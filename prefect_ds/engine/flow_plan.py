@@ -235,7 +235,6 @@ class Walk:
             if not isinstance(expanded, list):
                 return self._unexpanded(task, expanded)
             mapped[edge] = expanded
-        # Prefect, too, maps as far as the shortest list goes.
         numbers = range(min(map(len, mapped.values())))
         taken = []
         for number in numbers:
@@ -296,7 +295,6 @@ class Walk:
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
-        # Before the checkpoint: a task that skips does not look for one.
         if conditions and task.skip_on_upstream_skip:
             reason = chained(conditions, task)
             self._decide(task, map_index, "maybe", reason, look)
