@@ -305,8 +305,7 @@ class Walk:
             if isinstance(outcome, Open)
             for cause in outcome.causes
         ]
-        # Whatever the open inputs turn out to be, this one runs. Freed data prove
-        # something only if all is known that they were made from.
+        # Freed data prove something only if all is known that they were made from.
         is_not_there = look.is_freed and (is_computed or bool(open_causes))
         if look.runs or is_not_there:
             reason = look.reason
