@@ -49,7 +49,7 @@ def commit(
     # File first, look second: of two writers at least one sees the other's manifest.
     _refuse_collision(filed, manifest)
     while True:
-        at_path = look_up(files, path, manifest.kind, "size")
+        at_path = look_up(files, path, manifest.kind, "size", is_commit=True)
         there = at_path.manifest
         if there is not None and _may_stay(there, manifest, refused):
             files.remove(own, "file")
@@ -69,8 +69,6 @@ def commit(
             if at_path.manifest is None or files.status(path) is not None:
                 raise
     committer.clear(manifest, at_path.manifest)
-    if at_path.freed is not None and at_path.freed.stamp != manifest.stamp:
-        files.remove(filed.file_of(at_path.freed.stamp), "file")
     if at_path.was_set_aside:
         files.remove(record_file(path), "file")
     # A competing writer may have seen our manifest and failed before our commit; its

@@ -49,20 +49,31 @@ class Found(NamedTuple):
 
 
 def look_up(
-    files: FileSystem, path: str, kind: Kind, check: Check, *, mends: bool = True
+    files: FileSystem,
+    path: str,
+    kind: Kind,
+    check: Check,
+    *,
+    mends: bool = True,
+    is_commit: bool = False,
 ) -> Found:
-    """Say what lies at ``path``, see :meth:`CheckpointStore.look_up`."""
+    """Say what lies at ``path``, see :meth:`CheckpointStore.look_up`.
+
+    ``is_commit``: a writer looks, to whom freed data are the same as none.
+    """
     while True:
         status = files.status(path, kind)
         if status is None:
-            at_path = _look_at_nothing(files, path, mends)
+            at_path = _look_at_nothing(files, path, mends, is_commit)
         else:
             at_path = _look_at(files, path, status, check, mends)
         if at_path is not None:
             return at_path
 
 
-def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
+def _look_at_nothing(
+    files: FileSystem, path: str, mends: bool, is_commit: bool
+) -> Found | None:
     """Say why nothing lies at the path; ``None``: an old copy was put back."""
     manifests = FiledManifests(files, path)
     filed = manifests.names()
@@ -75,7 +86,7 @@ def _look_at_nothing(files: FileSystem, path: str, mends: bool) -> Found | None:
     record = read_record(files, path) if RECORD in filed else None
     if record is not None:
         return Found("missing", reason=record.reason, was_set_aside=True)
-    freed = manifests.freed() if filed else None
+    freed = manifests.freed() if filed and not is_commit else None
     if freed is not None:
         return Found("missing", reason="its data were freed", freed=freed)
     if filed:

@@ -271,6 +271,8 @@ def test_a_hit_takes_two_requests_and_a_commit_few(s3, kind):
 def test_the_children_of_a_map_are_looked_for_side_by_side(s3):
     """No look is answered before all of them have come."""
     n_children = 4
+    # Two for each, and two that ask once whether checkpoints were freed.
+    n_requests = 2 * n_children + 2
     path = f"{s3.root}/data/{{n}}.pickle"
     keeps = PandasResultHandler(path, "pickle", storage_options=s3.options)
     with Flow("hits") as flow:
@@ -289,10 +291,10 @@ def test_the_children_of_a_map_are_looked_for_side_by_side(s3):
         lambda: flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     )
     assert not together.broken
-    assert len(requests) == 2 * n_children
+    assert len(requests) == n_requests
     requests = s3.proxy.counted(lambda: plans.append(explain(flow)))
     assert not together.broken
-    assert len(requests) == 2 * n_children
+    assert len(requests) == n_requests
     assert plans[0].counts == {"load": n_children}
 
 
