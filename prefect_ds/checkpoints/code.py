@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.code_notes import CodeNotes
 from prefect_ds.checkpoints.code_objects import (
     DESCRIPTORS,
     CodeInside,
@@ -28,6 +29,7 @@ from prefect_ds.checkpoints.code_objects import (
     code_named_in,
     fact_bytes,
     globals_read,
+    import_submodules,
     is_code,
     is_filled,
     is_library,
@@ -37,10 +39,7 @@ from prefect_ds.checkpoints.code_objects import (
     library_name,
     members,
     own_text,
-    readable_fact,
-    short,
     unbound,
-    without_numbers,
 )
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
 from prefect_ds.checkpoints.libraries import is_library_name
@@ -77,10 +76,8 @@ class CodeWalk:
 
     Attributes
     ----------
-    functions, values
-        For the words of a reason: name to a short digest, or to a readable value.
-    not_compared
-        The values without a digest: what it is, to its type in words.
+    notes
+        What a reason can say of the code and of the values that it reads.
     globals
         The names of the globals that are read.
     """
@@ -94,11 +91,8 @@ class CodeWalk:
         inside: Iterable[Any] = (),
         stand_in: StandIn = lambda value: value,
     ) -> None:
-        self.functions: dict[str, str] = {}
-        self.values: dict[str, str] = {}
-        self.not_compared: dict[str, str] = {}
+        self.notes = CodeNotes(module)
         self.globals: set[str] = set()
-        self._module = module
         self._given = frozenset(given)
         self._ignore = frozenset(ignore)
         self._stand_in = stand_in
@@ -137,7 +131,9 @@ class CodeWalk:
 
     def code(self) -> Code:
         """Return what a manifest keeps of the walk."""
-        return Code(self.digest, PYTHON, dict(self.functions), dict(self.values))
+        return Code(
+            self.digest, PYTHON, dict(self.notes.functions), dict(self.notes.values)
+        )
 
     def _number(self, obj: Any) -> str:
         """Return the mark of a function or class, which is walked later."""
@@ -151,7 +147,7 @@ class CodeWalk:
 
     def _function(self, function: types.FunctionType) -> list[Any]:
         known = listing(function.__code__)
-        label = self._label(function)
+        label = self.notes.label(function)
         facts: list[Any] = [known.text]
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
@@ -177,10 +173,11 @@ class CodeWalk:
         for imported, level, taken in known.imports:
             facts.append(self._imported(imported, level, taken, function, known.names))
         if "__doc__" in known.names:
-            facts += [self._doc(obj) for obj in [function, *code_named_in(function)]]
+            for obj in [function, *code_named_in(function)]:
+                facts.append(("doc", str(getattr(obj, "__doc__", None))))
         if hasattr(function, "__wrapped__"):
             facts.append(self._reference(function.__wrapped__))
-        self._note_function(label, facts[0])
+        self.notes.function(label, facts[0])
         return facts
 
     def _defaults(self, function: types.FunctionType, label: str) -> Iterator[Any]:
@@ -198,9 +195,6 @@ class CodeWalk:
                 continue
             yield name, self._read(f"default {name!r} of {label}", value)
 
-    def _doc(self, obj: Any) -> Any:
-        return ("doc", str(getattr(obj, "__doc__", None)))
-
     def _global(
         self, name: str, value: Any, reader: Any, names: tuple[str, ...]
     ) -> Any:
@@ -212,11 +206,7 @@ class CodeWalk:
         self.globals.add(name)
         if name in self._ignore:
             return "left out"
-        return self._read(self._global_label(name, module), value)
-
-    def _global_label(self, name: str, module: str | None) -> str:
-        place = "" if module == self._module else f" in {module}"
-        return f"global {name!r}{place}"
+        return self._read(self.notes.global_label(name, module), value)
 
     def _module_members(
         self, module: types.ModuleType, names: tuple[str, ...], open_ids: set[int]
@@ -266,20 +256,14 @@ class CodeWalk:
             module = importlib.import_module(full)
         except Exception:  # noqa: BLE001 - what any module raises while it is imported
             return ("not here", name)
-        for attribute in taken:
-            if not hasattr(module, attribute):
-                # `from package import module` imports it.
-                try:
-                    importlib.import_module(f"{full}.{attribute}")
-                except ImportError:
-                    continue
+        import_submodules(module, taken)
         # `import a.b` gives `a`, whose attribute `b` the code names then.
         return self._module_members(module, (*names, *taken), {id(module)})
 
     # Classes
 
     def _class(self, kind: type) -> list[Any]:
-        label = self._label(kind)
+        label = self.notes.label(kind)
         parents = [self._reference(base) for base in (*kind.__bases__, type(kind))]
         # Their order is that of a dataclass's arguments.
         annotations = vars(kind).get("__annotations__") or {}
@@ -291,7 +275,7 @@ class CodeWalk:
             else:
                 where = f"{name!r} of {label}"
                 own.append((name, self._read(where, value)))
-        self._note(self.functions, label, short([hints, [name for name, _ in own]]))
+        self.notes.function(label, [hints, [name for name, _ in own]])
         return [parents, hints, own]
 
     # Values
@@ -304,11 +288,10 @@ class CodeWalk:
         try:
             fact = self._reference(value)
         except UndigestibleError as error:
-            self.not_compared[label] = error.what
+            self.notes.not_compared[label] = error.what
             return "not compared"
         if not is_code(value):
-            text = readable_fact(value) or short(without_numbers(fact))
-            self._note(self.values, label, text)
+            self.notes.value(label, value, fact)
         return fact
 
     def _reference(self, value: Any) -> Any:
@@ -375,7 +358,7 @@ class CodeWalk:
         kind = type(value)
         facts = [self._code_reference(kind), self._reference(wrapped)]
         if not is_library(kind):
-            label = self._label(kind)
+            label = self.notes.label(kind)
             for name, item in sorted(getattr(value, "__dict__", {}).items()):
                 # The rest is copied from the function, with its docstring and module.
                 if name not in (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__"):
@@ -402,25 +385,6 @@ class CodeWalk:
             return refer()
         finally:
             self._open.discard(id(value))
-
-    # Words
-
-    def _label(self, obj: Any) -> str:
-        name = obj.__qualname__.rpartition("<locals>.")[2]
-        call = "" if isinstance(obj, type) else "()"
-        place = "" if obj.__module__ == self._module else f" in {obj.__module__}"
-        return f"{name}{call}{place}"
-
-    def _note_function(self, label: str, fact: Any) -> None:
-        self._note(self.functions, label, short(fact))
-
-    def _note(self, notes: dict[str, str], label: str, text: str) -> None:
-        """Note a fact; two functions may have one name."""
-        number, unique = 1, label
-        while unique in notes and notes[unique] != text:
-            number += 1
-            unique = f"{label}#{number}"
-        notes[unique] = text
 
 
 _active = threading.local()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
-import hashlib
+import importlib
 import io
 import logging
 import os
@@ -16,8 +17,6 @@ import cloudpickle
 
 from prefect_ds.checkpoints.bytecode import listing, names_in_text
 from prefect_ds.checkpoints.libraries import is_library_name
-from prefect_ds.checkpoints.readable import readable
-from prefect_ds.storage.identity import VALUE
 
 # Which code is the user's
 
@@ -80,6 +79,14 @@ def code_named_in(function: types.FunctionType) -> list[Any]:
     names = listing(function.__code__).globals
     values = [function.__globals__.get(name) for name in names]
     return [value for value in values if is_code(value)]
+
+
+def import_submodules(package: types.ModuleType, names: Iterable[str]) -> None:
+    """Import the modules that ``from package import name`` imports."""
+    for name in names:
+        if not hasattr(package, name):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{package.__name__}.{name}")
 
 
 # Members of classes
@@ -156,12 +163,6 @@ def is_plain(value: Any) -> bool:
     return all(type(item) in _ATOMS for item in items)
 
 
-def readable_fact(value: Any) -> str:
-    """Return a value as a reason shows it, marked as one; empty where it may not."""
-    shown = readable(value)
-    return f"{VALUE}{shown}" if shown else ""
-
-
 def is_filled(cell: types.CellType) -> bool:
     """Return whether a closure's variable has a value yet."""
     try:
@@ -174,20 +175,6 @@ def is_filled(cell: types.CellType) -> bool:
 def fact_bytes(fact: Any) -> bytes:
     """Return a fact of a walk as bytes to be hashed."""
     return repr(fact).encode("utf-8", "surrogatepass")
-
-
-def short(fact: Any) -> str:
-    """Return a short digest of a fact, for the words of a reason."""
-    return hashlib.sha256(fact_bytes(fact)).hexdigest()[:16]
-
-
-def without_numbers(fact: Any) -> Any:
-    """Return a fact without the numbers of functions, which a new function shifts."""
-    if isinstance(fact, str):
-        return "code" if fact.startswith("@") else fact
-    if isinstance(fact, list | tuple):
-        return [without_numbers(part) for part in fact]
-    return fact
 
 
 def code_inside(value: Any) -> list[Any]:

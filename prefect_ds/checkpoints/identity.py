@@ -85,7 +85,7 @@ def identify_task(
     default_digests, unstable_defaults = digests_of(defaults or {}, ignore)
     not_compared = {f"setting {name!r}": kind for name, kind in unstable.items()}
     if code is not None:
-        not_compared |= code.not_compared
+        not_compared |= code.notes.not_compared
     walked = {} if code is None else {"code": code.code()}
     common = Identity(
         name,

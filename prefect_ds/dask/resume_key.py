@@ -207,7 +207,7 @@ class _Description:
         except Exception as error:
             kind = _place(type(value))
             raise NotResumableError(f"a {kind} cannot be pickled: {error}") from error
-        for read, kind in code.not_compared.items():
+        for read, kind in code.notes.not_compared.items():
             raise NotResumableError(f"its code reads {read}, {kind}")
         return (name, code.digest)
 

@@ -403,9 +403,9 @@ def test_the_name_of_a_module_does_not_count():
 
 def test_what_cannot_be_compared_is_named_and_loggers_and_locks_are_not():
     walk = original("handles")
-    assert walk.not_compared == {"global 'client'": "a Connection"}
+    assert walk.notes.not_compared == {"global 'client'": "a Connection"}
     assert {"client", "lock"} <= walk.globals
-    assert original("call").not_compared == {}
+    assert original("call").notes.not_compared == {}
 
 
 def test_a_global_that_is_to_be_ignored_does_not_count():
@@ -420,7 +420,7 @@ def test_a_global_that_is_to_be_ignored_does_not_count():
 
 
 def test_text_is_never_kept_for_a_reason():
-    values = original("constants").values
+    values = original("constants").notes.values
     assert values["global 'LIMIT'"] == "=0.5"
     assert "north" not in str(values)
 
@@ -430,7 +430,7 @@ def test_a_chain_of_thousands_of_functions_and_a_circle_end():
     lines += [f"def f{n}(x):\n    return f{n - 1}(x)" for n in range(1, 2_001)]
     with modules_of({"chain": "\n".join(lines)}) as modules:
         walk = CodeWalk(modules["chain"].f2000)
-    assert len(walk.functions) == 2_001
+    assert len(walk.notes.functions) == 2_001
 
 
 def test_objects_whose_classes_all_read_one_another_are_walked_once():
@@ -447,7 +447,7 @@ def test_objects_whose_classes_all_read_one_another_are_walked_once():
     with modules_of({"kinds": "\n".join(lines)}) as modules:
         walk = CodeWalk(modules["kinds"].total)
     n_functions = n_classes * n_classes + 1
-    assert len(walk.functions) == n_functions + n_classes
+    assert len(walk.notes.functions) == n_functions + n_classes
 
 
 def test_values_that_hold_themselves_or_are_nested_without_end():
@@ -466,7 +466,7 @@ def test_values_that_hold_themselves_or_are_nested_without_end():
     try:
         assert CodeWalk(reads_ring).digest == CodeWalk(reads_ring).digest
         walk = CodeWalk(reads_deep, module=__name__)
-        assert walk.not_compared == {
+        assert walk.notes.not_compared == {
             "variable 'deep' around reads_deep()": "a list",
         }
     finally:
@@ -490,7 +490,7 @@ def test_functions_of_libraries_count_by_name_and_what_they_wrap_by_code():
     def logs():
         logger.info("words")
 
-    assert CodeWalk(logs).values == {}
+    assert CodeWalk(logs).notes.values == {}
 
 
 def test_code_says_which_python_compiled_it():
@@ -539,7 +539,7 @@ def test_connections_in_an_object_are_named_with_their_place():
             return pool
 
         walk = CodeWalk(read, module=__name__)
-    assert walk.not_compared == {
+    assert walk.notes.not_compared == {
         "variable 'pool' around read()": "a Connection at .connections[0]"
     }
 
