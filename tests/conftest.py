@@ -27,6 +27,7 @@ from prefect_ds import DSTaskRunner  # noqa: E402 - after the path to it
 from prefect_ds.checkpoints import memory_cache as cache  # noqa: E402
 from tests.support.flows import Notes  # noqa: E402
 from tests.support.processes import end, executor_at, own_cluster, start  # noqa: E402
+from tests.support.scale import SCALE  # noqa: E402
 from tests.support.time_limits import (  # noqa: E402, F401 - hooks of pytest
     pytest_handlecrashitem,
     pytest_runtest_logstart,
@@ -145,6 +146,9 @@ def executor(request: pytest.FixtureRequest) -> Callable[[], Executor]:
     if request.param == "cluster address":
         address = request.getfixturevalue("cluster_address")
         return lambda: executor_at(address)
+    is_sampled = request.node.path.name in ("test_executors.py", "test_wiring.py")
+    if request.param == "own cluster" and SCALE == 1 and not is_sampled:
+        pytest.skip("PREFECT_DS_TEST_SCALE=10 starts a cluster for this one, too")
     return EXECUTORS[request.param]
 
 

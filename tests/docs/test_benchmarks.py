@@ -91,7 +91,10 @@ def found() -> Iterator[object]:
                     0,
                     1_000,
                 ]  # the rows: of the tasks of None, and of the others
-            for method, params in itertools.product(methods, combinations(choices)):
+            sample = combinations(choices)
+            if name in SLOW and SCALE < 10:
+                sample = sample[:1]  # The rest are rivals, or more workers.
+            for method, params in itertools.product(methods, sample):
                 is_slow = name in SLOW or "DaskExecutor" in params
                 marks = [pytest.mark.slow] if is_slow else []
                 yield pytest.param(
