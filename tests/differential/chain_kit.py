@@ -106,10 +106,10 @@ def cells_of(frame: pd.DataFrame, unknown: Sequence[bool]) -> list[list[Any]]:
     Those of unknown categories are their values, whether categories or not.
     """
     columns = []
-    for at, is_unknown in enumerate(unknown):
+    for at in range(len(frame.columns)):
         array = frame.iloc[:, at].array
         cells = [canonical(cell) for cell in array]
-        if is_unknown:
+        if any(unknown[at : at + 1]):
             if isinstance(array, pd.Categorical):
                 categories = [canonical(one) for one in array.categories.array]
                 cells = [*categories, "missing"]
@@ -123,8 +123,21 @@ def cells_of(frame: pd.DataFrame, unknown: Sequence[bool]) -> list[list[Any]]:
     return columns
 
 
+def with_values(frame: pd.DataFrame, unknown: Sequence[bool]) -> pd.DataFrame:
+    """Return a partition with the text of the values in place of unknown categories.
+
+    Joined as they are, such columns would become of a type that hangs on the others.
+    """
+    frame = frame.copy(deep=False)
+    columns = cells_of(frame, unknown)
+    for at, is_unknown in enumerate(unknown):
+        if is_unknown:
+            frame.isetitem(at, np.array(columns[at], dtype=object))
+    return frame
+
+
 def rows_of(
-    frame: pd.DataFrame, unknown: Sequence[bool], *, with_index: bool = False
+    frame: pd.DataFrame, unknown: Sequence[bool] = (), *, with_index: bool = False
 ) -> list[str]:
     """Return the rows as text, sorted."""
     return sorted(rows_in_order(frame, unknown, with_index=with_index))
@@ -158,8 +171,8 @@ def observed_frame(frame: Any) -> dict[str, Any]:
     """Return all that is compared of a Dask frame."""
     lowered = frame.optimize(fuse=False)
     parts = dask.compute(*lowered.to_delayed(optimize_graph=False))
-    whole = pd.concat(parts)
     unknown = unknown_of(frame)
+    whole = pd.concat([with_values(part, unknown) for part in parts])
     return {
         "labels": canonical(frame.columns),
         "meta": dtypes_of(frame._meta),
@@ -170,8 +183,8 @@ def observed_frame(frame: Any) -> dict[str, Any]:
         "unknown": unknown,
         "dtypes": [dtypes_of(part) for part in parts if len(part)],
         "parts": [rows_in_order(part, unknown) for part in parts],
-        "rows": rows_of(whole, unknown),
-        "rows_and_index": rows_of(whole, unknown, with_index=True),
+        "rows": rows_of(whole),
+        "rows_and_index": rows_of(whole, with_index=True),
     }
 
 
