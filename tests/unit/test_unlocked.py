@@ -1,0 +1,32 @@
+import contextlib
+import threading
+
+import dask.dataframe as dd
+import pandas as pd
+
+import prefect_ds.dask  # noqa: F401 - takes the locks away
+from prefect_ds.dask.unlocked import cached_properties
+
+
+def test_two_threads_are_inside_one_property_of_dasks_expressions_at_once():
+    members = cached_properties()
+    assert {member.attrname for member in members} >= {"_meta", "_name"}
+    for member in members:
+        entered = threading.Event()
+        lock = getattr(member, "lock", contextlib.nullcontext())
+
+        def enter(lock=lock, entered=entered):
+            with lock:
+                entered.set()
+
+        with lock:
+            thread = threading.Thread(target=enter, daemon=True)
+            thread.start()
+            assert entered.wait(60), f"{member.attrname} has a lock"
+            thread.join()
+
+
+def test_a_property_is_still_computed_once():
+    frame = dd.from_pandas(pd.DataFrame({"x": [1, 2]}), npartitions=2)
+    expression = (frame + 1).expr
+    assert expression._meta is expression._meta
