@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from dask._expr import (
+    Expr as AnyExpr,
+)
 from dask._task_spec import (
     Alias,
     DataNode,
@@ -103,6 +106,7 @@ __all__ = [
     "UNKNOWN_CATEGORIES",
     "Alias",
     "And",
+    "AnyExpr",
     "Assign",
     "AssignPartitioningIndex",
     "Between",
@@ -155,6 +159,7 @@ __all__ = [
 ]
 
 WHY: Final = {
+    "AnyExpr": "base of the expressions of all collections, whose locks are taken out",
     "Alias": "a key of a graph that means another",
     "And": "joins conditions of a filter",
     "Assign": "adds columns: a frame of as many rows",
@@ -207,7 +212,7 @@ WHY: Final = {
     "convert_legacy_graph": "gives older graphs of tuples the form of these classes",
     "determine_column_projection": "says which columns the steps above need",
     "execute_subgraph": "runs a few tasks that were made one",
-    "get_scheduler": "says who would compute here; on a worker, it makes the client",
+    "get_scheduler": "names the scheduler; on a worker, it makes the client",
     "is_filter_pushdown_available": "says whether a filter may move to the reader",
     "new_collection": "makes a frame of an expression of ours",
     "pyarrow_strings_enabled": "says whether Dask changes text to Arrow's",

@@ -184,7 +184,7 @@ def _to_json(frame: pd.DataFrame) -> JSONObject:
             for label in cells
         ],
     }
-    # Proved at once: what is written here is read in every later run.
+    # Verified now, as every later run trusts what is written here.
     change = difference(frame, frame_from_json(document))
     if change is not None:
         raise UnkeepableError(change)

@@ -11,28 +11,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-_PACKAGES = ("dask._expr", "dask.dataframe.dask_expr")
+from prefect_ds.dask._internals import AnyExpr
 
 
-def cached_properties() -> list[Any]:
-    """Return the cached properties of all classes of Dask's expressions."""
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if name.startswith(_PACKAGES)
-    ]
-    classes = {
-        kind
-        for module in modules
-        for kind in list(vars(module).values())
-        if isinstance(kind, type) and kind.__module__.startswith(_PACKAGES)
-    }
-    members = [member for kind in classes for member in vars(kind).values()]
-    return [
-        member for member in members if isinstance(member, functools.cached_property)
-    ]
+def cached_properties(kind: type = AnyExpr) -> Iterator[Any]:
+    """Yield the cached properties of a class and of all classes below it."""
+    for member in vars(kind).values():
+        if isinstance(member, functools.cached_property):
+            yield member
+    subclasses: list[type] = kind.__subclasses__()
+    for subclass in subclasses:
+        yield from cached_properties(subclass)
 
 
 def unlock() -> None:

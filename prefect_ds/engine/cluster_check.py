@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import importlib.metadata
 import logging
 import os
@@ -31,7 +30,7 @@ from prefect.core import Flow
 from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed
 
-from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.engine.task_handler import handlers_in
 from prefect_ds.errors import PreflightError
 from prefect_ds.path_template import SIDE_FOLDER
 
@@ -355,19 +354,9 @@ def _warn_of_unseen(folders: Sequence[str]) -> None:
 
 def _folders(flow: Flow) -> list[str]:
     """Return the local folders that hold all checkpoints of a flow."""
-    folders = set()
-    for task in flow.tasks:
-        handler = handler_of(task, flow.result)
-        if handler is None:
-            continue
-        handler = copy.copy(handler)
-        target = task.target or handler.location
-        if isinstance(target, str):  # A function makes the path when the task runs.
-            handler.location = target
-            assert handler.template is not None
-            if split_protocol(handler.template.root)[0] is None:
-                folders.add(handler.template.root)
-    return sorted(folders)
+    templates = [handler.template for handler in handlers_in(flow)]
+    roots = {template.root for template in templates if template is not None}
+    return sorted(root for root in roots if split_protocol(root)[0] is None)
 
 
 def _named(places: Sequence[str], hosts: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from prefect.core import Flow, Task
 from prefect.tasks.core.constants import Constant
 
 from prefect_ds.engine.planned_values import BETWEEN
-from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.engine.task_handler import handlers_in
 
 TaskRun: TypeAlias = tuple[Task, int | None]
 """A task, and the index of its child; ``None`` where it is not mapped."""
@@ -28,16 +28,9 @@ def have_freed(flow: Flow) -> bool:
 
     One look for every folder of checkpoints.
     """
-    handlers = {}
-    for task in flow.tasks:
-        handler = handler_of(task, flow.result)
-        if handler is None:
-            continue
-        if isinstance(task.target, str) and task.target:
-            handler = handler.at(task.target)
-        handlers[handler.freed_marker] = handler
+    by_marker = {handler.freed_marker: handler for handler in handlers_in(flow)}
     try:
-        return any(handler.may_have_freed() for handler in handlers.values())
+        return any(handler.may_have_freed() for handler in by_marker.values())
     except Exception:  # noqa: BLE001 - the run meets it again, and says so
         return False
 

@@ -6,7 +6,7 @@ from prefect import Flow
 from prefect.utilities.logging import get_logger
 
 from prefect_ds.checkpoints.reference import count, size
-from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.engine.task_handler import handlers_in
 
 logger = get_logger("DSFlowRunner")
 
@@ -17,22 +17,18 @@ def say_leftovers(flow: Flow) -> None:
     Only folders on disks are looked at, and only those that no field of a template
     names: a listing of an object store takes a request.
     """
-    handlers = {}
-    for task in flow.tasks:
-        handler = handler_of(task, flow.result)
-        if handler is None:
-            continue
-        if isinstance(task.target, str) and task.target:
-            handler = handler.at(task.target)
-        if handler.folder is not None:
-            handlers[handler.folder] = handler
-    for folder, handler in sorted(handlers.items()):
+    by_folder = {
+        handler.folder: handler
+        for handler in handlers_in(flow)
+        if handler.folder is not None
+    }
+    for folder, handler in sorted(by_folder.items()):
         n_writes, size_bytes = handler.unfinished_writes()
         if n_writes:
             logger.info(
                 "%s/.prefect_ds/staging holds %s, %s: from a run that was stopped, or "
                 "another run is at work. Dask frames go on with parts that still fit; "
-                "handler.clean() removes what is older than a day",
+                "handler.clean() removes those older than a day",
                 folder,
                 count(n_writes, "unfinished write"),
                 size(size_bytes),

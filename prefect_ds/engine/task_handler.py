@@ -5,7 +5,7 @@ Used on the client and on workers, so that plans, checks and runs agree.
 
 from __future__ import annotations
 
-from prefect.core import Task
+from prefect.core import Flow, Task
 from prefect.engine.result import Result
 from prefect.tasks.control_flow.conditional import Merge
 from prefect.tasks.core.collections import Dict, List, Set, Tuple
@@ -31,6 +31,23 @@ def handler_of(task: Task, flow_result: Result | None) -> ResultHandler | None:
     if not isinstance(result, ResultHandler) or task.checkpoint is False:
         return None
     return None if _is_prefects(task) else result
+
+
+def handlers_in(flow: Flow) -> list[ResultHandler]:
+    """Return the handlers of a flow's tasks, with the paths that targets give them.
+
+    Those whose path a function makes are left out: it is called when the task runs.
+    """
+    handlers = []
+    for task in flow.tasks:
+        handler = handler_of(task, flow.result)
+        target = task.target
+        if handler is None or callable(target or handler.location):
+            continue
+        if isinstance(target, str) and target:
+            handler = handler.at(target)
+        handlers.append(handler)
+    return handlers
 
 
 def _is_prefects(task: Task) -> bool:

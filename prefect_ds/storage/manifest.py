@@ -216,8 +216,7 @@ class Manifest:
         if version < 3:
             body = {**body, **_BEFORE_FORMAT_3}
         values = {name: body[name] for name in _FIELDS}
-        # JSON that is well formed may still be anything; a reader trusts what is in
-        # here.
+        # Well-formed JSON may still hold any types, and readers rely on these.
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")

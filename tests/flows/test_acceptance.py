@@ -189,7 +189,7 @@ def test_the_message_of_a_hit_whose_code_changed_names_accept(run_here, tmp_path
     child = state.result[edited.get_tasks("load")[0]].map_states[0]
     assert "its code has changed since (code changed: load())" in child.message
     assert "prefect_ds.accept(flow, ['load']) if the change does not" in child.message
-    # A checkpoint that counts needs no word of the user's, but for the remark.
+    # It counts without being accepted; only the remark about its code goes away.
     assert len(accept(edited, ["load"])) == 2
     state = run_here(edited)
     child = state.result[edited.get_tasks("load")[0]].map_states[0]

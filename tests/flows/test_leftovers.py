@@ -48,7 +48,7 @@ def test_the_next_run_says_what_lies_there_and_how_to_remove_it(
     assert line.startswith(
         f"{tmp_path}/data/.prefect_ds/staging holds 2 unfinished writes, 1.0 KiB: "
     )
-    assert "handler.clean() removes what is older than a day" in line
+    assert "handler.clean() removes those older than a day" in line
 
     assert handler.clean() == []
     would_go = handler.clean(older_than_s=-60, dry_run=True)

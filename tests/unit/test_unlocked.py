@@ -9,7 +9,7 @@ from prefect_ds.dask.unlocked import cached_properties
 
 
 def test_two_threads_are_inside_one_property_of_dasks_expressions_at_once():
-    members = cached_properties()
+    members = list(cached_properties())
     assert {member.attrname for member in members} >= {"_meta", "_name"}
     for member in members:
         entered = threading.Event()
