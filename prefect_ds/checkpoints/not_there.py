@@ -9,11 +9,14 @@ from prefect_ds.storage.manifest import Manifest
 
 def nothing_there(path: str, at_path: Found) -> CheckpointNotFoundError:
     """Return the error of a path without a checkpoint; it says why, and what to do."""
-    hint = ""
+    remedy = "run the task again"
     if at_path.kind == "damaged" and at_path.advice == "adopt":
-        hint = f", or, if it is an edit of yours: handler.adopt({path!r})"
+        remedy += f", or, if it is an edit of yours: handler.adopt({path!r})"
+    if at_path.freed is not None:
+        # A run by itself would not need them.
+        remedy = "flow.run(refresh=[task], ...) computes them again"
     return CheckpointNotFoundError(
-        f"no checkpoint at {path!r}: {at_path.reason}; run the task again{hint}"
+        f"no checkpoint at {path!r}: {at_path.reason}; {remedy}"
     )
 
 

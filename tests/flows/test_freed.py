@@ -234,9 +234,13 @@ def test_a_manifest_says_that_and_when_it_was_freed(run_here, flow, loads):
     assert [event.what for event in after.history] == ["freed"]
     assert after.freed_at == after.history[0].at
     assert (after.content, after.identity) == (before.content, before.identity)
-    with pytest.raises(CheckpointNotFoundError, match="its data were freed"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"its data were freed; flow\.run\(refresh"
+    ):
         handler.load(str(loads[0]), "other content")
-    with pytest.raises(CheckpointNotFoundError, match="its data were freed"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"its data were freed; flow\.run\(refresh"
+    ):
         handler.free(str(loads[0]))
 
 
