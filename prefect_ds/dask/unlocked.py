@@ -4,17 +4,21 @@ Up to Python 3.11 a ``functools.cached_property`` has one lock for all objects o
 class. Dask's expressions ask each other for such properties in any order, so two tasks
 that build frames in two threads of one process can stop each other for ever. Python
 3.12 took the lock away, as two threads may well compute the same value.
+
+Dask imports some of its expressions only when they are first used. They are imported
+here, so that no class comes later.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from prefect_ds.dask._internals import AnyExpr
+from prefect_ds.dask._internals import LATE_MODULES, AnyExpr
 
 
 def cached_properties(kind: type = AnyExpr) -> Iterator[Any]:
@@ -31,5 +35,9 @@ def unlock() -> None:
     """Take the locks away, as Python 3.12 does."""
     if sys.version_info >= (3, 12):
         return
+    for name in LATE_MODULES:
+        # Another version of Dask may have moved it, and nothing here needs it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     for member in cached_properties():
         member.lock = contextlib.nullcontext()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,9 +154,18 @@ def test_a_task_that_takes_too_much_memory_fails_and_says_how_much_there_was(
     assert any("% of its 600.0 MiB of memory" in line for line in log_lines)
 
 
-def _kills(frame: pd.DataFrame, partition_info: Any = None) -> pd.DataFrame:
-    if len(frame) and frame["x"].iloc[0] == 5:
+def _kills(frame: pd.DataFrame, other: Path) -> pd.DataFrame:
+    """Kill the worker at the second partition, once the first one has ended.
+
+    Dask blames every task that a lost worker was to run, and not only the one that ran.
+    """
+    first = len(frame) and frame["x"].iloc[0]
+    if first == 5:
+        while not other.exists():
+            time.sleep(0.1)
+        time.sleep(2)  # Until the scheduler knows that the first one has ended.
         os.kill(os.getpid(), signal.SIGKILL)
+    other.touch()
     return frame
 
 
@@ -165,7 +175,8 @@ def test_a_dask_task_that_kills_its_worker_is_named_by_its_partition(
     @task(result=DaskDataFrameResultHandler(tmp_path / "events"))
     def events() -> dd.DataFrame:
         frame = pd.DataFrame({"x": range(10)})
-        return dd.from_pandas(frame, npartitions=2).map_partitions(_kills, meta=frame)
+        parts = dd.from_pandas(frame, npartitions=2)
+        return parts.map_partitions(_kills, tmp_path / "first ended", meta=frame)
 
     with Flow("events") as flow:
         made = events()

@@ -1,4 +1,6 @@
 import contextlib
+import pkgutil
+import sys
 import threading
 
 import dask.dataframe as dd
@@ -24,6 +26,19 @@ def test_two_threads_are_inside_one_property_of_dasks_expressions_at_once():
             thread.start()
             assert entered.wait(60), f"{member.attrname} has a lock"
             thread.join()
+
+
+def test_no_module_of_dasks_expressions_is_imported_later():
+    package = dd.dask_expr
+    names = [
+        name
+        for _, name, _ in pkgutil.walk_packages(
+            package.__path__, f"{package.__name__}."
+        )
+        if ".tests" not in name and ".diagnostics" not in name
+    ]
+    assert len(names) > 20
+    assert [name for name in names if name not in sys.modules] == []
 
 
 def test_a_property_is_still_computed_once():
