@@ -4,7 +4,9 @@ import prefect
 
 from prefect_ds.acceptance import Accepted, accept
 from prefect_ds.explanation import Explanation, explain
+from prefect_ds.file_result_handler import FileResultHandler
 from prefect_ds.flow_runner import DSFlowRunner
+from prefect_ds.marker_result_handler import MarkerResultHandler
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.task_runner import DSTaskRunner
@@ -15,6 +17,8 @@ __all__ = [
     "DSFlowRunner",
     "DSTaskRunner",
     "Explanation",
+    "FileResultHandler",
+    "MarkerResultHandler",
     "PandasResultHandler",
     "PathTemplate",
     "accept",

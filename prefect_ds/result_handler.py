@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.age import as_duration
 from prefect_ds.checkpoints.choices import Durability, checked_choices
-from prefect_ds.checkpoints.draft import Draft, Kept
+from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
 from prefect_ds.checkpoints.foreign_data import ForeignData
 from prefect_ds.checkpoints.identity import digest_of_options, digest_of_question
 from prefect_ds.checkpoints.not_there import nothing_there, replaced
@@ -35,7 +35,11 @@ from prefect_ds.checkpoints.undecodable import (
 )
 from prefect_ds.checkpoints.upkeep import Upkeep
 from prefect_ds.checkpoints.versions import versions
-from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    PrefectDSError,
+)
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check, Found
@@ -79,7 +83,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
         What is looked at before a checkpoint counts: ``"size"``, that all files are
         there, as large as they were written (what is read is hashed then);
         ``"checksum"``, every byte, so that damage which size and time of change do not
-        show is at_path, and mended by running the task, before anything reads it.
+        show is found, and mended by running the task, before anything reads it.
     max_age
         A checkpoint that is older is stale: a ``timedelta``, or text such as ``"1d"``,
         ``"12h"`` or ``"1h 30min"``. A file that a person put there has no age.
@@ -88,6 +92,9 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
 
     file_type: str
     kind: ClassVar[Literal["file", "folder"]]
+    """What is expected at a path. What was written there is in its manifest."""
+    keeps_none: ClassVar[bool] = False
+    """Whether a task that returns nothing has a checkpoint too."""
 
     def __init__(
         self,
@@ -129,7 +136,8 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
 
     def commit(self, value: Any, path: str, origin: Origin) -> Any:
         """Keep a value at a rendered path, and return the value that is kept."""
-        return self.keep(value, path, origin=origin).value
+        kept = self.keep(value, path, origin=origin)
+        return kept.reference.load() if kept.value is ON_DEMAND else kept.value
 
     @property
     def store(self) -> CheckpointStore:
@@ -159,10 +167,20 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
         """
         return with_retries("read", path, self._look_up, path, only_looks)
 
+    def look_at(self, path: str, *, mends: bool = True) -> Found:
+        """Say what lies at ``path``; a person's file is "foreign".
+
+        Parameters
+        ----------
+        path
+            The rendered path.
+        mends
+            See :meth:`prefect_ds.storage.store.CheckpointStore.look_up`.
+        """
+        return self.store.look_up(path, self.kind, check=self.check, mends=mends)
+
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
-        at_path = self.store.look_up(
-            path, self.kind, check=self.check, mends=not only_looks
-        )
+        at_path = self.look_at(path, mends=not only_looks)
         if at_path.kind == "foreign" and not only_looks:
             return self._find_foreign(path, at_path)
         return at_path
@@ -275,6 +293,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             remarks=remarks,
             identity=manifest.identity.digest if manifest.identity else "",
             is_freed=manifest.freed_at is not None,
+            description=manifest.description,
         )
 
     def load(self, path: str, content: str | None = None) -> Any:
@@ -303,7 +322,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
                 return kept
         at_path = self.look_up(path)
         if at_path.manifest is None:
-            raise nothing_there(path, at_path)
+            raise self._not_there(path, at_path)
         manifest = at_path.manifest
         if content is not None and self._content(manifest) != content:
             raise replaced(path, manifest)
@@ -317,6 +336,10 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
             ) from error
         self._remember(self._content(manifest), value)
         return value
+
+    def _not_there(self, path: str, at_path: Found) -> PrefectDSError:
+        """Return the error of a read that finds no checkpoint."""
+        return nothing_there(path, at_path)
 
     def accepts(self, value: Any) -> bool:
         """Return whether the handler keeps values of this type."""
@@ -378,7 +401,7 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
         return Manifest(
             path=path,
             attempt=uuid.uuid4().hex,
-            kind=self.kind,
+            kind=draft.kind or self.kind,
             file_type=self.file_type,
             parts=draft.parts,
             n_columns=draft.n_columns,

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.storage.filesystem import Staged
+from prefect_ds.storage.filesystem import Kind, Staged
 from prefect_ds.storage.manifest import JSONObject, Part
+
+ON_DEMAND = object()
+"""In place of a value that is made from the checkpoint when somebody looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Draft:
     """``None`` for data that were there already."""
     compute_s: float = 0.0
     """Seconds of the staging that went into computing: a Dask frame is lazy."""
+    kind: Kind | None = None
+    """``None``: the kind that all checkpoints of the handler have."""
 
     @property
     def n_rows(self) -> int:

@@ -12,7 +12,7 @@ from prefect_ds.checkpoints.undecodable import is_no_fault_of_data
 from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.storage.layout import side_folder
 from prefect_ds.storage.lookup import CHANGED_BY_HAND, Found
-from prefect_ds.storage.manifest import JSONObject, Manifest, Origin
+from prefect_ds.storage.manifest import DESCRIPTION, JSONObject, Manifest, Origin
 from prefect_ds.storage.store import CheckpointStore
 
 logger = logging.getLogger("prefect.prefect_ds.checkpoints.foreign_data")
@@ -39,7 +39,7 @@ class ForeignData(abc.ABC):
                 f"it has no manifest and cannot be read as {self.file_type} ({error})"
             )
             return Found("damaged", reason=reason, stamp=at_path.stamp, advice="mend")
-        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
+        self._warn_of_doubts(path, draft)
         if not has_side_folder:
             adoption.warn_of_lost_manifests(path)
         described = self._manifest(path, draft, Origin())
@@ -55,8 +55,13 @@ class ForeignData(abc.ABC):
 
     def _adoptable(self, path: str) -> Manifest:
         draft = self._describe(path)
-        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
+        self._warn_of_doubts(path, draft)
         return self._manifest(path, draft, Origin())
+
+    def _warn_of_doubts(self, path: str, draft: Draft) -> None:
+        if DESCRIPTION in (draft.schema or {}):
+            return  # No frame, so that it has no rows to be without.
+        adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)
 
     def _describe(self, path: str) -> Draft:
         """Describe a person's file, with the types of the checkpoint that it was."""

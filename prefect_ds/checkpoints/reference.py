@@ -47,6 +47,8 @@ class CheckpointReference:
     """Digest of the checkpoint's identity; empty: not known."""
     is_freed: bool = False
     """Its data were removed to free their space, and nothing in this run needs them."""
+    description: str = ""
+    """What the data are, such as "dict of 5"; empty for a frame."""
 
     def load(self) -> Any:
         """Return the data.
@@ -92,20 +94,25 @@ class CheckpointReference:
         # on it valid.
         return ("prefect_ds-checkpoint", self.content)
 
+    @property
+    def summary(self) -> str:
+        """What the data are and their size: "3 rows, 2 columns, 1.2 KiB"."""
+        what = self.description
+        if not what:
+            what = f"{count(self.n_rows, 'row')}, {count(self.n_columns, 'column')}"
+        return f"{what}, {size(self.size_bytes)}"
+
     def __str__(self) -> str:
-        return (
-            f"{count(self.n_rows, 'row')}, {count(self.n_columns, 'column')}, "
-            f"{size(self.size_bytes)} "
-            f"at {self.path}, written {self.written_at}"
-        )
+        return f"{self.summary} at {self.path}, written {self.written_at}"
 
     def __repr__(self) -> str:
         return f"<Checkpoint: {self}>"
 
     def _repr_html_(self) -> str:
-        rows = {
-            "rows": f"{self.n_rows:,}",
-            "columns": f"{self.n_columns:,}",
+        rows = {"data": self.description}
+        if not self.description:
+            rows = {"rows": f"{self.n_rows:,}", "columns": f"{self.n_columns:,}"}
+        rows |= {
             "size": size(self.size_bytes),
             "path": self.path,
             "written": self.written_at,

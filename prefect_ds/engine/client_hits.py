@@ -156,8 +156,7 @@ class ClientHits:
             if isinstance(files, LocalFiles) and not files.status(path, handler.kind):
                 return None
             # A person's file is read by a worker.
-            store = handler.store
-            return with_retries("read", path, store.look_up, path, handler.kind)
+            return with_retries("read", path, handler.look_at, path)
         except Exception as error:  # noqa: BLE001 - the worker meets it again
             is_of_store = isinstance(error, OSError) or not isinstance(
                 error, PrefectDSError

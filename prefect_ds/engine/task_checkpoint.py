@@ -19,14 +19,10 @@ from prefect.engine.signals import PrefectStateSignal
 from prefect.engine.state import State, Success
 
 from prefect_ds.checkpoints.age import too_old
+from prefect_ds.checkpoints.draft import ON_DEMAND
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
 from prefect_ds.checkpoints.lazy_result import LazyResult
-from prefect_ds.checkpoints.reference import (
-    CheckpointReference,
-    count,
-    references_in,
-    size,
-)
+from prefect_ds.checkpoints.reference import CheckpointReference, references_in
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.task_identity import of_all_runs_here
@@ -264,8 +260,10 @@ class TaskCheckpoint:
             Seconds that it took.
         """
         value = state.result
+        if isinstance(value, PrefectStateSignal):
+            value = None  # It ended itself as a Success, with a message alone.
         # A task that is run for its effect; Prefect writes nothing either.
-        if value is None or isinstance(value, PrefectStateSignal):
+        if value is None and not self.handler.keeps_none:
             return self._not_kept(state, "it returned nothing"), 0.0
         if not is_own and not self.handler.accepts(value):
             kind = type(value).__name__
@@ -283,23 +281,18 @@ class TaskCheckpoint:
                 message += f". It was set aside as a pickle, {aside}"
             raise type(error)(message) from error
         reference = kept.reference
-        written = ", ".join(
-            [
-                count(reference.n_rows, "row"),
-                count(reference.n_columns, "column"),
-                size(reference.size_bytes),
-            ]
-        )
         message = (
             f"{state.message or _SUCCEEDED} Ran because {miss.reason}; "
-            f"wrote {written} to {self.path}"
+            f"wrote {reference.summary} to {self.path}"
         )
         if kept.note:
             message += f" ({kept.note})"
         message = "; ".join([message, *self.remarks])
         # One line a task: a second one would repeat why it ran.
         self._log(message, logging.DEBUG if miss.is_said else logging.INFO)
-        result = LazyResult(reference, self.path).loaded(kept.value)
+        result = LazyResult(reference, self.path)
+        if kept.value is not ON_DEMAND:
+            result = result.loaded(kept.value)
         new_state = Success(message=message, result=result, context=state.context)
         return new_state, kept.compute_s
 

@@ -15,7 +15,7 @@ from prefect_ds.errors import CollisionError
 from prefect_ds.storage.aside_record import Advice, record_file
 from prefect_ds.storage.describe import read_parts, same_bytes
 from prefect_ds.storage.filed_manifests import FiledManifests
-from prefect_ds.storage.filesystem import FOLDER_STAMP, FileSystem, Staged, Status
+from prefect_ds.storage.filesystem import FOLDER_STAMP, FileSystem, Kind, Staged, Status
 from prefect_ds.storage.housekeeping import set_aside
 from prefect_ds.storage.layout import parent
 from prefect_ds.storage.lookup import Found, look_up
@@ -51,10 +51,12 @@ def commit(
     while True:
         at_path = look_up(files, path, manifest.kind, "size", is_commit=True)
         there = at_path.manifest
+        if there is not None and own == filed.file_of(there.stamp):
+            break  # The task wrote in place: its manifest was all that was missing.
         if there is not None and _may_stay(there, manifest, refused):
             files.remove(own, "file")
             return there
-        replaced = _make_room(files, path, at_path)
+        replaced = _make_room(filed, at_path, manifest.kind)
         try:
             if replaced is None:
                 files.place(staged, path)
@@ -120,7 +122,8 @@ class _DiskCommitter:
 
     def sync_data(self) -> None:
         """Sync the staged data, the manifest, and the manifest's folder."""
-        self.files.sync(self.staged_path, self.own, parent(self.own))
+        self.files.sync_tree(self.staged_path)
+        self.files.sync(self.own, parent(self.own))
 
     def sync_manifest(self) -> None:
         """Sync the manifest, and its folder."""
@@ -243,8 +246,15 @@ class _StoreCommitter:
         return same_bytes(manifest.parts, there, status)
 
 
-def _make_room(files: FileSystem, path: str, at_path: Found) -> Manifest | None:
+def _make_room(filed: FiledManifests, at_path: Found, kind: Kind) -> Manifest | None:
     """Set aside what is not ours; return the manifest of our own data to replace."""
+    files, path, there = filed.files, filed.path, at_path.manifest
+    if there is not None and there.kind != kind and not files.renames_folders:
+        # A store would show the old object beside the new folder, or the other way
+        # round, and no step changes both at once.
+        files.remove(path, there.kind)
+        files.remove(filed.file_of(there.stamp), "file")
+        return None
     if at_path.manifest is not None and not at_path.manifest.adopted:
         return at_path.manifest
     if at_path.manifest is not None:

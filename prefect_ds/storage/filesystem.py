@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+if TYPE_CHECKING:
+    from prefect_ds.storage.trees import Tree
 
 FOLDER_STAMP = "folder"
 """Stamp of every folder in an object store, which has no stamp for a whole folder."""
@@ -58,6 +61,8 @@ class Staged:
     """The stamp that it will have in place; ``None`` where only the store knows it."""
     names: Mapping[str, str] = field(default_factory=dict)
     """For a folder in a store: name of every staged file to its name in place."""
+    is_on_disk: bool = False
+    """For a folder in a store: its files lie on a disk of this machine."""
 
 
 class FileSystem(Protocol):
@@ -114,6 +119,24 @@ class FileSystem(Protocol):
         The staged files stay, so that the next try finds them.
         """
 
+    def taking(
+        self, tree: Tree, path: str, names: Mapping[str, str], *, may_link: bool
+    ) -> contextlib.AbstractContextManager[Staged]:
+        """Stage a file or folder that a task wrote on this machine.
+
+        Parameters
+        ----------
+        tree
+            The file or folder. It stays as it is until its checkpoint is committed.
+        path
+            Of the checkpoint.
+        names
+            File of the tree to its name in place.
+        may_link
+            A disk need not copy the files: nobody else writes to them or needs them
+            where they are, and they go from there at the end.
+        """
+
     def place(self, staged: Staged, path: str) -> None:
         """Put staged data where nothing is, in one step.
 
@@ -137,6 +160,9 @@ class FileSystem(Protocol):
 
         ``kind``, where it is known, may spare requests.
         """
+
+    def sync_tree(self, path: str) -> None:
+        """Make a file, or a folder with all that is in it, survive a power cut."""
 
     def sync(self, *paths: str) -> None:
         """Make these files and folders survive a power cut."""

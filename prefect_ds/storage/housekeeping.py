@@ -222,7 +222,7 @@ def _stray_parts(filed: FiledManifests, status: Status, newest: float) -> list[s
     parts = [
         part_name
         for part_name in filed.files.sizes(path)
-        if is_part_in_store(name(part_name))
+        if is_part_in_store(part_name)
     ]
     # Manifests are listed after the parts: a part on its way has a manifest by now.
     manifests = dict(filed.readable())

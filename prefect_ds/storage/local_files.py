@@ -16,6 +16,14 @@ from typing import BinaryIO
 
 from prefect_ds.storage.filesystem import BROKEN_LINK, Kind, Staged, Status
 from prefect_ds.storage.layout import REPLACED, SIDE_FOLDER, staging_folder
+from prefect_ds.storage.trees import (
+    NO_LINKS,
+    Tree,
+    is_in_place,
+    link_or_copy,
+    raise_error,
+    special_kind,
+)
 
 
 class LocalFiles:
@@ -34,10 +42,10 @@ class LocalFiles:
             return None
         if not stat.S_ISDIR(entry.st_mode) and not stat.S_ISREG(entry.st_mode):
             # To open it could wait for ever.
-            special = _SPECIAL.get(stat.S_IFMT(entry.st_mode), "something")
             raise OSError(
                 errno.EINVAL,
-                f"{special} is in the place of a file: move it away, then run again",
+                f"{special_kind(entry.st_mode)} is in the place of a file: "
+                "move it away, then run again",
                 path,
             )
         if stat.S_ISDIR(entry.st_mode):
@@ -146,6 +154,29 @@ class LocalFiles:
             self._place_file(f"{folder}/{staged_name}", target)
         return self.stamped(placed)
 
+    @contextlib.contextmanager
+    def taking(
+        self, tree: Tree, path: str, names: Mapping[str, str], *, may_link: bool
+    ) -> Iterator[Staged]:
+        """Link the files beside their goal; what the task wrote goes at the end.
+
+        Until then it stays where it is, so that no error and no kill can lose it.
+        """
+        if tree.path == path:
+            yield self.stamped(path)
+            return
+        staged = f"{staging_folder(path)}/{uuid.uuid4().hex}.staged"
+        _make_folder(staging_folder(path))
+        try:
+            link_or_copy(tree, staged, may_link=may_link)
+            yield self.stamped(staged)
+        finally:
+            self.remove(staged)
+        if may_link and is_in_place(tree, path):
+            # The checkpoint is there: an error here must not undo that.
+            with contextlib.suppress(OSError):
+                self.remove(tree.path)
+
     def stamped(self, path: str) -> Staged:
         """Give a staged file or folder a time of change that no other attempt has."""
         # Clocks tick in milliseconds on some kernels: the digits below are random, the
@@ -175,7 +206,7 @@ class LocalFiles:
         except FileExistsError:
             raise
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             # No links on this disk (FAT, some mounts): the rename is as atomic but does
             # not look first.
@@ -188,8 +219,7 @@ class LocalFiles:
         is_folder = os.path.isdir(staged.path)
         # The good copy must not go before the new bytes are on the disk: a power cut
         # would leave neither.
-        below = self.sizes(staged.path) if is_folder else ()
-        self.sync(*(f"{staged.path}/{name}" for name in below), staged.path)
+        self.sync_tree(staged.path)
         if not is_folder and not os.path.isdir(path):
             os.replace(staged.path, path)
             return
@@ -228,6 +258,14 @@ class LocalFiles:
                 raise
             shutil.rmtree(path)
 
+    def sync_tree(self, path: str) -> None:
+        """Fsync a file, or a folder with all that is in it."""
+        if not os.path.isdir(path):
+            self.sync(path)
+            return
+        for folder, _, names in os.walk(path, topdown=False, onerror=raise_error):
+            self.sync(*(f"{folder}/{name}" for name in sorted(names)), folder)
+
     def sync(self, *paths: str) -> None:
         """Fsync files and folders, but not the files in the folders."""
         for path in paths:
@@ -238,20 +276,9 @@ class LocalFiles:
                 os.close(handle)
 
 
-_SPECIAL = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
-
-
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file; do not wait if it is a named pipe that nobody writes to."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def _exists(path: str) -> FileExistsError:

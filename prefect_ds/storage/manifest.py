@@ -30,6 +30,9 @@ FORMAT_VERSION = 3
 
 _READABLE_VERSIONS = (1, 2, 3)
 
+DESCRIPTION = "description"
+"""The key of a schema that says what the data are, where they are no frame."""
+
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object, as :mod:`json` reads it."""
 
@@ -133,6 +136,11 @@ class Manifest:
     def n_rows(self) -> int:
         """Rows in all parts."""
         return sum(part.n_rows for part in self.parts)
+
+    @property
+    def description(self) -> str:
+        """What the data are, such as "dict of 5"; empty for a frame."""
+        return str((self.schema or {}).get(DESCRIPTION, ""))
 
     @property
     def size_bytes(self) -> int:

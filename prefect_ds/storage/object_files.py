@@ -18,8 +18,12 @@ import fsspec.asyn
 from prefect_ds.storage.filesystem import FOLDER_STAMP, Kind, Staged, Status
 from prefect_ds.storage.layout import name, parent
 from prefect_ds.storage.object_errors import ObjectReader, numbered_errors
+from prefect_ds.storage.trees import Tree
 
 _REQUESTS_AT_ONCE = 16
+
+_LARGE_BYTES = 256 * 2**20
+"""Larger files are not held in memory."""
 
 _TAGS = (
     "ETag",
@@ -46,6 +50,12 @@ class ObjectFiles:
         # with what was put meanwhile.
         takes = inspect.signature(getattr(fs, "_cat_file", fs.cat_file)).parameters
         self._one_get = {"max_concurrency": 1} if "max_concurrency" in takes else {}
+        # Their pieces become one object at the end. fsspec's own method would publish
+        # half of it after an error.
+        put_file = getattr(fs, "_put_file", None)
+        self._puts_in_pieces = (
+            put_file is not None and "mode" in inspect.signature(put_file).parameters
+        )
 
     def status(self, path: str, kind: Kind = "file") -> Status | None:
         """Return the status of the path, ``None`` where nothing is.
@@ -130,22 +140,29 @@ class ObjectFiles:
         """Leave all as it is: objects get their names when they are copied."""
         return Staged(folder, None, names)
 
+    @contextlib.contextmanager
+    def taking(
+        self, tree: Tree, path: str, names: Mapping[str, str], *, may_link: bool
+    ) -> Iterator[Staged]:
+        """Leave all as it is: the files are PUT from where the task wrote them."""
+        if tree.kind == "file":
+            yield Staged(tree.path, None)
+        else:
+            yield Staged(tree.path, None, names, is_on_disk=True)
+
     def place(self, staged: Staged, path: str) -> None:
         """PUT where nothing is. Parts of a folder go beside others that are there."""
         if staged.names:
             self._copy_folder(staged, path)
             return
-        with open(staged.path, "rb") as file:
-            self.create(path, file.read())
+        self._put_from_disk(staged.path, path, mode="create")
 
     def replace(self, staged: Staged, path: str) -> None:
         """PUT over the object that is there. Parts of a folder go beside the others."""
         if staged.names:
             self._copy_folder(staged, path)
             return
-        with open(staged.path, "rb") as file:
-            # Never `with fs.open(...)`: an error inside it publishes half an object.
-            self.put(path, file.read())
+        self._put_from_disk(staged.path, path)
 
     def link(self, source: str, target: str) -> None:
         """Copy, inside the store."""
@@ -158,6 +175,11 @@ class ObjectFiles:
     def _copy_folder(self, staged: Staged, path: str) -> None:
         def copy(names: tuple[str, str]) -> None:
             staged_name, final_name = names
+            if staged.is_on_disk:
+                self._put_from_disk(
+                    f"{staged.path}/{staged_name}", f"{path}/{final_name}"
+                )
+                return
             self.link(f"{staged.path}/{staged_name}", f"{path}/{final_name}")
 
         _for_all(staged.names.items(), copy)
@@ -188,6 +210,9 @@ class ObjectFiles:
                 if self.status(path) is not None:
                     self.fs.rmdir(path)
 
+    def sync_tree(self, path: str) -> None:
+        """Do nothing: the store keeps every PUT that it has answered."""
+
     def sync(self, *paths: str) -> None:
         """Do nothing: the store keeps every PUT that it has answered."""
 
@@ -214,6 +239,15 @@ class ObjectFiles:
         Paths there start with a slash.
         """
         return bool(self.fs._strip_protocol(path).startswith("/"))
+
+    def _put_from_disk(self, source: str, path: str, **mode: str) -> None:
+        """PUT a file of this machine; a large one in pieces, not through memory."""
+        if os.path.getsize(source) > _LARGE_BYTES and self._puts_in_pieces:
+            self._write(path, lambda: self.fs.put_file(source, path, **mode))
+            return
+        with open(source, "rb") as file:
+            # Never `with fs.open(...)`: an error inside it publishes half an object.
+            self._pipe(path, file.read(), **mode)
 
     def _pipe(self, path: str, data: bytes, **mode: str) -> None:
         self._write(path, lambda: self.fs.pipe_file(path, data, **mode))

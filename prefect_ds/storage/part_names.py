@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _SMALLEST_WIDTH = 5
 _PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}(\.\d+)?\.parquet")
+_GENERATION = re.compile(r"files-[0-9a-f]{12}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class PartNames:
     >>> names = PartNames(5, "")
     >>> names.of(3), names.of(3, twin=1)
     ('part.00003.parquet', 'part.00003.1.parquet')
-    >>> is_part_in_store("part.00003-0a1b2c3d.parquet")
+    >>> is_part_in_store("year=2024/part.00003-0a1b2c3d.parquet")
     True
     >>> is_part_in_store("part.00003.parquet")
     False
@@ -48,5 +49,28 @@ def is_part_in_store(file: str) -> bool:
     """Return whether a file in a store's folder has the name of a part of ours.
 
     No other file in a folder is ever taken for ours.
+
+    Parameters
+    ----------
+    file
+        Its path below the folder.
     """
-    return _PART_IN_STORE.fullmatch(file) is not None
+    if _GENERATION.match(file):
+        return True
+    return _PART_IN_STORE.fullmatch(file.rpartition("/")[2]) is not None
+
+
+def generation() -> str:
+    """Return the name of a folder for one write of a task's own files to a store.
+
+    Their names are the task's, so that those of two writes would be the same.
+
+    >>> below_generation(f"{generation()}/data/0.0")
+    'data/0.0'
+    """
+    return f"files-{uuid.uuid4().hex[:12]}"
+
+
+def below_generation(file: str) -> str:
+    """Return the path that a task gave to a file in a store's folder."""
+    return _GENERATION.sub("", file, count=1) if _GENERATION.match(file) else file

@@ -10,7 +10,7 @@ from prefect_ds.storage.filesystem import FileSystem
 
 PRIMITIVES = (
     "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
-    "replace", "link", "move", "remove", "sync",
+    "replace", "link", "move", "remove", "sync", "sync_tree",
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ MUTATIONS = (
         "storage/local_files.py",
         (
             (
-                '        self.sync(*(f"{staged.path}/{name}" for name in below), staged.path)\n',
+                "        # The good copy must not go before the new bytes are on the disk: a power cut\n        # would leave neither.\n        self.sync_tree(staged.path)\n",
                 "",
             ),
         ),
