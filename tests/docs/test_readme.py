@@ -86,6 +86,15 @@ def test_the_examples_about_dask_frames_run(
     ]
 
 
+def test_the_examples_about_results_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [output] = outputs_of("docs/results.md", capsys)
+    assert output == "1.bin: 100 bytes\n2.bin: 100 bytes\n"
+    assert sorted(os.listdir()) == ["done", "models", "reports"]
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 800
 
