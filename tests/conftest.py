@@ -29,7 +29,10 @@ from tests.support.flows import Notes  # noqa: E402
 from tests.support.processes import end, executor_at, own_cluster, start  # noqa: E402
 from tests.support.scale import SCALE  # noqa: E402
 from tests.support.time_limits import (  # noqa: E402, F401 - hooks of pytest
+    pytest_configure,
     pytest_handlecrashitem,
+    pytest_runtest_logfinish,
+    pytest_runtest_logreport,
     pytest_runtest_logstart,
 )
 
@@ -90,7 +93,7 @@ def cluster_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "--host",
             "127.0.0.1",
             "--idle-timeout",
-            "30 minutes",
+            "3 hours",
             *at_scheduler,
         ],
         *[
@@ -146,7 +149,7 @@ def executor(request: pytest.FixtureRequest) -> Callable[[], Executor]:
     if request.param == "cluster address":
         address = request.getfixturevalue("cluster_address")
         return lambda: executor_at(address)
-    is_sampled = request.node.path.name in ("test_executors.py", "test_wiring.py")
+    is_sampled = request.node.path.name == "test_executors.py"
     if request.param == "own cluster" and SCALE == 1 and not is_sampled:
         pytest.skip("PREFECT_DS_TEST_SCALE=10 starts a cluster for this one, too")
     return EXECUTORS[request.param]

@@ -229,12 +229,3 @@ OF_OBJECTS: Final = {
     "ReadParquet._dataset_info": "the files that a reader of parquet reads",
 }
 """Attributes that are not documented either."""
-
-LATE_MODULES: Final = (
-    "dask.dataframe.dask_expr._cumulative",
-    "dask.dataframe.dask_expr._indexing",
-    "dask.dataframe.dask_expr._interchange",
-    "dask.dataframe.dask_expr._merge_asof",
-    "dask.dataframe.dask_expr._rolling",
-)
-"""Modules with expressions that Dask imports when they are first used."""

@@ -5,27 +5,24 @@ class. Dask's expressions ask each other for such properties in any order, so tw
 that build frames in two threads of one process can stop each other for ever. Python
 3.12 took the lock away, as two threads may well compute the same value.
 
-Dask imports some of its expressions only when they are first used. They are imported
-here, so that no class comes later.
+Dask imports some of its expressions only when they are first used, and users may write
+their own. So a class that comes later loses its locks when it is made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from prefect_ds.dask._internals import LATE_MODULES, AnyExpr
+from prefect_ds.dask._internals import AnyExpr
 
 
 def cached_properties(kind: type = AnyExpr) -> Iterator[Any]:
     """Yield the cached properties of a class and of all classes below it."""
-    for member in vars(kind).values():
-        if isinstance(member, functools.cached_property):
-            yield member
+    yield from _own(kind)
     subclasses: list[type] = kind.__subclasses__()
     for subclass in subclasses:
         yield from cached_properties(subclass)
@@ -35,9 +32,23 @@ def unlock() -> None:
     """Take the locks away, as Python 3.12 does."""
     if sys.version_info >= (3, 12):
         return
-    for name in LATE_MODULES:
-        # Another version of Dask may have moved it, and nothing here needs it.
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
     for member in cached_properties():
-        member.lock = contextlib.nullcontext()
+        _unlock(member)
+    AnyExpr.__init_subclass__ = classmethod(_unlock_class)  # type: ignore[assignment]
+
+
+def _own(kind: type) -> Iterator[Any]:
+    for member in vars(kind).values():
+        if isinstance(member, functools.cached_property):
+            yield member
+
+
+def _unlock(member: Any) -> None:
+    member.lock = contextlib.nullcontext()
+
+
+def _unlock_class(kind: Any, /, **kwargs: Any) -> None:
+    """Take the locks of a new class away."""
+    super(AnyExpr, kind).__init_subclass__(**kwargs)
+    for member in _own(kind):
+        _unlock(member)

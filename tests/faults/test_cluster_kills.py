@@ -17,11 +17,9 @@ from distributed import Client
 from tests.support.kill_harness import CALLS, CHANGES, WRITES, Trap, processes
 from tests.support.kill_servers import HERE, Servers, problems
 from tests.support.processes import ROOT, end
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, sweep
 
-pytestmark = pytest.mark.timeout(
-    3_600
-)  # Of the full sweep; each job and each cluster has a limit of its own.
+pytestmark = sweep
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +58,9 @@ def test_a_write_by_threads_killed_at_any_call_leaves_old_new_or_nothing(
             "only": only,
         }
         for when, only, n_numbers in (
-            ("before", CHANGES, 8),
-            ("after", CHANGES, 6),
-            ("halfway", ("write",), 3),
+            ("before", CHANGES, 5),
+            ("after", CHANGES, 4),
+            ("halfway", ("write",), 2),
         )
         for number in some(numbers_of(servers, scene, only), n_numbers)
     ]
@@ -86,7 +84,7 @@ def test_an_error_at_any_call_fails_the_task_or_is_mended(servers, scene, action
             "only": only,
             "n_times": n_times,
         }
-        for number in some(numbers_of(servers, scene, only), 5)
+        for number in some(numbers_of(servers, scene, only), 3)
     ]
     answers = servers.run(jobs)
     assert problems(jobs, answers) == []

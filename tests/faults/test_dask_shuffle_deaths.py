@@ -19,7 +19,7 @@ from prefect.executors import LocalExecutor
 from prefect_ds import DSTaskRunner, task
 from tests.support.dask_flows import handler
 from tests.support.flows import state_of
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, sweep
 from tests.support.shuffles import (
     IN_DASK,
     N_KEYS,
@@ -33,7 +33,7 @@ from tests.support.shuffles import (
 )
 from tests.support.worker_deaths import ACTIONS, WorkerDeath, wait_for_workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(7_200)]
+pytestmark = [pytest.mark.slow, sweep]
 
 N_WORKERS = 3
 # With a scale of 10, each kind of shuffle meets each way to lose a worker.

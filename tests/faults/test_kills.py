@@ -32,8 +32,8 @@ FILE_TYPES = (
     "excel",
     "ods",
 )
-KILLED_TYPES = FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf", "excel")
-"""One for each way of writing: a file object, Arrow, a path of its own, an archive."""
+KILLED_TYPES = FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf")
+"""One for each way of writing: a file object, Arrow, a path of its own."""
 SCENES = ("first", "rewrite", "adopt", "damaged")
 
 

@@ -22,11 +22,11 @@ from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.manifest import Manifest
 from tests.support.clusters import Machine, cluster, n_tasks, objects_and_mib
 from tests.support.flows import frame_of
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, sweep
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1_200),
+    sweep,
     pytest.mark.skipif(
         not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc"
     ),

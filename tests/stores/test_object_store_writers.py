@@ -20,7 +20,7 @@ from tests.support.object_stores import (
     same,
     there,
 )
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, sweep
 from tests.support.servers import Dropped
 
 # ------------------------------------------------------------------------------------------------
@@ -210,9 +210,7 @@ class NoProxy:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(
-    3_600
-)  # Each point is a process of its own, and a folder has some eighty.
+@sweep
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
 @pytest.mark.parametrize("kind", ["csv", "folder"])

@@ -142,7 +142,8 @@ def test_odd_names_stay_what_they_are(store, kind):
     keep(handler_of(store, kind, "a"), "0")
     before = names_below(store)
     # adlfs takes what follows a question mark for a query.
-    for name in [*ODD, *(["a?b"] if store.name != "az" else [])]:
+    odd = ODD if SCALE > 1 or store.name == "memory" else ODD[3:]
+    for name in [*odd, *(["a?b"] if store.name != "az" else [])]:
         keep(handler_of(store, kind, name), "1")
         path = f"/data/{name}" if kind == "folder" else f"/data/{name}.csv"
         assert any(

@@ -1,21 +1,64 @@
-"""Hooks of pytest that say of a test beyond its time limit that this is why it ended.
+"""Hooks of pytest for a run that nobody watches: what failed, what runs long, what timed out.
 
-Without them `pytest -n 2` shows a time-out as "worker crashed".
+Under ``pytest -n 2`` a failure is a letter until the run ends, a hang shows nothing, and a time-out reads "worker crashed".
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from typing import Any
 
 import pytest
 
+LONG_S = 120.0
+"""A test that runs longer is named, and again each time that it has taken twice as long."""
+
 _started: dict[str, float] = {}
+_named_s: dict[str, float] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the tests from the process where the results are gathered."""
+    if not hasattr(config, "workerinput"):
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(10)
+        for line in long_running(time.monotonic()):
+            print(f"\n{line}", file=sys.__stderr__, flush=True)
+
+
+def long_running(now: float) -> list[str]:
+    """Return a line for each test that has run long since its last line."""
+    lines = []
+    for test, started in list(_started.items()):
+        ran_s = now - started
+        if ran_s > _named_s.get(test, LONG_S):
+            _named_s[test] = 2 * ran_s
+            lines.append(f"{time.strftime('%X')} still running, {ran_s:.0f} s: {test}")
+    return lines
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
     """Note when a test begins; called where the results are gathered."""
     _started[nodeid] = time.monotonic()
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Note that a test has ended."""
+    _started.pop(nodeid, None)
+    _named_s.pop(nodeid, None)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a test as soon as it fails."""
+    if report.failed:
+        line = f"{time.strftime('%X')} {report.when} failed: {report.nodeid}"
+        print(f"\n{line}", file=sys.__stderr__, flush=True)
 
 
 @pytest.hookimpl(optionalhook=True)

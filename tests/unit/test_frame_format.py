@@ -30,7 +30,7 @@ from tests.support.formats import (
     format_of,
 )
 from tests.support.frame_strategies import NAMED_FRAMES, frames
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, some
 
 # Beside these, every file type keeps every named frame.
 REFUSED_BY_ALL_BUT_PICKLE = {
@@ -84,12 +84,15 @@ class TestNamedFrames:
     # as much as what it does.
     @pytest.mark.parametrize("frame_name", NAMED_FRAMES)
     def test_comes_back_or_is_refused_as_the_table_says(self, frame_name):
-        outcomes = {name: outcome(NAMED_FRAMES[frame_name], name) for name in REFUSED}
+        is_large = frame_name == "MultiIndex of many"
+        names = some(list(REFUSED), 4) if is_large else list(REFUSED)
+        outcomes = {name: outcome(NAMED_FRAMES[frame_name], name) for name in names}
         assert outcomes == {
             name: "refused"
             if frame_name in REFUSED_BY_ALL_BUT_PICKLE | refused
             else "kept"
             for name, refused in REFUSED.items()
+            if name in names
         }
 
     @pytest.mark.parametrize("frame_name", NAMED_FRAMES)
