@@ -21,6 +21,7 @@ def explain(
     parameters: Mapping[str, Any] | None = None,
     *,
     refresh: Iterable[Task | str] = (),
+    context: Mapping[str, Any] | None = None,
 ) -> Explanation:
     """Return what the next run of a flow would load and run, and why.
 
@@ -35,11 +36,13 @@ def explain(
         As for ``flow.run(parameters=...)``.
     refresh
         As for ``flow.run(refresh=...)``.
+    context
+        As for ``flow.run(context=...)``, where a template names ``{today}``, say.
 
     Raises
     ------
     TypeError
-        It is no flow.
+        It is no flow, or the parameters are no mapping.
     ValueError
         A parameter is unknown, or one without a default is missing, or ``refresh`` has
         a task that is not in the flow.
@@ -62,7 +65,8 @@ def explain(
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"explain needs a Flow, not a {type(flow).__name__}")
-    return Explanation(flow.name, tuple(plan_flow(flow, parameters or {}, refresh)))
+    decisions = plan_flow(flow, parameters or {}, refresh, context=context)
+    return Explanation(flow.name, tuple(decisions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed, Mapped, State
 from prefect.executors import Executor
 
+from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.chosen_tasks import chosen_tasks
@@ -61,6 +62,8 @@ class DSFlowRunner(FlowRunner):
     _keep: set[Task] | None = None
     _shows_progress = False
     _refresh: frozenset[Task] = frozenset()
+    _are_states_handled = False
+    """Whether handlers of all tasks' states come along, which may look at any data."""
 
     def run(
         self,
@@ -114,6 +117,10 @@ class DSFlowRunner(FlowRunner):
         if self._refresh and not self._has_our_tasks:
             raise TypeError("refresh= needs task_runner_cls=DSTaskRunner")
         call = _prefects_run.bind(self, *args, **kwargs)
+        handlers = call.arguments.get("task_runner_state_handlers") or ()
+        self._are_states_handled = any(
+            handler is not checkpoint_handler for handler in handlers
+        )
         if not call.arguments.get("task_states"):
             # Not again in the rounds that follow, for retries.
             warn_of_unused_results(self.flow, self._has_our_tasks)
@@ -154,11 +161,12 @@ class DSFlowRunner(FlowRunner):
 
     def _not_needed(self, context: Mapping[str, Any]) -> dict[Task, set[int | None]]:
         """Return the task runs whose freed data nothing in this run needs."""
-        if not have_freed(self.flow):
+        if self._are_states_handled or not have_freed(self.flow):
             return {}
         try:
             parameters = context.get("parameters", {})
-            return walked(self.flow, parameters, self._refresh).freed
+            plan = walked(self.flow, parameters, self._refresh, context=context)
+            return plan.freed
         except Exception as error:  # noqa: BLE001 - without proof the tasks run
             self.logger.warning("Freed data are computed again: %r", error)
             return {}

@@ -21,6 +21,7 @@ from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.context import left_at_once
 from prefect_ds.engine.freed import TaskRun, have_freed, needed_runs
 from prefect_ds.engine.planned_looks import Look, Looks, is_far, seconds_of
+from prefect_ds.engine.planned_names import of_child, of_task, takes_inputs
 from prefect_ds.engine.planned_values import (
     BETWEEN,
     Known,
@@ -28,10 +29,15 @@ from prefect_ds.engine.planned_values import (
     Outcome,
     Planned,
     Skipped,
+    causes_of,
     chained,
+    check_parameters,
+    conditions_of,
     elements,
     evaluated,
+    may_skip,
     reduced,
+    skipped,
     through,
     words,
 )
@@ -78,12 +84,13 @@ def plan_flow(
     parameters: Mapping[str, Any],
     refresh: Iterable[Task | str] = (),
     accept: Accept | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> list[TaskDecision]:
     """Return what the next run of a flow does with its tasks, in order.
 
     See :func:`walked`, which takes the same.
     """
-    return walked(flow, parameters, refresh, accept).decisions
+    return walked(flow, parameters, refresh, accept, context).decisions
 
 
 def walked(
@@ -91,6 +98,7 @@ def walked(
     parameters: Mapping[str, Any],
     refresh: Iterable[Task | str] = (),
     accept: Accept | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Walk:
     """Return the walk over a flow, with its decisions.
 
@@ -105,22 +113,26 @@ def walked(
     accept
         Asked for every checkpoint. It may change the manifest of a stale one so that
         the checkpoint counts.
+    context
+        Prefect's context of the run, or what the user puts into it.
 
     Raises
     ------
+    TypeError
+        The parameters are no mapping.
     ValueError
         A parameter is unknown or missing, or the flow has no such task to refresh.
     TemplateError
         A template could never tell the children of a mapped task apart.
     """
-    _check_parameters(flow, parameters)
+    check_parameters(flow, parameters)
     for task in flow.tasks:
         check_template(task, flow.edges_to(task))
     # Prefect's own context and parameters: templates are filled as a run fills them.
     start = FlowRunner(flow).initialize_run(
         state=None,
         task_states={},
-        context={},
+        context={"flow_id": flow.name, **(context or {})},
         task_contexts={},
         parameters=dict(parameters),
     )
@@ -131,28 +143,13 @@ def walked(
         with Looks() as looks, left_at_once(), prefect.context(start.context):
             walk = Walk(flow, looks, refreshed, accept, computed, may_have_freed)
             for task in flow.sorted_tasks():
-                with prefect.context(start.task_contexts[task]):
+                with prefect.context(start.task_contexts[task], **of_task(flow, task)):
                     walk.visit(task)
         needed = needed_runs(flow, walk.runs, walk.freed, walk.mapped)
         if not needed:
             return walk
         # What is computed again may come out otherwise, and more may be needed then.
         computed |= needed
-
-
-def _check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
-    known = {parameter.name: parameter for parameter in flow.parameters()}
-    names = ", ".join(map(repr, sorted(known))) or "none"
-    for name in parameters:
-        if name not in known:
-            raise ValueError(
-                f"flow {flow.name!r} has no parameter {name!r}; it has {names}"
-            )
-    for name, parameter in known.items():
-        if parameter.required and name not in parameters:
-            raise ValueError(
-                f"flow {flow.name!r} needs parameter {name!r}: give it in parameters="
-            )
 
 
 class Walk:
@@ -207,18 +204,20 @@ class Walk:
     def visit(self, task: Task) -> None:
         """Decide one task, with all its children."""
         edges = self.flow.edges_to(task)
-        constants = {
-            key: Known(value) for key, value in self.flow.constants[task].items()
-        }
+        values = self.flow.constants[task].items()
+        constants = {key: Known(value) for key, value in values}
         if any(edge.mapped for edge in edges):
             self._outcomes[task] = self._visit_mapped(task, edges, constants)
             return
-        whole = {
-            edge: reduced(self._outcomes[edge.upstream_task], edge.flattened)
-            for edge in edges
-        }
+        whole = {edge: self._whole(edge) for edge in edges}
         inputs, others = _divided(constants, whole)
         self._outcomes[task] = self._visit_one(task, inputs, others, None)
+
+    def _whole(self, edge: Edge) -> Planned:
+        """Return what comes along an edge that is not mapped over."""
+        outcome = self._outcomes[edge.upstream_task]
+        passes_skips = not edge.downstream_task.skip_on_upstream_skip
+        return reduced(outcome, edge.flattened, passes_skips)
 
     def _visit_mapped(
         self, task: Task, edges: Iterable[Edge], constants: Mapping[str, Planned]
@@ -229,7 +228,7 @@ class Walk:
         for edge in edges:
             outcome = self._outcomes[edge.upstream_task]
             if not edge.mapped:
-                whole[edge] = reduced(outcome, edge.flattened)
+                whole[edge] = self._whole(edge)
                 continue
             expanded = elements(outcome, edge.flattened)
             if not isinstance(expanded, list):
@@ -243,11 +242,11 @@ class Walk:
         handler = handler_of(task, self.flow.result)
         if handler is not None and is_far(handler):
             for number, (inputs, _) in zip(numbers, taken, strict=True):
-                with prefect.context(_child(task, number)):
+                with prefect.context(of_child(task, number)):
                     self._looks.begin(task, handler, inputs)
         children: list[Planned] = []
         for number, (inputs, others) in zip(numbers, taken, strict=True):
-            with prefect.context(_child(task, number)):
+            with prefect.context(of_child(task, number)):
                 children.append(self._visit_one(task, inputs, others, number))
         return children
 
@@ -258,7 +257,7 @@ class Walk:
         causes = outcome.causes if isinstance(outcome, Open) else (outcome.reason,)
         reason = f"what it maps over is not known yet: {words(causes)}"
         self._decide(task, None, "unknown", reason)
-        return Open(through(causes, task))
+        return Open(through(causes, task), may_skip(task, [outcome]))
 
     def _visit_one(
         self,
@@ -268,46 +267,37 @@ class Walk:
         map_index: int | None,
     ) -> Planned:
         upstream = [*inputs.values(), *others]
-        skipped = [outcome for outcome in upstream if isinstance(outcome, Skipped)]
-        if skipped and task.skip_on_upstream_skip:
-            self._decide(task, map_index, "not needed", skipped[0].reason)
-            return skipped[0]
+        skip = skipped(task, upstream)
+        if skip is not None:
+            self._decide(task, map_index, "not needed", skip.reason)
+            return skip
         # Parameters, constants and lists of them: their values are known without a run.
-        value = evaluated(task, inputs)
+        value = evaluated(task, inputs, others)
         if value is not None:
             if isinstance(value, Open):
                 self.runs[task].add(map_index)
             return value
         handler = handler_of(task, self.flow.result)
+        conditions = conditions_of(task, upstream)
         if handler is None:
-            return self._runs_always(task, upstream, map_index)
-        conditions = [
-            cause
-            for outcome in upstream
-            if isinstance(outcome, Open) and outcome.may_skip
-            for cause in outcome.causes
-        ]
+            return self._runs_always(task, conditions, map_index)
+        if takes_inputs(task, inputs.keys()):
+            self.runs[task].add(map_index)
         if task not in self._identities:
             keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]
             self._identities[task] = of_all_runs(task, handler, keys)
         look = self._look(task, handler, inputs)
-        is_computed = (task, map_index) in self._computed or not self._may_have_freed
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
-        if conditions and task.skip_on_upstream_skip:
+        if conditions:
             reason = chained(conditions, task)
             self._decide(task, map_index, "maybe", reason, look)
             return Open(through(conditions, task), may_skip=True)
-        open_causes = [
-            cause
-            for outcome in inputs.values()
-            if isinstance(outcome, Open)
-            for cause in outcome.causes
-        ]
+        open_causes = causes_of(inputs.values())
         # Freed data prove something only if all is known that they were made from.
-        is_not_there = look.is_freed and (is_computed or bool(open_causes))
-        if look.runs or is_not_there:
+        is_not_there = bool(open_causes) or self._needs_data(task, map_index)
+        if look.runs or (look.is_freed and is_not_there):
             reason = look.reason
             if open_causes and look.manifest is not None:
                 reason = f"{chained(open_causes, task)}; {reason}"
@@ -326,6 +316,14 @@ class Walk:
             return Open(through((look.reason,), task))
         return Known(look.reference)
 
+    def _needs_data(self, task: Task, map_index: int | None) -> bool:
+        """Return whether the data of a task run are computed again if they were freed.
+
+        Handlers of a task's states may look at them.
+        """
+        is_computed = (task, map_index) in self._computed or not self._may_have_freed
+        return is_computed or bool(task.state_handlers)
+
     def _look(
         self, task: Task, handler: ResultHandler, inputs: Mapping[str, Planned]
     ) -> Look:
@@ -339,22 +337,18 @@ class Walk:
         return look
 
     def _runs_always(
-        self, task: Task, upstream: list[Planned], map_index: int | None
+        self, task: Task, conditions: tuple[str, ...], map_index: int | None
     ) -> Open:
-        may_skip = any(
-            isinstance(outcome, Open) and outcome.may_skip for outcome in upstream
-        )
-        may_skip = may_skip and task.skip_on_upstream_skip
         reason = "it has no handler that keeps its result"
+        decision: Decision = "run"
         if task.cache_for is not None or task.target is not None:
             reason = "Prefect's own cache decides"
-            decision: Decision = "maybe"
-        elif may_skip:
             decision = "maybe"
-        else:
-            decision = "run"
+        elif conditions:
+            reason = f"{chained(conditions, task)}; {reason}"
+            decision = "maybe"
         self._decide(task, map_index, decision, reason)
-        return Open((f"{task.name} runs in every run",), may_skip)
+        return Open((f"{task.name} runs in every run",), bool(conditions))
 
     def _decide(
         self,
@@ -366,16 +360,17 @@ class Walk:
     ) -> None:
         if decision in ("run", "maybe", "unknown"):
             self.runs[task].add(map_index)
-        manifest = look.manifest if look is not None else None
+        look = look or Look(reason)
+        there = None if look.is_freed else look.manifest
         self.decisions.append(
             TaskDecision(
                 task=task.name,
                 map_index=map_index,
                 decision=decision,
                 reason=reason,
-                path=look.path if look is not None else None,
-                size_bytes=manifest.size_bytes if manifest is not None else None,
-                seconds=seconds_of(manifest),
+                path=look.path,
+                size_bytes=there.size_bytes if there is not None else None,
+                seconds=seconds_of(look.manifest),
                 is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
             )
         )
@@ -393,8 +388,3 @@ def _divided(
         else:
             others.append(outcome)
     return inputs, others
-
-
-def _child(task: Task, index: int) -> dict[str, Any]:
-    """Return what Prefect's context has for a mapped child."""
-    return {"map_index": index, "task_full_name": f"{task.name}[{index}]"}

@@ -18,8 +18,9 @@ from prefect.engine.result import Result
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.planned_names import not_known, run_named
 from prefect_ds.engine.planned_values import Known, Planned, Skipped
-from prefect_ds.engine.task_checkpoint import REFRESHED, TaskCheckpoint
+from prefect_ds.engine.task_checkpoint import REFRESHED, TaskCheckpoint, freed_and
 from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import ManifestError, TemplateError
 from prefect_ds.result_handler import ResultHandler
@@ -68,10 +69,11 @@ class Looks:
     ) -> None:
         """Begin to look at the checkpoint of one of many runs of a task."""
         known = _known(inputs)
-        if _why_unknown(handler, inputs.keys() - known.keys()):
+        if _why_unknown(task, handler, inputs, known):
             return
         try:
-            path = handler.render(TemplateNames(known, task))
+            with run_named(task, _names(handler), known):
+                path = handler.render(TemplateNames(known, task))
         except Exception:  # noqa: BLE001 - the look itself says it
             return
         if path not in self._begun:
@@ -90,13 +92,16 @@ class Looks:
         """Return what the checkpoint of a task run says."""
         known = _known(inputs)
         open_names = inputs.keys() - known.keys()
-        unknown = _why_unknown(handler, open_names)
+        unknown = _why_unknown(task, handler, inputs, known)
         if unknown:
             return Look(unknown, is_unknown=True)
         try:
-            checkpoint = TaskCheckpoint.of_run(handler, task, known, identity)
+            with run_named(task, _names(handler), known):
+                checkpoint = TaskCheckpoint.of_run(handler, task, known, identity)
         except TemplateError as error:
             return Look(f"it will fail: {error}", runs=True)
+        except Exception as error:  # noqa: BLE001 - an input that the path reads
+            return Look(f"its path cannot be made: {error}", is_unknown=True)
         path = checkpoint.path
         try:
             if path in self._begun:
@@ -160,15 +165,16 @@ def _at_freed(
     refresh: bool,
 ) -> Look:
     """Return what a manifest says whose data were removed to free their space."""
-    path, reason = checkpoint.path, "its data were freed"
+    path = checkpoint.path
     checkpoint = _with_assumed(checkpoint, freed, open_names)
     difference, _ = checkpoint.compare(freed)
+    look = Look(freed_and(difference), path=path, manifest=freed, is_freed=True)
     if difference or refresh:
-        return Look(reason, runs=True, path=path)
+        return replace(look, runs=True)
     reference = checkpoint.handler.refer(
         path, freed, origin=checkpoint.origin, is_loaded=True
     )
-    return Look(reason, path=path, reference=reference, is_freed=True)
+    return replace(look, reference=reference)
 
 
 def _known(inputs: Mapping[str, Planned]) -> dict[str, Result]:
@@ -182,14 +188,23 @@ def _known(inputs: Mapping[str, Planned]) -> dict[str, Result]:
     return known
 
 
-def _why_unknown(handler: ResultHandler, open_names: Collection[str]) -> str:
+def _names(handler: ResultHandler) -> frozenset[str]:
+    """Return the names in the handler's path template."""
+    return frozenset() if handler.template is None else handler.template.names
+
+
+def _why_unknown(
+    task: Task,
+    handler: ResultHandler,
+    inputs: Mapping[str, Planned],
+    known: Mapping[str, Result],
+) -> str:
     """Return in words why the path is not known; empty where it is."""
     if callable(handler.location) or handler.location is None:
         return "a function makes its path, and only a run calls it"
-    template = handler.template
-    assert template is not None
     # Only inputs that the path names are in the way of a look at it.
-    open_fields = sorted(template.names.intersection(open_names))
+    open_names = set(inputs.keys() - known.keys())
+    open_fields = not_known(task, _names(handler), inputs.keys(), open_names)
     if not open_fields:
         return ""
     fields = ", ".join(f"{{{field}}}" for field in open_fields)
@@ -206,7 +221,11 @@ def _with_assumed(
     assumed = {
         name: earlier.inputs[name] for name in open_names if name in earlier.inputs
     }
-    identity = identity._replace(inputs={**identity.inputs, **assumed})
+    unstable = set(earlier.unstable_inputs).intersection(open_names)
+    identity = identity._replace(
+        inputs={**identity.inputs, **assumed},
+        unstable_inputs=(*identity.unstable_inputs, *sorted(unstable)),
+    )
     origin = replace(checkpoint.origin, identity=identity)
     return replace(checkpoint, origin=origin)
 

@@ -7,12 +7,13 @@ no code of the user's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import prefect
-from prefect.core import Parameter, Task
+from prefect import triggers
+from prefect.core import Flow, Parameter, Task
+from prefect.core.parameter import DateTimeParameter
 from prefect.tasks.control_flow.conditional import CompareValue, Merge
 from prefect.tasks.core.collections import Set
 from prefect.tasks.core.constants import Constant
@@ -24,6 +25,8 @@ from prefect_ds.engine.task_handler import COLLECTING
 BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *COLLECTING)
 """The kinds of tasks that Prefect puts between the user's."""
 PLAIN = (list, tuple, dict)
+_PARAMETERS = (Parameter, DateTimeParameter)
+"""A class of the user's own may run any code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +58,62 @@ Outcome: TypeAlias = Planned | list[Planned]
 """A list has the outcomes of the children of a mapped task."""
 
 
-def evaluated(task: Task, inputs: Mapping[str, Planned]) -> Planned | None:
-    """Return what one of Prefect's own tasks hands on; ``None`` for all other tasks."""
-    if isinstance(task, Parameter):
-        return Known(prefect.context.parameters.get(task.name))
+def check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that a run of the flow would refuse.
+
+    Raises
+    ------
+    TypeError
+        They are no mapping.
+    ValueError
+        One is unknown, or one without a default is missing.
+    """
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters is {parameters!r}: give a dict of names and values"
+        )
+    known = {parameter.name: parameter for parameter in flow.parameters()}
+    names = ", ".join(map(repr, sorted(known))) or "none"
+    for name in parameters:
+        if name not in known:
+            raise ValueError(
+                f"flow {flow.name!r} has no parameter {name!r}; it has {names}"
+            )
+    for name, parameter in known.items():
+        if parameter.required and name not in parameters:
+            raise ValueError(
+                f"flow {flow.name!r} needs parameter {name!r}: give it in parameters="
+            )
+
+
+def evaluated(
+    task: Task, inputs: Mapping[str, Planned], others: Iterable[Planned] = ()
+) -> Planned | None:
+    """Return what one of Prefect's own tasks hands on; ``None`` for all other tasks.
+
+    Parameters
+    ----------
+    task
+        Any task.
+    inputs
+        What it takes, by name.
+    others
+        What it only waits for.
+    """
     if isinstance(task, Constant):
         return Known(task.value)
+    if isinstance(task, Parameter) and type(task) not in _PARAMETERS:
+        return Open((f"only the run has the parameter {task.name!r}",))
     is_between = isinstance(task, BETWEEN) and task.result is None
-    if not is_between:
+    if not is_between and not isinstance(task, Parameter):
         return None
     causes = causes_of(inputs.values())
     if isinstance(task, CompareValue):
         return _compared(task, inputs["value"], causes)
+    conditions = [outcome for outcome in others if _may_be_skipped(outcome)]
+    causes = causes or causes_of(conditions)
     if causes:
-        return Open(causes)
+        return Open(causes, may_skip(task, [*inputs.values(), *conditions]))
     values = {
         name: outcome.value if isinstance(outcome, Known) else None
         for name, outcome in inputs.items()
@@ -96,17 +141,66 @@ def _compared(task: CompareValue, outcome: Planned, causes: tuple[str, ...]) -> 
     return Skipped(f"its condition is {outcome.value!r}, not {task.value!r}")
 
 
-def reduced(outcome: Outcome, flattened: bool) -> Planned:
-    """Return what a task that is not mapped takes from an upstream task."""
+def may_skip(task: Task, upstream: Iterable[Planned]) -> bool:
+    """Return whether a task may be skipped since tasks before it may be."""
+    may_be = [_may_be_skipped(outcome) for outcome in upstream]
+    if task.skip_on_upstream_skip:
+        return any(may_be)
+    return task.trigger is triggers.not_all_skipped and bool(may_be) and all(may_be)
+
+
+_FIRE = {
+    triggers.all_successful,
+    triggers.any_successful,
+    triggers.all_finished,
+    triggers.not_all_skipped,
+}
+"""The triggers that let a task run where nothing before it fails."""
+
+
+def conditions_of(task: Task, upstream: Iterable[Planned]) -> tuple[str, ...]:
+    """Return what decides whether a task runs at all, and is not known before a run."""
+    conditions: list[str] = []
+    if task.skip_on_upstream_skip:
+        may_be = [outcome for outcome in upstream if _may_be_skipped(outcome)]
+        conditions += causes_of(may_be)
+    if task.trigger not in _FIRE:
+        # A trigger of the user's own is called in the run only.
+        name = getattr(task.trigger, "__name__", "").strip("_")
+        conditions.append(f"its trigger {name} decides".replace("  ", " "))
+    return tuple(conditions)
+
+
+def _may_be_skipped(outcome: Planned) -> bool:
+    if isinstance(outcome, Open):
+        return outcome.may_skip
+    return isinstance(outcome, Skipped)
+
+
+def skipped(task: Task, upstream: Collection[Planned]) -> Skipped | None:
+    """Return why a task is skipped for sure; ``None`` if it may run."""
+    skips = [outcome for outcome in upstream if isinstance(outcome, Skipped)]
+    are_all = len(skips) == len(upstream) and task.trigger is triggers.not_all_skipped
+    if skips and (task.skip_on_upstream_skip or are_all):
+        return skips[0]
+    return None
+
+
+def reduced(outcome: Outcome, flattened: bool, passes_skips: bool = False) -> Planned:
+    """Return what a task that is not mapped takes from an upstream task.
+
+    ``passes_skips``: it runs although some of what it takes was skipped.
+    """
     if isinstance(outcome, list):
-        for child in outcome:
-            if isinstance(child, Skipped):
-                return child
+        skips = [child for child in outcome if isinstance(child, Skipped)]
+        if skips and (not passes_skips or len(skips) == len(outcome)):
+            return skips[0]
         causes = causes_of(outcome)
         if causes:
-            return Open(causes)
-        known = [child.value for child in outcome if isinstance(child, Known)]
-        outcome = Known(known)
+            return Open(causes, any(map(_may_be_skipped, outcome)))
+        outcome = Known(
+            [child.value if isinstance(child, Known) else None for child in outcome]
+        )
     if not flattened or not isinstance(outcome, Known):
         return outcome
     flat = _flat(outcome.value)

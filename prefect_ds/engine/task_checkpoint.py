@@ -154,6 +154,8 @@ class TaskCheckpoint:
         manifest = at_path.manifest
         if at_path.freed is not None and not self.is_needed:
             manifest = at_path.freed
+        if manifest is None and at_path.freed is not None:
+            return Miss(freed_and(self.compare(at_path.freed)[0]))
         if manifest is None:
             damaged = at_path if at_path.kind == "damaged" else None
             return Miss(at_path.reason, damaged=damaged)
@@ -310,6 +312,12 @@ _SUCCEEDED = "Task run succeeded."
 
 NOT_NEEDED = "its data were freed, and nothing that runs needs them"
 """Of a task whose checkpoint still proves what was made from its data."""
+
+
+def freed_and(difference: str) -> str:
+    """Return in words why freed data are computed again: what has changed besides."""
+    return ", ".join(["its data were freed", *filter(None, [difference])])
+
 
 REFRESHED = "a refresh was asked for"
 """The reason of a task that the user named in ``refresh``."""

@@ -49,16 +49,25 @@ class FiledManifests:
     def freed(self) -> Manifest | None:
         """Return the manifest that says that its data were freed; ``None``: none does.
 
-        Where another manifest is filed, the data were written or put back since, and
-        then deleted by hand: that means that they are to be computed again.
+        Where a later manifest is filed, the data were written or put back since, and
+        then deleted by hand: that means that they are to be computed again. An earlier
+        one is of data that were deleted by hand before.
+
+        Raises
+        ------
+        NewerFormatError
+            A later prefect_ds wrote one of the manifests.
         """
-        try:
-            manifests = [manifest for _, manifest in self.readable()]
-        except NewerFormatError:
+        manifests = [manifest for _, manifest in self.readable()]
+        freed = [manifest for manifest in manifests if manifest.freed_at is not None]
+        if not freed:
             return None
-        if not manifests or any(manifest.freed_at is None for manifest in manifests):
-            return None
-        return max(manifests, key=lambda manifest: manifest.freed_at or "")
+        last = max(freed, key=lambda manifest: manifest.written_at)
+        is_last = all(
+            manifest.freed_at is not None or manifest.written_at < last.written_at
+            for manifest in manifests
+        )
+        return last if is_last else None
 
     def of_old_layout(self) -> list[Manifest]:
         """Return the manifests that a development version filed elsewhere."""

@@ -7,7 +7,11 @@ import logging
 import time
 from dataclasses import replace
 
-from prefect_ds.errors import CheckpointNotFoundError, PrefectDSError
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    NewerFormatError,
+    PrefectDSError,
+)
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.aside_record import Advice, AsideRecord
 from prefect_ds.storage.describe import read_parts
@@ -205,7 +209,10 @@ def _unneeded_manifests(
     manifests = [f"{filed.folder}/{name}" for name in names]
     if status is None:
         # A manifest whose data were freed still proves what was made from them.
-        freed = filed.freed()
+        try:
+            freed = filed.freed()
+        except NewerFormatError:
+            return []  # What it proves is for that version to say.
         proof = None if freed is None else filed.file_of(freed.stamp)
         return [manifest for manifest in manifests if manifest != proof]
     in_force = filed.file_of(status.stamp)

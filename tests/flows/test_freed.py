@@ -10,12 +10,14 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from prefect import Flow, case, task
+from prefect import Flow, Task, case, task
+from prefect.engine.state import State
 
 from prefect_ds import PandasResultHandler, explain
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError, PrefectDSError
 from prefect_ds.report import RunReport, outcome_of
+from prefect_ds.storage.manifest import FORMAT_VERSION
 from tests.support.executors import on_every_executor
 from tests.support.flows import Notes, frame_of
 from tests.support.manifests import sealed
@@ -296,6 +298,135 @@ def test_a_condition_that_looks_at_freed_data_gets_them(run_here, tmp_path, note
     notes.take()
     assert run_here(flow).is_successful()
     assert notes.lines == ["load"]
+
+
+@pytest.mark.usefixtures("no_cache")
+@pytest.mark.parametrize(
+    "what", ["function as name", "template of a name", "trigger", "state handler"]
+)
+def test_what_a_function_of_the_users_may_look_at_is_computed_again(
+    run, tmp_path, notes, what
+):
+    # Made here: workers cannot import a module of tests.
+    def has_rows(states: dict[Any, Any]) -> bool:
+        return all(len(state.result) == 3 for state in states.values())
+
+    def counts_rows(_: Task, __: State, new_state: State) -> State:
+        if new_state.is_successful():
+            assert len(new_state.result) == 3
+        return new_state
+
+    of_load = {"state_handlers": [counts_rows]} if what == "state handler" else {}
+    of_double: dict[str, Any] = {
+        "function as name": {"task_run_name": lambda **inputs: len(inputs["frame"])},
+        "template of a name": {"task_run_name": "of {frame.shape}"},
+        "trigger": {"trigger": has_rows},
+        "state handler": {},
+    }[what]
+
+    @task(result=PandasResultHandler(tmp_path / "a.parquet"), **of_load)
+    def load():
+        notes("load")
+        return frame_of(1)
+
+    @task(result=PandasResultHandler(tmp_path / "b.parquet"), **of_double)
+    def double(frame):
+        notes("double")
+        return frame.assign(value=frame["value"] * 2)
+
+    with Flow("looked at") as flow:
+        doubled = double(load())
+    before = run(flow).result[doubled].result
+    handler_of(flow, "load").free(str(tmp_path / "a.parquet"))
+    notes.take()
+    assert [step.decision for step in explain(flow).steps] == ["run", "maybe"]
+    state = run(flow)
+    assert state.is_successful()
+    assert notes.lines == ["load"]
+    pd.testing.assert_frame_equal(state.result[doubled].result, before)
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_state_handlers_of_all_tasks_may_look_at_freed_data(
+    run_here, flow, loads, notes
+):
+    run_here(flow)
+    free(flow, "load", *loads)
+    notes.take()
+    handlers = [lambda _, __, new_state: str(new_state.result) and new_state]
+    assert run_here(flow, task_runner_state_handlers=handlers).is_successful()
+    assert notes.lines == ["load 1", "load 2"]
+
+
+def test_a_result_that_was_deleted_by_hand_before_can_be_freed(
+    run_here, flow, loads, notes
+):
+    run_here(flow)
+    manifest = next(loads[0].parent.glob(".prefect_ds/manifests/_load_1*/*.manifest"))
+    body = json.loads(manifest.read_bytes())["manifest"]
+    manifest.write_text(sealed({**body, "written_at": "2024-01-01 00:00:00+00:00"}))
+    loads[0].unlink()
+    run_here(flow)
+    free(flow, "load", loads[0])
+    notes.take()
+    assert explain(flow).counts == {"not needed": 1, "load": 4}
+    run_here(flow)
+    assert notes.lines == []
+
+
+def test_data_that_a_newer_version_freed_end_the_task_before_it_runs(
+    run_here, flow, loads, notes
+):
+    run_here(flow)
+    free(flow, "load", *loads)
+    for manifest in loads[0].parent.glob(".prefect_ds/manifests/_load_*/*.manifest"):
+        body = json.loads(manifest.read_bytes())["manifest"]
+        manifest.write_text(sealed({**body, "format_version": FORMAT_VERSION + 1}))
+    assert handler_of(flow, "total").clean(older_than_s=-10) == []
+    notes.take()
+    (reason,) = {step.reason for step in explain(flow).steps[:2]}
+    assert reason.startswith("it will fail: the manifest has format")
+    state = run_here(flow)
+    children = state.result[flow.get_tasks("load")[0]].map_states
+    assert [child.is_failed() for child in children] == [True, True]
+    assert "install a newer one" in children[0].message
+    assert notes.lines == []
+
+
+def test_a_run_of_another_day_needs_what_that_day_takes(run_here, tmp_path, notes):
+    @task(result=PandasResultHandler(tmp_path / "a.parquet"))
+    def load():
+        notes("load")
+        return frame_of(1)
+
+    @task(result=PandasResultHandler(tmp_path / "b_{today}.parquet"))
+    def daily(frame):
+        notes("daily")
+        return frame
+
+    with Flow("daily") as flow:
+        daily(load())
+    run_here(flow)
+    handler_of(flow, "load").free(str(tmp_path / "a.parquet"))
+    notes.take()
+    other_day = {"today": "2024-02-29"}
+    assert explain(flow).counts == {"not needed": 1, "load": 1}
+    assert explain(flow, context=other_day).counts == {"run": 2}
+    assert run_here(flow, context=other_day).is_successful()
+    assert notes.lines == ["daily", "load"]
+
+
+def test_the_reason_of_freed_data_says_what_has_changed_besides(run_here, flow, loads):
+    run_here(flow)
+    free(flow, "load", *loads)
+    (load,) = flow.get_tasks("load")
+    load.run = lambda n: frame_of(n + 1)
+    step = explain(flow).steps[0]
+    assert step.reason.startswith("its data were freed, code changed: ")
+    assert step.size_bytes is None
+    assert step.seconds > 0
+    states = run_here(flow).result[load].map_states
+    assert f"Ran because {step.reason}" in states[0].message
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
