@@ -17,7 +17,7 @@ from prefect.core import Task
 from prefect.engine.flow_runner import FlowRunner
 from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed, Mapped, State
-from prefect.executors import Executor
+from prefect.executors import Executor, LocalExecutor
 
 from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
@@ -36,7 +36,8 @@ from prefect_ds.engine.executor_for_run import for_run
 from prefect_ds.engine.failures import failed_flow
 from prefect_ds.engine.first_look import warn_of_unused_results
 from prefect_ds.engine.flow_plan import walked
-from prefect_ds.engine.freed import have_freed
+from prefect_ds.engine.freed import TaskRun, have_freed
+from prefect_ds.engine.freed_results import FreedResults, part_before
 from prefect_ds.engine.leftovers import say_leftovers
 from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
@@ -62,6 +63,9 @@ class DSFlowRunner(FlowRunner):
     _keep: set[Task] | None = None
     _shows_progress = False
     _refresh: frozenset[Task] = frozenset()
+    _asked: TaskRun | None = None
+    """The task run whose freed data the user asks for; ``None``: the last tasks."""
+    _run_context: Mapping[str, Any] = {}
     _are_states_handled = False
     """Whether handlers of all tasks' states come along, which may look at any data."""
 
@@ -155,6 +159,7 @@ class DSFlowRunner(FlowRunner):
                     identify = partial(of_all_runs, task, handler, keys)
                     context[IDENTITY] = self._or_end(identify, OptionError)
                     context[REFRESH] = task in self._refresh
+            self._run_context = dict(initialized.context)
             for task, indices in self._not_needed(initialized.context).items():
                 initialized.task_contexts[task][NOT_NEEDED] = frozenset(indices)
         return initialized
@@ -165,7 +170,13 @@ class DSFlowRunner(FlowRunner):
             return {}
         try:
             parameters = context.get("parameters", {})
-            plan = walked(self.flow, parameters, self._refresh, context=context)
+            plan = walked(
+                self.flow,
+                parameters,
+                self._refresh,
+                context=context,
+                asked=self._asked,
+            )
             return plan.freed
         except Exception as error:  # noqa: BLE001 - without proof the tasks run
             self.logger.warning("Freed data are computed again: %r", error)
@@ -243,8 +254,11 @@ class DSFlowRunner(FlowRunner):
         references = list(
             _references([*return_states.values(), *key_states, *terminal_states])
         )
+        # The user may ask for data that this run did not need.
+        load = FreedResults(return_states, self._compute_freed) or None
         return_states = {
-            task: lazy(state, keep=False) for task, state in return_states.items()
+            task: lazy(state, keep=False, load=load)
+            for task, state in return_states.items()
         }
         # A flow's `terminal_state_handler` looks at them.
         key_states = {lazy(state, keep=False) for state in key_states}
@@ -268,12 +282,41 @@ class DSFlowRunner(FlowRunner):
             return Failed(message=collision, result=return_states)
         return final
 
+    def _compute_freed(self, task: Task, map_index: int | None) -> State:
+        """Run what leads to a task run whose data were freed, and return its state."""
+
+        class RunnerOfPart(DSFlowRunner):
+            _asked = (task, map_index)
+
+        part = part_before(self.flow, task)
+        given = self._run_context
+        self.logger.info("The data of task %r were freed: computing them", task.name)
+        state = part.run(
+            parameters=dict(given.get("parameters", {})),
+            context={name: given[name] for name in given.keys() - _OF_THE_ENGINE},
+            runner_cls=RunnerOfPart,
+            run_on_schedule=False,
+            executor=LocalExecutor(),
+            task_runner_cls=self.task_runner_cls,
+            progress=False,
+        )
+        assert isinstance(state, State)
+        if not isinstance(state.result, dict):
+            return state
+        computed: State = state.result[task]
+        if map_index is not None and isinstance(computed, Mapped):
+            return computed.map_states[map_index]
+        return computed
+
     @property
     def _has_our_tasks(self) -> bool:
         """Whether our task runner runs the tasks."""
         runner = self.task_runner_cls
         return isinstance(runner, type) and issubclass(runner, DSTaskRunner)
 
+
+_OF_THE_ENGINE = {"caches", "config", "logger", "parameters"}
+"""In Prefect's context of a run; all else there may be in a path."""
 
 _prefects_run = inspect.signature(FlowRunner.run)
 

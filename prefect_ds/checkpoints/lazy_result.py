@@ -113,10 +113,22 @@ class LazyResult(_LeanResult):
 
 
 class LazySequence(Sequence[Any]):
-    """The results of a mapped task, loaded on access and not held."""
+    """The results of a mapped task, loaded on access and not held.
 
-    def __init__(self, raws: Sequence[Any]) -> None:
+    Parameters
+    ----------
+    raws
+        The results with their references.
+    load
+        As for :class:`LazyResult`.
+    """
+
+    def __init__(self, raws: Sequence[Any], load: Load | None = None) -> None:
         self.raws = raws
+        self._load = load
+
+    def __reduce__(self) -> tuple[type, tuple[Sequence[Any]]]:
+        return type(self), (self.raws,)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -125,8 +137,9 @@ class LazySequence(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         """Return one loaded result, or a part of the sequence."""
         if isinstance(index, slice):
-            return LazySequence(self.raws[index])
-        return Loader()(self.raws[index])
+            return LazySequence(self.raws[index], self._load)
+        load = self._load or Loader()
+        return load(self.raws[index])
 
     def __len__(self) -> int:
         return len(self.raws)
@@ -158,7 +171,7 @@ class LazySequenceResult(LazyResult):
     @property
     def value(self) -> LazySequence:
         """The results of the children, loaded on access."""
-        return LazySequence(self.raw)
+        return LazySequence(self.raw, self._load)
 
     @value.setter
     def value(self, raw: Any) -> None:
@@ -212,7 +225,7 @@ def _lazy_mapped(state: Mapped, keep: bool, load: Load | None) -> State:
     raws = [None if child is None else raw_value(child) for child in children]
     if keep:
         return with_result(state, LazyResult(raws, load=load), map_states=children)
-    return with_result(state, LazySequenceResult(raws), map_states=children)
+    return with_result(state, LazySequenceResult(raws, load=load), map_states=children)
 
 
 def by_reference(state: State) -> State:

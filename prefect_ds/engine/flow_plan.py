@@ -99,6 +99,7 @@ def walked(
     refresh: Iterable[Task | str] = (),
     accept: Accept | None = None,
     context: Mapping[str, Any] | None = None,
+    asked: TaskRun | None = None,
 ) -> Walk:
     """Return the walk over a flow, with its decisions.
 
@@ -115,6 +116,8 @@ def walked(
         the checkpoint counts.
     context
         Prefect's context of the run, or what the user puts into it.
+    asked
+        The task run whose result is asked for; ``None``: all of the last tasks.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def walked(
             for task in flow.sorted_tasks():
                 with prefect.context(start.task_contexts[task], **of_task(flow, task)):
                     walk.visit(task)
-        needed = needed_runs(flow, walk.runs, walk.freed, walk.mapped)
+        needed = needed_runs(flow, walk.runs, walk.freed, walk.mapped, asked)
         if not needed:
             return walk
         # What is computed again may come out otherwise, and more may be needed then.

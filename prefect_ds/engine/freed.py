@@ -40,6 +40,7 @@ def needed_runs(
     runs: Mapping[Task, set[int | None]],
     freed: Mapping[Task, set[int | None]],
     mapped: set[Task],
+    asked: TaskRun | None = None,
 ) -> set[TaskRun]:
     """Return the task runs whose freed data something needs.
 
@@ -53,11 +54,15 @@ def needed_runs(
         The task runs whose data were freed.
     mapped
         The mapped tasks whose children are known.
+    asked
+        The task run whose result the user asks for; ``None``: all of the last tasks.
     """
-    # The results of the last tasks are for the user.
     wanted: dict[Task, set[int | None]] = defaultdict(set)
-    for task in flow.terminal_tasks():
-        wanted[task].add(_ALL)
+    if asked is not None:
+        wanted[asked[0]].add(asked[1])
+    else:
+        for task in flow.terminal_tasks():
+            wanted[task].add(_ALL)
     needed: set[TaskRun] = set()
     for task in reversed(flow.sorted_tasks()):
         of_task = {

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from prefect import Flow, Task, case, task
+from prefect import Flow, Parameter, Task, case, task
 from prefect.engine.state import State
 
 from prefect_ds import PandasResultHandler, explain
@@ -427,6 +429,87 @@ def test_the_reason_of_freed_data_says_what_has_changed_besides(run_here, flow, 
     assert step.seconds > 0
     states = run_here(flow).result[load].map_states
     assert f"Ran because {step.reason}" in states[0].message
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_result_that_is_asked_for_is_computed(run, flow, loads, notes, tmp_path):
+    before = run(flow)
+    load, clean = flow.get_tasks("load")[0], flow.get_tasks("clean")[0]
+    expected = list(before.result[clean].result)
+    cleaned = [tmp_path / "clean_0.parquet", tmp_path / "clean_1.parquet"]
+    free(flow, "load", *loads)
+    free(flow, "clean", *cleaned)
+    state = run(flow)
+    notes.take()
+    second = state.result[clean].map_states[1].result
+    pd.testing.assert_frame_equal(second, expected[1])
+    # Only what leads to it, and no other child.
+    assert notes.take() == ["clean 2", "load 2"]
+    assert [path.exists() for path in [*loads, *cleaned]] == [False, True] * 2
+    for frame, right in zip(state.result[clean].result, expected, strict=True):
+        pd.testing.assert_frame_equal(frame, right)
+    assert notes.take() == ["clean 1", "load 1"]
+    assert [len(frame) for frame in state.result[load].result[:2]] == [3, 3]
+    assert run(flow).is_successful()
+    assert notes.lines == []
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_result_that_cannot_be_computed_any_more_says_so(
+    run_here, flow, loads, monkeypatch
+):
+    run_here(flow)
+    free(flow, "load", *loads)
+    state = run_here(flow)
+    (load,) = flow.get_tasks("load")
+
+    def gone(n):
+        raise OSError("the source is gone")
+
+    monkeypatch.setattr(load, "run", gone)
+    with pytest.raises(
+        CheckpointNotFoundError,
+        match=r"its data were freed, and computing them again failed: .*source is gone",
+    ):
+        _ = state.result[load].result[0]
+    # A state that travelled knows no flow.
+    travelled = pickle.loads(cloudpickle.dumps(state.result[load]))
+    with pytest.raises(CheckpointNotFoundError, match=r"flow\.run\(refresh="):
+        _ = travelled.result[0]
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_what_was_skipped_for_a_result_is_skipped_when_it_is_asked_for(
+    run_here, tmp_path, notes
+):
+    def kept(name: str) -> PandasResultHandler:
+        return PandasResultHandler(tmp_path / f"{name}.parquet")
+
+    @task(result=kept("extra"))
+    def extra():
+        notes("extra")
+        return frame_of(9)
+
+    @task(result=kept("base_{days}"), skip_on_upstream_skip=False)
+    def base(more, days):
+        notes(f"base of {type(more).__name__}")
+        return frame_of(days)
+
+    @task(result=kept("last"))
+    def last(frame):
+        return frame
+
+    with Flow("skipped") as flow:
+        with case(Parameter("with_more", default=False), True):
+            more = extra()
+        of_base = base(more, Parameter("days", default=4))
+        last(of_base)
+    run_here(flow, parameters={"days": 5})
+    handler_of(flow, "base").free(str(tmp_path / "base_5.parquet"))
+    state = run_here(flow, parameters={"days": 5})
+    notes.take()
+    pd.testing.assert_frame_equal(state.result[of_base].result, frame_of(5))
+    assert notes.lines == ["base of NoneType"]
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
