@@ -108,18 +108,14 @@ class _Copies:
 
     def _make(self, key: str, files: FileSystem, path: str, manifest: Manifest) -> None:
         unfinished, place = f"{self.folder}/{key}.part", f"{self.folder}/{key}"
+        # A killed process may have left one.
         shutil.rmtree(unfinished, ignore_errors=True)
-        copy = f"{unfinished}/{name(path)}"
-        os.makedirs(copy if manifest.kind == "folder" else unfinished)
-        for part in manifest.parts:
-            if manifest.kind == "file":
-                _copy(files, path, part, copy)
-            else:
-                goal = f"{copy}/{below_generation(part.name)}"
-                os.makedirs(os.path.dirname(goal), exist_ok=True)
-                _copy(files, f"{path}/{part.name}", part, goal)
-        for folder in (manifest.schema or {}).get(EMPTY_FOLDERS, ()):
-            os.makedirs(f"{copy}/{folder}", exist_ok=True)
+        os.mkdir(unfinished)
+        try:
+            _copy_all(files, path, manifest, f"{unfinished}/{name(path)}")
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
         with contextlib.suppress(FileNotFoundError):
             # A task changed it. Another process may read it still.
             os.rename(place, f"{place}.{os.getpid()}-{len(os.listdir(self.folder))}")
@@ -214,6 +210,19 @@ def _is_file_of(handle: int, file: str) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(file))
     except FileNotFoundError:
         return False
+
+
+def _copy_all(files: FileSystem, path: str, manifest: Manifest, copy: str) -> None:
+    """Copy all parts of a checkpoint."""
+    if manifest.kind == "file":
+        _copy(files, path, manifest.parts[0], copy)
+        return
+    for part in manifest.parts:
+        goal = f"{copy}/{below_generation(part.name)}"
+        os.makedirs(os.path.dirname(goal), exist_ok=True)
+        _copy(files, f"{path}/{part.name}", part, goal)
+    for folder in (manifest.schema or {}).get(EMPTY_FOLDERS, ()):
+        os.makedirs(f"{copy}/{folder}", exist_ok=True)
 
 
 def _copy(files: FileSystem, source: str, part: Part, target: str) -> None:

@@ -32,7 +32,9 @@ FILE_TYPES = (
     "excel",
     "ods",
 )
-KILLED_TYPES = FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf")
+BY_TASKS = ("task-file", "task-folder")
+"""Written by the task itself, which returns the path."""
+KILLED_TYPES = (*(FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf")), *BY_TASKS)
 """One for each way of writing: a file object, Arrow, a path of its own."""
 SCENES = ("first", "rewrite", "adopt", "damaged")
 

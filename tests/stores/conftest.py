@@ -6,8 +6,8 @@ import functools
 import pytest
 
 from prefect_ds.checkpoints import memory_cache as cache
-from prefect_ds.storage import retries
-from tests.support.object_stores import KINDS
+from prefect_ds.storage import local_copies, retries
+from tests.support.object_stores import BY_TASKS, KINDS
 from tests.support.scale import SCALE
 from tests.support.servers import SERVERS
 
@@ -16,6 +16,7 @@ from tests.support.servers import SERVERS
 def no_cache():
     """Every read reads."""
     cache.resize(0)
+    local_copies._copies().close()
     yield
     cache.resize(cache.DEFAULT_BYTES)
 
@@ -50,8 +51,14 @@ def s3(start):
 
 @pytest.fixture(params=KINDS)
 def kind(request, store):
-    if store.name != "memory" and request.param in ("parquet", "pickle") and SCALE == 1:
-        pytest.skip("a file like csv; PREFECT_DS_TEST_SCALE=10 does all of them")
+    if (
+        store.name != "memory"
+        and request.param in ("parquet", "pickle", *BY_TASKS)
+        and SCALE == 1
+    ):
+        pytest.skip(
+            "as csv, or as in memory; PREFECT_DS_TEST_SCALE=10 does all of them"
+        )
     return request.param
 
 

@@ -20,7 +20,7 @@ from tests.support.object_stores import (
     same,
     there,
 )
-from tests.support.scale import SCALE, sweep
+from tests.support.scale import SCALE, at_full_scale, sweep
 from tests.support.servers import Dropped
 
 # ------------------------------------------------------------------------------------------------
@@ -49,7 +49,9 @@ def at_once(*actions):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["csv", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["csv", "folder", pytest.param("files", marks=at_full_scale)]
+)
 @pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
 def test_two_writers_at_once_leave_one_result_whole(s3, kind, conditions):
     s3.proxy.ignores_conditions = conditions == "no conditions"
@@ -70,7 +72,9 @@ def test_two_writers_at_once_leave_one_result_whole(s3, kind, conditions):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["csv", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["csv", "folder", pytest.param("files", marks=at_full_scale)]
+)
 @pytest.mark.parametrize("conditions", ["conditions", "no conditions"])
 def test_two_children_at_once_are_seen_whether_or_not_the_store_looks_first(
     s3, kind, conditions
@@ -213,12 +217,14 @@ class NoProxy:
 @sweep
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scene", ["first", "rewrite"])
-@pytest.mark.parametrize("kind", ["csv", "folder"])
+@pytest.mark.parametrize("kind", ["csv", "folder", "files"])
 @pytest.mark.parametrize("name", ["s3", "az", "gs"])
 def test_a_client_killed_at_a_request_leaves_the_old_checkpoint_or_the_new_one(
     start, name, kind, scene, when
 ):
-    if SCALE == 1 and name != "s3" and scene == "first":
+    is_elsewhere = name != "s3" and (scene == "first" or kind == "files")
+    is_alike = kind == "files" and (scene, when) != ("rewrite", "after")
+    if SCALE == 1 and (is_elsewhere or is_alike):
         pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one on all servers")
     place = start(name).fresh()
     if scene == "rewrite":

@@ -187,8 +187,10 @@ class Job:
         if self.scene == "adopt":
             shutil.rmtree(f"{self.data}/.prefect_ds")
         if self.scene == "damaged":
-            with open(self.path, "r+b") as file:
-                file.truncate(os.path.getsize(self.path) // 2)
+            self.damage()
+
+    def damage(self) -> None:
+        os.truncate(self.path, os.path.getsize(self.path) // 2)
 
     def keep_old(self) -> None:
         os.makedirs(self.folder, exist_ok=True)
@@ -212,15 +214,9 @@ class Job:
             with open(f"{self.folder}/outcome") as file:
                 outcome, message = json.load(file)
         self.take_n_runs()
-        allowed = {
-            "first": (None, NEW),
-            "rewrite": (OLD, NEW),
-            "adopt": (OLD,),
-            "damaged": (None, NEW),
-        }[self.scene]
-        result = OLD if self.scene == "adopt" else NEW
+        result, allowed = self.expected()
         if outcome == "Success":
-            allowed = (result,)
+            allowed = {result}
         elif outcome is not None:
             assert outcome == "Failed", outcome
             code = getattr(errno, self.action, 0)
@@ -242,7 +238,7 @@ class Job:
         there = None
         if found.manifest is None:
             assert found.kind in ("missing", "damaged"), found
-            assert found.kind == "missing" or self.scene == "damaged", found
+            assert found.kind == "missing" or self.may_be_damaged(), found
         else:
             frame = self.loaded(self.handler.load(self.path))
             (there,) = [
@@ -261,6 +257,12 @@ class Job:
         # The next run mends it.
         self.judge_next_run(there == result)
         self.judge_litter()
+
+    def expected(self) -> tuple[int, set[int | None]]:
+        """Return what the run was to give, and what may lie there after any fault."""
+        if self.scene == "adopt":
+            return OLD, {OLD}
+        return NEW, {OLD if self.scene == "rewrite" else None, NEW}
 
     def judge_next_run(self, is_there: bool) -> None:
         state = self.run(NEW)
@@ -286,6 +288,10 @@ class Job:
         assert self.handler.verify(self.path) == []
         assert self.run(NEW).is_successful()
         assert self.take_n_runs() == 0
+
+    def may_be_damaged(self) -> bool:
+        """Return whether data that do not count may be there after a fault."""
+        return self.scene == "damaged"
 
     def loaded(self, value: Any) -> pd.DataFrame:
         return value
@@ -364,6 +370,90 @@ class DaskJob(Job):
         ), (n_runs, finished)
 
 
+class FileJob(Job):
+    """A file that the task writes by itself, in a folder beside the checkpoint's."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.data}/a"
+
+    @property
+    def scratch(self) -> pathlib.Path:
+        return pathlib.Path(f"{self.folder}/scratch")
+
+    @property
+    def handler(self) -> Any:
+        from prefect_ds import FileResultHandler
+
+        return FileResultHandler(self.path, durability=self.durability)
+
+    def make(self, number: int) -> Any:
+        self.note()
+        self.write(frame_of(number))
+        return self.scratch
+
+    def write(self, frame: pd.DataFrame) -> None:
+        frame.to_csv(self.scratch, index=False)
+
+    def read(self, path: pathlib.Path) -> pd.DataFrame:
+        return pd.read_csv(path, dtype={"s": "str"})
+
+    def read_plainly(self) -> pd.DataFrame:
+        return self.read(pathlib.Path(self.path))
+
+    def loaded(self, value: Any) -> pd.DataFrame:
+        assert value == pathlib.Path(self.path)
+        return self.read(value)
+
+    def expected(self) -> tuple[int, set[int | None]]:
+        if self.scene == "adopt":
+            # Nothing says that it is whole: it is set aside, and computed.
+            return NEW, {None, OLD, NEW}
+        return super().expected()
+
+    def judge(self) -> None:
+        if os.path.exists(f"{self.folder}/ran"):
+            # Whatever befell the run, what the task wrote is there or at its path.
+            is_there = self.scratch.exists()
+            written = self.read(self.scratch) if is_there else self.read_plainly()
+            assert_frame_equal(written, frame_of(NEW))
+        super().judge()
+
+    def may_be_damaged(self) -> bool:
+        return self.scene in ("damaged", "adopt")
+
+    def judge_next_run(self, is_there: bool) -> None:
+        state = self.run(NEW)
+        assert state.is_successful(), state.message
+        assert self.take_n_runs() == (not is_there)
+        assert_frame_equal(self.loaded(state.result), frame_of(NEW))
+
+
+class FolderJob(FileJob):
+    """A nested folder that the task writes by itself."""
+
+    def write(self, frame: pd.DataFrame) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for column in frame:
+            (self.scratch / "columns" / column).mkdir(parents=True)
+            frame[[column]].to_csv(self.scratch / f"columns/{column}/0", index=False)
+        (self.scratch / "empty").mkdir()
+
+    def read(self, path: pathlib.Path) -> pd.DataFrame:
+        assert sorted(each.name for each in path.iterdir()) == ["columns", "empty"]
+        columns = [
+            super(FolderJob, self).read(path / f"columns/{name}/0") for name in "xfs"
+        ]
+        return pd.concat(columns, axis=1)
+
+    def damage(self) -> None:
+        os.truncate(f"{self.path}/columns/x/0", 10)
+
+    def is_damaged(self) -> bool:
+        column = f"{self.path}/columns/x/0"
+        return os.path.exists(column) and os.path.getsize(column) == 10
+
+
 def partition_of(number: int, which: int, folder: str) -> pd.DataFrame:
     """One part of a frame, noted."""
     if folder:
@@ -375,7 +465,15 @@ def partition_of(number: int, which: int, folder: str) -> pd.DataFrame:
 
 
 def job_of(described: dict[str, Any]) -> Job:
-    return (DaskJob if described["file_type"] == "dask" else Job)(**described)
+    return JOBS.get(described["file_type"], Job)(**described)
+
+
+JOBS = {
+    "dask": DaskJob,
+    "task-file": FileJob,
+    "task-folder": FolderJob,
+}
+"""By file type."""
 
 
 def mount(*args: str) -> None:

@@ -1,9 +1,12 @@
 """Handlers and frames for tests of object stores, and what is looked for there."""
 
+import tempfile
+from pathlib import Path
+
 import dask.dataframe as dd
 import pandas as pd
 
-from prefect_ds import PandasResultHandler
+from prefect_ds import FileResultHandler, PandasResultHandler
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.storage.layout import manifest_file
 from prefect_ds.storage.manifest import Identity, Origin, Owner
@@ -14,13 +17,19 @@ FRAMES = {
     )
     for number, inputs in enumerate("0123")
 }
-KINDS = ["csv", "parquet", "pickle", "folder"]
+BY_TASKS = ["file", "files"]
+"""A file and a folder that a task wrote by itself."""
+KINDS = ["csv", "parquet", "pickle", "folder", *BY_TASKS]
 
 
 def handler_of(store, kind, name="a", **options):
     url = f"{store.root}/data/{name}"
     if kind == "folder":
         return DaskDataFrameResultHandler(url, storage_options=store.options, **options)
+    if kind in BY_TASKS:
+        handler = FileResultHandler(url, storage_options=store.options, **options)
+        handler.writes_folders = kind == "files"
+        return handler
     return PandasResultHandler(
         f"{url}.{kind}", kind, storage_options=store.options, **options
     )
@@ -31,16 +40,37 @@ def keep(handler, inputs, run="run", by="task", *, frame=None):
     value = FRAMES[inputs] if frame is None else frame
     if handler.kind == "folder":
         value = dd.from_pandas(value, npartitions=3)
-    identity = Identity("task", {"x": inputs})
-    return handler.keep(
-        value,
-        handler.location,
-        origin=Origin(owner=Owner("flow", run, by), identity=identity),
+    origin = Origin(
+        owner=Owner("flow", run, by), identity=Identity("task", {"x": inputs})
     )
+    with tempfile.TemporaryDirectory() as scratch:
+        if isinstance(handler, FileResultHandler):
+            value = written(value, Path(scratch) / "a", handler.writes_folders)
+        return handler.keep(value, handler.location, origin=origin)
+
+
+def written(frame, path, is_folder):
+    """Write a frame as a task does by itself; return the path."""
+    if not is_folder:
+        frame.to_csv(path, index=False)
+        return path
+    for column in frame:
+        (path / "columns" / column).mkdir(parents=True)
+        frame[[column]].to_csv(path / "columns" / column / "0.csv", index=False)
+    (path / "empty").mkdir()
+    return path
 
 
 def loaded(handler):
     value = handler.load(handler.location)
+    if isinstance(handler, FileResultHandler):
+        if not handler.writes_folders:
+            return pd.read_csv(value)
+        assert sorted(each.name for each in value.iterdir()) == ["columns", "empty"]
+        columns = sorted(
+            (value / "columns").iterdir(), key=lambda each: each.name == "s"
+        )
+        return pd.concat([pd.read_csv(each / "0.csv") for each in columns], axis=1)
     return value.compute(scheduler="sync") if handler.kind == "folder" else value
 
 
@@ -79,7 +109,7 @@ def only_the_checkpoint_is_left(store, kind, name="a"):
     path = handler.location.removeprefix(store.root)
     data = (
         {f"{path}/{part.name}" for part in manifest.parts}
-        if kind == "folder"
+        if manifest.kind == "folder"
         else {path}
     )
     left = [each for each in names_below(store) if "/set-aside/" not in each]

@@ -11,6 +11,10 @@ import pytest
 
 SCALE = int(os.environ.get("PREFECT_DS_TEST_SCALE", "1"))
 
+at_full_scale = pytest.mark.skipif(
+    SCALE == 1, reason="PREFECT_DS_TEST_SCALE=10 does this one"
+)
+
 Case = TypeVar("Case")
 
 sweep = pytest.mark.timeout(600 * SCALE)
