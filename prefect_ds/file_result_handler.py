@@ -30,6 +30,7 @@ from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.lookup import Check, Found
 from prefect_ds.storage.manifest import DESCRIPTION, JSONObject, Manifest, Origin
 from prefect_ds.storage.part_names import below_generation, generation
+from prefect_ds.storage.retries import with_retries
 from prefect_ds.storage.trees import Tree, describe_tree, scan
 
 _NOT_KNOWN_TO_BE_WHOLE = (
@@ -119,7 +120,10 @@ class FileResultHandler(ResultHandler):
 
     def look_at(self, path: str, *, mends: bool = True) -> Found:
         """Say what lies at ``path``; a file without a manifest does not count."""
-        at_path = super().look_at(path, mends=mends)
+        return self._look_with(self.check, path, mends)
+
+    def _look_with(self, check: Check, path: str, mends: bool = True) -> Found:
+        at_path = self.store.look_up(path, self.kind, check=check, mends=mends)
         if at_path.manifest is not None and self._may_have_changed(path, at_path):
             at_path = self.store.look_up(path, self.kind, check="checksum", mends=mends)
         if at_path.kind == "foreign":
@@ -143,6 +147,19 @@ class FileResultHandler(ResultHandler):
             )
         except FileNotFoundError:
             return True  # It was replaced meanwhile.
+
+    def confirm(self, path: str, content: str) -> None:
+        """Raise an error if a task that got ``path`` may have read other bytes.
+
+        Another run may have replaced the file, or the task may have changed it.
+        """
+        if not isinstance(self.store.files, LocalFiles):
+            return  # The task had a copy.
+        at_path = with_retries("read", path, self._look_with, "size", path)
+        if at_path.manifest is None:
+            raise self._not_there(path, at_path)
+        if self._content(at_path.manifest) != content:
+            raise replaced(path, at_path.manifest)
 
     def _not_there(self, path: str, at_path: Found) -> PrefectDSError:
         if at_path.kind == "damaged":

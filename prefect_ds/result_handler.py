@@ -25,10 +25,10 @@ from prefect_ds.checkpoints.choices import Durability, checked_choices
 from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
 from prefect_ds.checkpoints.foreign_data import ForeignData
 from prefect_ds.checkpoints.identity import digest_of_options, digest_of_question
+from prefect_ds.checkpoints.kept_values import KeptValues
 from prefect_ds.checkpoints.not_there import nothing_there, replaced
 from prefect_ds.checkpoints.prefect_result import PrefectResult
 from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.checkpoints.rescue import rescue
 from prefect_ds.checkpoints.undecodable import (
     is_no_fault_of_data,
     set_aside_undecodable,
@@ -49,7 +49,7 @@ from prefect_ds.storage.retries import with_retries
 from prefect_ds.storage.store import CheckpointStore
 
 
-class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
+class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
     """Base of the handlers: keeps a task's result at a templated path.
 
     Parameters
@@ -93,8 +93,6 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
     file_type: str
     kind: ClassVar[Literal["file", "folder"]]
     """What is expected at a path. What was written there is in its manifest."""
-    keeps_none: ClassVar[bool] = False
-    """Whether a task that returns nothing has a checkpoint too."""
 
     def __init__(
         self,
@@ -340,24 +338,6 @@ class ResultHandler(PrefectResult, ForeignData, Upkeep, abc.ABC):
     def _not_there(self, path: str, at_path: Found) -> PrefectDSError:
         """Return the error of a read that finds no checkpoint."""
         return nothing_there(path, at_path)
-
-    def accepts(self, value: Any) -> bool:
-        """Return whether the handler keeps values of this type."""
-        return isinstance(value, self.kept_classes())
-
-    @abc.abstractmethod
-    def kept_classes(self) -> tuple[type, ...]:
-        """Return the classes of the values that the handler keeps."""
-
-    def check_options(self) -> None:
-        """Raise an error where the options do not fit one another, or the path."""
-
-    def rescue(self, value: Any, path: str) -> str | None:
-        """Keep a value that could not be written; return the path of its pickle.
-
-        ``None``: it cannot be pickled, or is not computed yet.
-        """
-        return rescue(self.store, value, path)
 
     @abc.abstractmethod
     def _stage(

@@ -37,6 +37,7 @@ from prefect_ds.checkpoints.reference import (
 )
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import failed, free_locals
+from prefect_ds.engine.read_paths import confirm_inputs
 from prefect_ds.engine.remarks import warn_of_remarks
 from prefect_ds.engine.task_checkpoint import (
     Hit,
@@ -326,6 +327,7 @@ class DSTaskRunner(TaskRunner):
             # In this step, not in a state handler: an error here is retried as the
             # task's own are.
             try:
+                confirm_inputs(inputs.values())
                 new_state, more_s = checkpoint.keep(
                     new_state,
                     is_own=self.task.result is not None,
@@ -336,6 +338,11 @@ class DSTaskRunner(TaskRunner):
                 return failed(error, run_name(self.task))
             self._compute_s = (self._compute_s or 0.0) + more_s
             return new_state
+        if type(new_state) is Success and not passes_on:
+            try:
+                confirm_inputs(inputs.values())
+            except PrefectDSError as error:
+                return failed(error, run_name(self.task))
         if passes_on:
             new_state._result = PlainResult(raw_value(new_state))
             return lazy(new_state, load=self._load)

@@ -16,6 +16,9 @@ class LoadsCheckpoints(Protocol):
     def load(self, path: str, content: str | None = None) -> Any:
         """Return the data of the checkpoint at a path."""
 
+    def confirm(self, path: str, content: str) -> None:
+        """Raise an error if a reader of the path may have read other data."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class CheckpointReference:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from prefect_ds.storage.filesystem import BROKEN_LINK, Kind, Staged, Status
-from prefect_ds.storage.layout import REPLACED, SIDE_FOLDER, staging_folder
+from prefect_ds.storage.folders import make_folder
+from prefect_ds.storage.layout import REPLACED, staging_folder
 from prefect_ds.storage.trees import (
     NO_LINKS,
     Tree,
@@ -62,7 +63,7 @@ class LocalFiles:
         """Write a small new file, or raise ``FileExistsError``."""
         written = f"{path}.{uuid.uuid4().hex}"
         for last_try in (False, False, True):
-            _make_folder(os.path.dirname(path))
+            make_folder(os.path.dirname(path))
             try:
                 file = open(written, "xb")  # noqa: SIM115 - closed below
                 break
@@ -81,7 +82,7 @@ class LocalFiles:
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, over one that may be there."""
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         written = f"{path}.{uuid.uuid4().hex}"
         with open(written, "xb") as file:
             file.write(data)
@@ -94,7 +95,7 @@ class LocalFiles:
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[str]:
         """Give the path itself."""
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         yield path
 
     def names(self, folder: str) -> list[str]:
@@ -131,7 +132,7 @@ class LocalFiles:
     def staging(self, path: str) -> Iterator[BinaryIO]:
         """Give a file beside the goal, so that one rename puts it there."""
         folder = staging_folder(path)
-        _make_folder(folder)
+        make_folder(folder)
         staged = f"{folder}/{uuid.uuid4().hex}.staged"
         file = open(staged, "w+b")  # noqa: SIM115 - closed by finish, or below
         try:
@@ -150,7 +151,7 @@ class LocalFiles:
         placed = f"{folder}/placed"
         for staged_name, final_name in names.items():
             target = f"{placed}/{final_name}"
-            _make_folder(os.path.dirname(target))
+            make_folder(os.path.dirname(target))
             self._place_file(f"{folder}/{staged_name}", target)
         return self.stamped(placed)
 
@@ -166,7 +167,7 @@ class LocalFiles:
             yield self.stamped(path)
             return
         staged = f"{staging_folder(path)}/{uuid.uuid4().hex}.staged"
-        _make_folder(staging_folder(path))
+        make_folder(staging_folder(path))
         try:
             link_or_copy(tree, staged, may_link=may_link)
             yield self.stamped(staged)
@@ -189,7 +190,7 @@ class LocalFiles:
 
     def place(self, staged: Staged, path: str) -> None:
         """Link a file, rename a folder: both fail where something is already."""
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         if not os.path.isdir(staged.path):
             self._place_file(staged.path, path)
             return
@@ -234,7 +235,7 @@ class LocalFiles:
 
     def link(self, source: str, target: str) -> None:
         """Link; copy where the disk has no links."""
-        _make_folder(os.path.dirname(target))
+        make_folder(os.path.dirname(target))
         try:
             os.link(source, target)
         except FileNotFoundError:
@@ -244,7 +245,7 @@ class LocalFiles:
 
     def move(self, source: str, target: str) -> None:
         """Rename."""
-        _make_folder(os.path.dirname(target))
+        make_folder(os.path.dirname(target))
         os.rename(source, target)
 
     def remove(self, path: str, kind: Kind | None = None) -> None:
@@ -283,44 +284,6 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _exists(path: str) -> FileExistsError:
     return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-
-
-def _make_folder(folder: str) -> None:
-    """Make a folder and those above it, unless they are there."""
-    # os.makedirs says FileExistsError where a disk that falters keeps it from seeing
-    # that a folder is one.
-    try:
-        os.mkdir(folder)
-        if f"/{SIDE_FOLDER}" in folder:
-            _share_like_parent(folder)
-    except FileExistsError:
-        if os.path.islink(folder) and not os.path.exists(folder):
-            raise NotADirectoryError(
-                errno.ENOTDIR, "a link to nothing is in the place of a folder", folder
-            ) from None
-        if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise NotADirectoryError(
-                errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder
-            ) from None
-    except FileNotFoundError:
-        above = os.path.dirname(folder)
-        if above in ("", folder):
-            raise
-        _make_folder(above)
-        _make_folder(folder)
-
-
-def _share_like_parent(folder: str) -> None:
-    """Give a new folder the mode and group of its parent.
-
-    Whoever may write checkpoints has to write beside them as well.
-    """
-    above = os.stat(os.path.dirname(folder))
-    # Disks without owners, and users outside the group: then it stays as it was made.
-    with contextlib.suppress(OSError):
-        os.chown(folder, -1, above.st_gid)
-    with contextlib.suppress(OSError):
-        os.chmod(folder, stat.S_IMODE(above.st_mode))
 
 
 def _exchange(one: str, other: str) -> bool:

@@ -14,6 +14,7 @@ from typing import NoReturn
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.filesystem import Kind
+from prefect_ds.storage.folders import make_folder
 from prefect_ds.storage.manifest import Part
 
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -140,10 +141,10 @@ def link_or_copy(tree: Tree, target: str, *, may_link: bool) -> None:
         to them.
     """
     for folder in tree.empty_folders:
-        os.makedirs(f"{target}/{folder}")
+        make_folder(f"{target}/{folder}")
     for file in tree.files:
         source, goal = tree.at(tree.path, file), tree.at(target, file)
-        os.makedirs(os.path.dirname(goal), exist_ok=True)
+        make_folder(os.path.dirname(goal))
         if may_link:
             try:
                 os.link(source, goal)

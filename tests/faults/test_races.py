@@ -20,10 +20,20 @@ from prefect_ds import DSTaskRunner, PandasResultHandler, task
 from prefect_ds.errors import CheckpointNotFoundError, CollisionError
 from tests.support import racers
 from tests.support.processes import executor_at, local_cluster
-from tests.support.racers import PARTS, handler_of, keep, outcome, run_flow, whole
-from tests.support.scale import SCALE
+from tests.support.racers import (
+    PARTS,
+    TASK_FOLDER,
+    handler_of,
+    keep,
+    outcome,
+    run_flow,
+    whole,
+)
+from tests.support.scale import SCALE, at_full_scale
 
 KINDS = ["csv", "parquet", PARTS]
+BY_TASKS = pytest.param(TASK_FOLDER, marks=at_full_scale)
+"""A folder that the task writes by itself."""
 RACES = 3
 ROUNDS = 3 * SCALE
 
@@ -83,7 +93,7 @@ def staged(folder) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, TASK_FOLDER])
 def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
     race, tmp_path, kind
 ):
@@ -104,7 +114,7 @@ def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
 def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path, kind):
     handler = handler_of(str(tmp_path), kind)
     path = handler.render({"key": "a"})
@@ -137,7 +147,7 @@ def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
 def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
@@ -167,7 +177,7 @@ def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
 def test_children_of_one_run_with_equal_inputs_share_one_result(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)

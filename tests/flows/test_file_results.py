@@ -399,3 +399,53 @@ def test_markers_lie_in_an_object_store_too(run_here, tmp_path, notes):
     run_here(flow)
     assert run_here(flow).is_successful()
     assert Notes(notes.path).take() == ["1", "2"]
+
+
+# ------------------------------------------------------------------------------------------------
+# readers of a path
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_task_that_changes_the_file_it_reads_fails_and_names_it(
+    run_here, tmp_path, keeps
+):
+    @task(result=FileResultHandler(tmp_path / "data/{n}"))
+    def write(n):
+        (tmp_path / "scratch").write_text("x")
+        return tmp_path / "scratch"
+
+    @task(result=PandasResultHandler(tmp_path / "read.csv") if keeps else None)
+    def read(path):
+        path.write_text("changed")
+        return frame_of(1)
+
+    with Flow("changes") as flow:
+        done = read(write(1))
+    state = run_here(flow)
+    assert state.is_failed()
+    message = state.result[done].message
+    assert f"the checkpoint at '{tmp_path}/data/1' is damaged" in message
+    assert not (tmp_path / "read.csv").exists()
+
+
+def test_a_file_that_was_replaced_while_a_task_read_it_fails_the_task(
+    run_here, tmp_path
+):
+    handler = FileResultHandler(tmp_path / "data/{n}")
+
+    @task(result=handler)
+    def write(n):
+        (tmp_path / "scratch").write_text("x")
+        return tmp_path / "scratch"
+
+    @task
+    def read(path):
+        (tmp_path / "other").write_text("of another run")
+        handler.write(tmp_path / "other", n=1)
+        return path.read_text()
+
+    with Flow("replaced") as flow:
+        done = read(write(1))
+    state = run_here(flow)
+    assert state.is_failed()
+    assert "is not the one referred to: it was replaced" in state.result[done].message

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -15,14 +17,17 @@ import pandas as pd
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, PandasResultHandler, task
+from prefect_ds import DSTaskRunner, FileResultHandler, PandasResultHandler, task
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.manifest import Identity, Origin, Owner
 from prefect_ds.storage.store import CheckpointStore
 
 PARTS = "parts"
+TASK_FOLDER = "task-folder"
+COLUMNS = ("version", "attempt")
 N_ROWS = 300
 
 
@@ -93,10 +98,22 @@ def frame(version: object, *, n_rows: int = N_ROWS) -> pd.DataFrame:
     )
 
 
-def handler_of(
-    folder: str, kind: str, **options: Any
-) -> PandasResultHandler | DaskDataFrameResultHandler:
-    """A handler of a file type, or of folders of parts."""
+def value_of(kind: str, version: object) -> Any:
+    """What a task returns: a frame, or the path of a folder that has one in two files."""
+    made = frame(version)
+    if kind != TASK_FOLDER:
+        return made
+    folder = Path(tempfile.mkdtemp(prefix="prefect_ds-")) / "written"
+    for column in made:
+        (folder / "columns").mkdir(parents=True, exist_ok=True)
+        made[[column]].to_csv(folder / "columns" / column, index=False)
+    return folder
+
+
+def handler_of(folder: str, kind: str, **options: Any) -> ResultHandler:
+    """A handler of a file type, of folders of parts, or of folders that tasks write."""
+    if kind == TASK_FOLDER:
+        return FileResultHandler(f"{folder}/{{key}}", **options)
     if kind == PARTS:
         return DaskDataFrameResultHandler(
             f"{folder}/{{key}}", partition_size=N_ROWS * 30, **options
@@ -107,6 +124,15 @@ def handler_of(
 def whole(data: Any) -> tuple[str, str]:
     """Return version and attempt of a frame; an error where it is mixed, or cut."""
     data = data.compute() if hasattr(data, "compute") else data
+    if isinstance(data, Path):
+        try:
+            columns = [pd.read_csv(data / "columns" / each) for each in COLUMNS]
+        except FileNotFoundError as error:
+            # Nothing of ours is between a path and its reader.
+            raise CheckpointNotFoundError(
+                f"replaced while it was read: {error}"
+            ) from error
+        data = pd.concat(columns, axis=1)
     assert len(data) == N_ROWS, f"{len(data)} rows"
     [version], [attempt] = data["version"].unique(), data["attempt"].unique()
     return str(version), str(attempt)
@@ -119,7 +145,7 @@ def run_flow(
 
     @task(name="make", result=handler_of(folder, kind))
     def make(key, version):
-        return frame(version)
+        return value_of(kind, version)
 
     @task
     def use(data):
@@ -144,7 +170,7 @@ def keep(folder: str, kind: str, version: object, run_id: str, map_index: int) -
     )
     return whole(
         handler.keep(
-            frame(version),
+            value_of(kind, version),
             handler.render({"key": "a"}),
             origin=Origin(owner=owner, identity=identity),
         ).value
