@@ -7,6 +7,7 @@ from prefect_ds.explanation import Explanation, explain
 from prefect_ds.file_result_handler import FileResultHandler
 from prefect_ds.flow_runner import DSFlowRunner
 from prefect_ds.marker_result_handler import MarkerResultHandler
+from prefect_ds.object_result_handler import ObjectResultHandler
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.task_runner import DSTaskRunner
@@ -19,6 +20,7 @@ __all__ = [
     "Explanation",
     "FileResultHandler",
     "MarkerResultHandler",
+    "ObjectResultHandler",
     "PandasResultHandler",
     "PathTemplate",
     "accept",

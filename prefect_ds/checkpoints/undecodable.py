@@ -24,7 +24,7 @@ def is_no_fault_of_data(error: Exception, file_type: str) -> bool:
     if isinstance(error, UndecodableCheckpointError):
         cause = error.__cause__
         return isinstance(cause, Exception) and is_no_fault_of_data(cause, file_type)
-    if isinstance(error, ImportError) and file_type != "pickle":
+    if isinstance(error, ImportError) and file_type not in ("pickle", "joblib"):
         # A package that reads this file type is not installed here. A pickle needs the
         # module of its values' class, which was renamed in most cases.
         return True

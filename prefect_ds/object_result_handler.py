@@ -1,0 +1,183 @@
+"""Whatever object a task returns, kept as one plain file."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+from prefect_ds.checkpoints.choices import Durability
+from prefect_ds.checkpoints.draft import Draft
+from prefect_ds.errors import (
+    ResultTypeError,
+    RoundTripError,
+    UndecodableCheckpointError,
+)
+from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError
+from prefect_ds.objects.describe import describe
+from prefect_ds.objects.refusals import refusal
+from prefect_ds.objects.registry import object_type
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.describe import describe_file, describe_staged
+from prefect_ds.storage.identity import Match
+from prefect_ds.storage.lookup import Check
+from prefect_ds.storage.manifest import DESCRIPTION, JSONObject, Manifest, Origin
+
+_MARKS = "marks"
+"""The key of a schema that has what the file does not say."""
+
+
+class ObjectResultHandler(ResultHandler):
+    """Keeps the object that a task returns in a file that other tools open.
+
+    What comes back equals what the task returned, type for type, or the write is
+    refused and the error names the place in the object.
+
+    Parameters
+    ----------
+    path
+        Template of the file's path, such as ``"models/{seed}.json"``, see
+        :class:`prefect_ds.PandasResultHandler`.
+    file_type
+        json, npy, npz, pickle, joblib, text or bin, in any case. ``None``: the type
+        that the ending of the path means.
+    storage_options, match, ignore, show, durability, check, max_age
+        See :class:`prefect_ds.result_handler.ResultHandler`.
+
+    Raises
+    ------
+    FileTypeError
+        There is no such type of file, a package that it needs is not installed, or the
+        ending of the path means another type.
+    TemplateError
+        The template is malformed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> handler = ObjectResultHandler(f"{tempfile.mkdtemp()}/metrics_{{seed}}.json")
+    >>> written = handler.write({"rmse": 0.5, "shape": (3, 4)}, seed=7)
+    >>> handler.read(written.location).value
+    {'rmse': 0.5, 'shape': (3, 4)}
+    """
+
+    kind = "file"
+
+    def __init__(
+        self,
+        path: str | PurePath | None,
+        file_type: str | None = None,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        match: Match | None = None,
+        ignore: Sequence[str] = (),
+        show: Sequence[str] = (),
+        durability: Durability = "process",
+        check: Check = "size",
+        max_age: datetime.timedelta | str | None = None,
+    ) -> None:
+        super().__init__(
+            path,
+            storage_options=storage_options,
+            match=match,
+            ignore=ignore,
+            show=show,
+            durability=durability,
+            check=check,
+            max_age=max_age,
+        )
+        self._given_type = file_type
+        # Without a path, it comes with the task's target.
+        if file_type is not None or path is not None:
+            self.check_options()
+
+    @property
+    def object_type(self) -> ObjectType:
+        """The type of the file: the one given, or the one that the ending means."""
+        path = self.location if isinstance(self.location, str) else ""
+        return object_type(self._given_type, path)
+
+    @property
+    def file_type(self) -> str:  # type: ignore[override]
+        """The name of the type of the file."""
+        return self.object_type.name
+
+    def kept_classes(self) -> tuple[type, ...]:
+        """Return the classes that the type of the file keeps."""
+        return self.object_type.kept_classes()
+
+    def check_options(self) -> None:
+        """Raise an error where the options do not fit one another, or the path.
+
+        Raises
+        ------
+        FileTypeError
+            There is no such file type, none that the path means, or it means another.
+        """
+        _ = self.object_type
+
+    @contextlib.contextmanager
+    def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
+        store = self.store
+        kind = self.object_type
+        with store.staging(path) as file:
+            value, marks = self._write(kind, value, file)
+            part = describe_staged(path, file, 0)
+            staged = store.files.finish(file)
+            kept = kind.place(value, path)
+            yield Draft((part,), 0, _schema(kept, marks), kept, staged=staged)
+
+    def _write(
+        self, kind: ObjectType, value: Any, file: BinaryIO
+    ) -> tuple[Any, Marks | None]:
+        """Write a value, and return the one that is kept, and the marks."""
+        try:
+            value = kind.prepare(value)
+            return value, kind.write(value, file)
+        except UnkeepableError as error:
+            if not error.place and not isinstance(value, kind.kept_classes()):
+                raise ResultTypeError(refusal(error, kind)) from error
+            raise RoundTripError(refusal(error, kind)) from error
+
+    def _load(self, path: str, manifest: Manifest) -> Any:
+        data = self.store.read_bytes(path, manifest.parts[0])
+        if not manifest.description:
+            raise UndecodableCheckpointError(
+                f"{path!r} is the checkpoint of a frame, not of an object"
+            )
+        schema = manifest.schema or {}
+        return self._read(path, data, schema.get(_MARKS))
+
+    def _read(self, path: str, data: bytes, marks: Marks | None) -> Any:
+        kind = self.object_type
+        return kind.place(kind.read(io.BytesIO(data), marks), path)
+
+    def _describe_foreign(self, path: str) -> Draft:
+        data = self.store.files.read_bytes(path)
+        value = self._read(path, data, None)
+        part = describe_file(path, data, 0)
+        return Draft((part,), 0, _schema(value, None), value)
+
+    def _describe_edited(self, path: str, earlier: JSONObject) -> Draft:
+        marks = earlier.get(_MARKS)
+        if marks is None:
+            return self._describe_foreign(path)
+        data = self.store.files.read_bytes(path)
+        try:
+            value = self._read(path, data, marks)
+        except (ValueError, KeyError, TypeError, IndexError):
+            # The edit went further than the types of the checkpoint that it was.
+            return self._describe_foreign(path)
+        part = describe_file(path, data, 0)
+        return Draft((part,), 0, _schema(value, marks), value)
+
+
+def _schema(value: Any, marks: Marks | None) -> JSONObject:
+    """Return the schema of a value: what it is, and what the file does not say."""
+    schema: JSONObject = {DESCRIPTION: describe(value)}
+    if marks is not None:
+        schema[_MARKS] = marks
+    return schema

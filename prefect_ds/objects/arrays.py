@@ -1,0 +1,145 @@
+"""npy and npz: numpy arrays, and dicts of them, as ``numpy.load`` reads them."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.lib import format as npy
+
+from prefect_ds.objects.base import (
+    Marks,
+    ObjectType,
+    UnkeepableError,
+    key_step,
+    name_of,
+    shortened,
+)
+
+_ENDING: Final = ".npy"
+
+
+def write_array(values: Any, file: BinaryIO) -> None:
+    """Write an array as ``numpy.save`` does, without pickles.
+
+    Raises
+    ------
+    UnkeepableError
+        The file would give another array.
+    """
+    _check_array(values)
+    npy.write_array(file, values, allow_pickle=False)
+
+
+def read_array(file: BinaryIO) -> np.ndarray:
+    """Return the array of a file of ``numpy.save``; a pickle in it is not loaded."""
+    return npy.read_array(file, allow_pickle=False)
+
+
+def _check_array(values: Any) -> None:
+    if type(values) is not np.ndarray:
+        hint = ""
+        if isinstance(values, np.ma.MaskedArray):
+            hint = "return a dict of its .data and .mask in a file of type 'npz'"
+        elif isinstance(values, np.ndarray | np.generic):
+            hint = "return numpy.asarray(value)"
+        raise UnkeepableError(f"{name_of(type(values))}", values, hint)
+    dtype = values.dtype
+    if dtype.kind == "T":
+        why = f"its dtype is {dtype}"
+        raise UnkeepableError(why, values, "return values.astype(str)")
+    if dtype.hasobject:
+        why = f"its dtype {dtype} holds Python objects"
+        raise UnkeepableError(why, values, "give it a dtype of numbers or of text")
+    if not _is_kept(dtype):
+        why = f"the header of the file does not give its dtype {dtype!r} back"
+        raise UnkeepableError(why, values)
+
+
+def _is_kept(dtype: np.dtype[Any]) -> bool:
+    """Return whether the header of a file gives a dtype back, with all that it says."""
+    if dtype.metadata:
+        return False
+    back = npy.descr_to_dtype(npy.dtype_to_descr(dtype))
+    return back == dtype and repr(back) == repr(dtype)
+
+
+def _array_classes() -> tuple[type, ...]:
+    return (np.ndarray,)
+
+
+def _write_npy(values: Any, file: BinaryIO) -> Marks | None:
+    write_array(values, file)
+    return None
+
+
+def _read_npy(file: BinaryIO, marks: Marks | None) -> np.ndarray:
+    return read_array(file)
+
+
+NPY: Final = ObjectType(
+    name="npy",
+    keeps="numpy arrays",
+    kept_classes=_array_classes,
+    write=_write_npy,
+    read=_read_npy,
+    endings=(_ENDING,),
+    other_names=("numpy", "array", "ndarray"),
+)
+
+
+def _dict_classes() -> tuple[type, ...]:
+    return (dict,)
+
+
+def _write_npz(arrays: Any, file: BinaryIO) -> Marks | None:
+    if type(arrays) is not dict:
+        raise UnkeepableError(name_of(type(arrays)), arrays)
+    names = {key: _name(key, arrays) for key in arrays}
+    # Not `numpy.savez`, which takes the keys as arguments: one of them is `file`.
+    with zipfile.ZipFile(file, "w") as archive:
+        for key, values in arrays.items():
+            # With a fixed time: equal arrays give equal bytes.
+            member = zipfile.ZipInfo(names[key])
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=True) as part:
+                try:
+                    write_array(values, part)  # type: ignore[arg-type]
+                except UnkeepableError as error:
+                    raise error.below(key_step(key)) from None
+    return None
+
+
+def _name(key: Any, arrays: dict[Any, Any]) -> str:
+    """Return the name of a key's member in the archive."""
+    is_text = type(key) is str
+    try:
+        name = f"{key}{_ENDING}"
+        if is_text and name.encode() and zipfile.ZipInfo(name).filename == name:
+            return name
+    except UnicodeEncodeError:
+        pass
+    why = f"its key {shortened(key)} cannot name an array in the file"
+    raise UnkeepableError(why, arrays, "use text without special characters")
+
+
+def _read_npz(file: BinaryIO, marks: Marks | None) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as part:
+                key = member.filename.removesuffix(_ENDING)
+                arrays[key] = read_array(part)  # type: ignore[arg-type]
+    return arrays
+
+
+NPZ: Final = ObjectType(
+    name="npz",
+    keeps="dicts of text to numpy arrays",
+    kept_classes=_dict_classes,
+    write=_write_npz,
+    read=_read_npz,
+    endings=(".npz",),
+    other_names=("savez",),
+)

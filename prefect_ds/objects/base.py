@@ -1,0 +1,109 @@
+"""The description of a type of file for objects, and what its types share."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeAlias
+
+Marks: TypeAlias = Any
+"""JSON that says what a file does not: how its plain values turn into the result."""
+
+
+class UnkeepableError(ValueError):
+    """A type of file does not keep a value.
+
+    Parameters
+    ----------
+    why
+        What the value is, or what its type does not keep.
+    value
+        The value that is refused, or the one that it is a part of.
+    hint
+        What to do; empty where only another file type helps.
+    """
+
+    def __init__(self, why: str, value: Any = None, hint: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.value = value
+        self.hint = hint
+        self.place = ""
+        """The way to the value from the result, such as ``["by"][3]``."""
+
+    def below(self, step: str) -> UnkeepableError:
+        """Return the error, seen from a collection with the value in it."""
+        self.place = step + self.place
+        return self
+
+
+def key_step(key: Any) -> str:
+    """Return the step from a dict to one of its values.
+
+    Examples
+    --------
+    >>> key_step("by"), key_step(3)
+    ('["by"]', '[3]')
+    """
+    if type(key) is str and "\\" not in repr(key) and '"' not in key:
+        return f'["{key}"]'
+    return f"[{shortened(key)}]"
+
+
+def shortened(value: Any) -> str:
+    """Return the repr of a value, cut where it is long."""
+    return reprlib.repr(value)
+
+
+def _same_value(value: Any) -> Any:
+    return value
+
+
+def _same_place(value: Any, path: str) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectType:
+    """A type of file that keeps one value.
+
+    Each type has a module of its own, and one line in `registry`.
+    """
+
+    name: str
+    keeps: str
+    """What it keeps, in words: "numpy arrays"."""
+    kept_classes: Callable[[], tuple[type, ...]]
+    """Returns the classes of the values that it keeps."""
+    write: Callable[[Any, BinaryIO], Marks | None]
+    """Writes a value to an empty file; raises `UnkeepableError` if it is refused."""
+    read: Callable[[BinaryIO, Marks | None], Any]
+    """Reads the value of a whole file. Without marks a person made the file."""
+    endings: tuple[str, ...] = ()
+    """Endings of paths that mean this type."""
+    takes_any_ending: bool = False
+    """Whether a path may end as files of other types do: text is text."""
+    requires: Mapping[str, str] = field(default_factory=dict)
+    """Import name to pip name of the packages that it needs."""
+    other_names: tuple[str, ...] = ()
+    """Other names that people know it by."""
+    prepare: Callable[[Any], Any] = _same_value
+    """Turns what a task returned into what is kept: a figure into a picture."""
+    place: Callable[[Any, str], Any] = _same_place
+    """Adds the path to a value that knows where it is kept."""
+    needs_its_code: bool = False
+    """Whether a read imports the classes of its values, as a pickle does."""
+
+
+def name_of(cls: type) -> str:
+    """Return the name of a class with that of its module, unless it is a builtin.
+
+    Examples
+    --------
+    >>> name_of(dict), name_of(Mapping)
+    ('dict', 'collections.abc.Mapping')
+    """
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"

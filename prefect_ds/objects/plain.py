@@ -1,0 +1,67 @@
+"""text and bin: text in UTF-8, and bytes, just as they are."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, Final
+
+from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
+
+
+def _text_classes() -> tuple[type, ...]:
+    return (str,)
+
+
+def _write_text(value: Any, file: BinaryIO) -> None:
+    if type(value) is not str:
+        hint = "return str(value)"
+        raise UnkeepableError(f"{name_of(type(value))}", value, hint)
+    try:
+        data = value.encode()
+    except UnicodeEncodeError as error:
+        half = value[error.start]
+        why = f"its character {error.start} is half a character, {half!r}"
+        raise UnkeepableError(why, value) from None
+    file.write(data)
+
+
+def _read_text(file: BinaryIO, marks: Marks | None) -> str:
+    return file.read().decode()
+
+
+TEXT: Final = ObjectType(
+    name="text",
+    keeps="text",
+    kept_classes=_text_classes,
+    write=_write_text,
+    read=_read_text,
+    endings=(".txt", ".md", ".html", ".htm"),
+    takes_any_ending=True,
+    other_names=("txt", "md", "markdown", "html", "str"),
+)
+
+
+def _byte_classes() -> tuple[type, ...]:
+    return (bytes,)
+
+
+def _write_bytes(value: Any, file: BinaryIO) -> None:
+    if type(value) is not bytes:
+        hint = "return bytes(value)"
+        raise UnkeepableError(f"{name_of(type(value))}", value, hint)
+    file.write(value)
+
+
+def _read_bytes(file: BinaryIO, marks: Marks | None) -> bytes:
+    return file.read()
+
+
+BIN: Final = ObjectType(
+    name="bin",
+    keeps="bytes",
+    kept_classes=_byte_classes,
+    write=_write_bytes,
+    read=_read_bytes,
+    endings=(".bin",),
+    takes_any_ending=True,
+    other_names=("binary", "bytes"),
+)

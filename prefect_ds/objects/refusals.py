@@ -1,0 +1,75 @@
+"""The words for a value that a type of file does not keep: the place, the cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from prefect_ds.objects.base import ObjectType, UnkeepableError, name_of
+from prefect_ds.objects.describe import describe
+from prefect_ds.objects.registry import OBJECT_TYPES
+
+
+def refusal(error: UnkeepableError, kind: ObjectType) -> str:
+    """Return the message about a result, or a part of one, that a type does not keep.
+
+    Parameters
+    ----------
+    error
+        Has the place in the result, and the value there.
+    kind
+        The type of the file.
+    """
+    why = error.why
+    description = describe(error.value)
+    others: list[str] = []
+    if why == name_of(type(error.value)):
+        # Its class is refused, which other types may keep.
+        others = _others(error.value, kind)
+        if description not in why:
+            why = f"{why}, {description}"
+    hint = f"; {error.hint}" if error.hint else ""
+    cures = _cures(others, kind, is_whole=not error.place)
+    cure = f". {cures}" if cures else ""
+    return (
+        f"a file of type {kind.name!r} keeps {kind.keeps}, and not "
+        f"result{error.place} ({why}){hint}{cure}"
+    )
+
+
+def _cures(others: list[str], kind: ObjectType, *, is_whole: bool) -> str:
+    """Return what keeps a value that a type of file refuses, as a sentence."""
+    part = "it" if is_whole else "this part by itself"
+    cures = []
+    if others:
+        cures.append(f"keep {part} with {' or '.join(others)}")
+    if not kind.needs_its_code:
+        whole = "it" if is_whole else "the whole result"
+        cures.append(f"keep {whole} with file type 'pickle'")
+    sentence = ", or ".join(cures)
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _others(value: Any, kind: ObjectType) -> list[str]:
+    """Return what keeps values of this class, other than a pickle."""
+    handler = _handler_of(value)
+    if handler:
+        return [handler]
+    return [
+        f"file type {name!r}"
+        for name, other in OBJECT_TYPES.items()
+        if other is not kind
+        and not other.needs_its_code
+        and type(value) in other.kept_classes()
+    ]
+
+
+def _handler_of(value: Any) -> str:
+    """Return the handler that keeps frames of this kind; empty for other values."""
+    cls = type(value)
+    if isinstance(value, pd.DataFrame):
+        return "PandasResultHandler"
+    if cls.__module__.startswith("dask.") and cls.__name__ == "DataFrame":
+        return "prefect_ds.dask.DaskDataFrameResultHandler"
+    return ""
