@@ -95,9 +95,12 @@ def staged(folder) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, TASK_FOLDER])
 def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
-    race, tmp_path, kind
+    race, request, tmp_path, kind
 ):
     """Each attempt gives other data: what is handed on says whose it is."""
+    is_alike = kind == TASK_FOLDER and request.node.callspec.params["race"] != "threads"
+    if SCALE == 1 and is_alike:
+        pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one")
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         answers = race(

@@ -4,6 +4,7 @@ On a real store: ``PREFECT_DS_TEST_URL=s3://bucket/prefix pytest
 tests/stores -k real``.
 """
 
+import functools
 import io
 import random
 import threading
@@ -12,6 +13,7 @@ from dataclasses import replace
 import dask.dataframe as dd
 import pandas as pd
 import pytest
+import s3fs
 from prefect import Flow
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 
@@ -411,3 +413,29 @@ def test_a_bucket_that_is_not_there_is_named_and_not_made(start, name, kind):
     ):
         keep(handler_of(nowhere, kind), "1")
     assert not store.fs.exists("no-such-bucket")
+
+
+@pytest.mark.parametrize("kind", ["file", "files"])
+def test_a_large_file_of_a_task_is_put_in_pieces_and_where_nothing_was(
+    s3, kind, monkeypatch
+):
+    """Not through memory; the piece that ends it is the commit."""
+    monkeypatch.setattr("prefect_ds.storage.object_files._LARGE_BYTES", 0)
+    put = []
+    put_file = s3fs.S3FileSystem._put_file
+
+    @functools.wraps(put_file)
+    async def counted(self, source, target, **options):
+        put.append(target)
+        return await put_file(self, source, target, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_put_file", counted)
+    _open_shared.cache_clear()
+    keep(handler_of(s3, kind), "1")
+    assert len(put) == (1 if kind == "file" else 2)
+    assert there(s3, kind) == "1"
+    keep(handler_of(s3, kind), "2", "next run")
+    assert there(s3, kind) == "2"
+    files = handler_of(s3, kind).store.files
+    with pytest.raises(FileExistsError):
+        files._put_from_disk(__file__, put[-1], mode="create")
