@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefect_ds.objects.picture import Picture
+
 _SIZED = (dict, list, tuple, set, frozenset)
 
 
@@ -29,6 +31,8 @@ def describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         shape = " x ".join(f"{length:,}" for length in value.shape)
         return f"{value.dtype} array of {shape or 'no dimensions'}"
+    if isinstance(value, Picture):
+        return value.description
     if isinstance(value, pd.DataFrame | pd.Series):
         return f"{kind.__name__} of {' x '.join(f'{n:,}' for n in value.shape)}"
     return kind.__qualname__

@@ -11,6 +11,7 @@ from prefect_ds.file_types.base import compression_ending_of, ending_of, require
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_of
 from prefect_ds.objects.arrays import NPY, NPZ
 from prefect_ds.objects.base import ObjectType
+from prefect_ds.objects.figures import PDF, PNG, SVG
 from prefect_ds.objects.json import JSON
 from prefect_ds.objects.pickles import JOBLIB, PICKLE
 from prefect_ds.objects.plain import BIN, TEXT
@@ -27,6 +28,9 @@ OBJECT_TYPES: Final[Mapping[str, ObjectType]] = {
         JOBLIB,
         TEXT,
         BIN,
+        PNG,
+        SVG,
+        PDF,
     )
 }
 
