@@ -9,6 +9,7 @@ from prefect_ds.flow_runner import DSFlowRunner
 from prefect_ds.marker_result_handler import MarkerResultHandler
 from prefect_ds.object_result_handler import ObjectResultHandler
 from prefect_ds.objects.picture import Picture
+from prefect_ds.objects.registration import register_file_type
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.task_runner import DSTaskRunner
@@ -27,6 +28,7 @@ __all__ = [
     "Picture",
     "accept",
     "explain",
+    "register_file_type",
     "task",
 ]
 

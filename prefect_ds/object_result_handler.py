@@ -19,7 +19,7 @@ from prefect_ds.errors import (
 from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError
 from prefect_ds.objects.describe import describe
 from prefect_ds.objects.refusals import refusal
-from prefect_ds.objects.registry import object_type
+from prefect_ds.objects.registry import REGISTERED, object_type
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.identity import Match
@@ -90,6 +90,7 @@ class ObjectResultHandler(ResultHandler):
             max_age=max_age,
         )
         self._given_type = file_type
+        self._registered: ObjectType | None = None
         # Without a path, it comes with the task's target.
         if file_type is not None or path is not None:
             self.check_options()
@@ -97,8 +98,14 @@ class ObjectResultHandler(ResultHandler):
     @property
     def object_type(self) -> ObjectType:
         """The type of the file: the one given, or the one that the ending means."""
+        if self._registered is not None:
+            return self._registered
         path = self.location if isinstance(self.location, str) else ""
-        return object_type(self._given_type, path)
+        kind = object_type(self._given_type, path)
+        if kind.name in REGISTERED:
+            # It travels with the handler: workers have no registration of it.
+            self._registered = kind
+        return kind
 
     @property
     def file_type(self) -> str:  # type: ignore[override]

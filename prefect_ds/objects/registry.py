@@ -38,6 +38,9 @@ _BY_ENDING: Final = {
     ending: kind for kind in OBJECT_TYPES.values() for ending in kind.endings
 }
 
+REGISTERED: Final[dict[str, ObjectType]] = {}
+"""Types that a user has added in this process."""
+
 _FRAMES: Final = "keep a frame with PandasResultHandler"
 
 
@@ -69,6 +72,8 @@ def object_type(name: str | None, path: str) -> ObjectType:
 
 
 def _named(name: str) -> ObjectType:
+    if name in REGISTERED:
+        return REGISTERED[name]
     lowered = str(name).lower().removeprefix(".")
     if lowered in OBJECT_TYPES:
         return OBJECT_TYPES[lowered]
@@ -93,6 +98,9 @@ def _of_ending(path: str) -> ObjectType:
     ending = ending_of(path)
     if ending in _BY_ENDING:
         return _BY_ENDING[ending]
+    for kind in REGISTERED.values():
+        if ending in kind.endings:
+            return kind
     names = ", ".join(OBJECT_TYPES)
     if file_type_of(path):
         raise FileTypeError(

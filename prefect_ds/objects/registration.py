@@ -1,0 +1,96 @@
+"""Types of file that a user adds: two functions and an ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+from prefect_ds.errors import FileTypeError
+from prefect_ds.file_types.registry import file_type_of
+from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
+from prefect_ds.objects.registry import OBJECT_TYPES, REGISTERED
+from prefect_ds.objects.same import difference
+
+
+def register_file_type(
+    name: str,
+    write: Callable[[Any, BinaryIO], object],
+    read: Callable[[BinaryIO], Any],
+    *,
+    endings: Sequence[str] = (),
+    kept_classes: Sequence[type] = (object,),
+) -> None:
+    """Add a type of file to those of :class:`prefect_ds.ObjectResultHandler`.
+
+    A handler that is made afterwards carries the two functions along, so that workers
+    need no registration. Its value is read once when it is written, and refused if
+    another comes back; of objects of your own classes, only the class is compared.
+
+    Parameters
+    ----------
+    name
+        Of the type, for ``file_type=`` and for messages. It is a part of what a
+        checkpoint is a result of: give a changed format another name.
+    write
+        Gets the value and an empty file, open for writing in binary mode.
+    read
+        Gets the file, open for reading, and returns the value.
+    endings
+        Endings of paths that mean this type, such as ``[".safetensors"]``.
+    kept_classes
+        Classes of the values that it keeps.
+
+    Raises
+    ------
+    FileTypeError
+        The name or an ending is that of a type of ours.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> def write(value, file):
+    ...     file.write(repr(value).encode())
+    >>> def read(file):
+    ...     return complex(file.read().decode())
+    >>> register_file_type(
+    ...     "complex", write, read, endings=[".complex"], kept_classes=[complex]
+    ... )
+    >>> from prefect_ds import ObjectResultHandler
+    >>> handler = ObjectResultHandler(f"{tempfile.mkdtemp()}/root.complex")
+    >>> handler.read(handler.write(1 + 2j).location).value
+    (1+2j)
+    """
+    if name in OBJECT_TYPES:
+        raise FileTypeError(f"there is a file type {name!r} already: use another name")
+    ours = {ending for kind in OBJECT_TYPES.values() for ending in kind.endings}
+    for ending in endings:
+        if ending in ours or file_type_of(f"x{ending}"):
+            raise FileTypeError(
+                f"the ending {ending!r} means another file type: use another ending"
+            )
+
+    def write_proved(value: Any, file: BinaryIO) -> Marks | None:
+        if not isinstance(value, tuple(kept_classes)):
+            raise UnkeepableError(name_of(type(value)), value)
+        write(value, file)
+        file.seek(0)
+        change = difference(value, read(file))
+        if change is not None:
+            place, words = change
+            raise UnkeepableError(words, value).below(place)
+        return None
+
+    def read_plainly(file: BinaryIO, marks: Marks | None) -> Any:
+        return read(file)
+
+    def classes() -> tuple[type, ...]:
+        return tuple(kept_classes)
+
+    REGISTERED[name] = ObjectType(
+        name=name,
+        keeps=", ".join(map(name_of, kept_classes)),
+        kept_classes=classes,
+        write=write_proved,
+        read=read_plainly,
+        endings=tuple(endings),
+    )
