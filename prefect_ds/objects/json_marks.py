@@ -7,8 +7,8 @@ items have (``all``) and the others with their places (``but``):
 >>> to_plain({"a": (1, 2), "b": [float("inf"), 0.5]}, checks=True)
 ... # doctest: +NORMALIZE_WHITESPACE
 ({'a': [1, 2], 'b': ['Infinity', 0.5]},
- {'is': 'dict', 'but': [[{'is': 'tuple'}, ['a']],
-                        [{'is': 'list', 'all': 'float'}, ['b']]]})
+ {'is': 'dict', 'all': {'is': 'tuple'},
+  'but': [[{'is': 'list', 'all': 'float'}, ['b']]]})
 """
 
 from __future__ import annotations
