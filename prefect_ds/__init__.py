@@ -10,6 +10,7 @@ from prefect_ds.marker_result_handler import MarkerResultHandler
 from prefect_ds.object_result_handler import ObjectResultHandler
 from prefect_ds.objects.picture import Picture
 from prefect_ds.objects.registration import register_file_type
+from prefect_ds.outputs import Outputs
 from prefect_ds.pandas_result_handler import PandasResultHandler
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.task_runner import DSTaskRunner
@@ -23,6 +24,7 @@ __all__ = [
     "FileResultHandler",
     "MarkerResultHandler",
     "ObjectResultHandler",
+    "Outputs",
     "PandasResultHandler",
     "PathTemplate",
     "Picture",

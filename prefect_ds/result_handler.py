@@ -339,6 +339,10 @@ class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
         """Return the error of a read that finds no checkpoint."""
         return nothing_there(path, at_path)
 
+    def all_handlers(self) -> list[ResultHandler]:
+        """Return the handlers that write files of a result: this one alone."""
+        return [self]
+
     @abc.abstractmethod
     def _stage(
         self, value: Any, path: str, origin: Origin

@@ -377,7 +377,10 @@ class DSTaskRunner(TaskRunner):
         task = self.task
         if isinstance(task, GetItem):
             taken_from = raw_input(inputs["task_result"])
-            is_of_checkpoint = isinstance(taken_from, CheckpointReference)
+            is_of_checkpoint = (
+                isinstance(taken_from, CheckpointReference)
+                and taken_from.members is None
+            )
             return not is_of_checkpoint and not has_references(raw_input(inputs["key"]))
         # Whether the data can be in a set, or be keys, their own hash decides.
         if isinstance(task, Set):

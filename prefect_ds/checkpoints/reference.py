@@ -52,6 +52,8 @@ class CheckpointReference:
     """Its data were removed to free their space, and nothing in this run needs them."""
     description: str = ""
     """What the data are, such as "dict of 5"; empty for a frame."""
+    members: Any = None
+    """References in a dict, tuple or list: where it is several checkpoints, those."""
 
     def load(self) -> Any:
         """Return the data.
@@ -63,22 +65,41 @@ class CheckpointReference:
         DamagedCheckpointError
             Its bytes are not those that were written; they were set aside.
         """
+        if self.members is not None:
+            return self.assembled(CheckpointReference.load)
         return self.handler.load(self.path, self.content)
+
+    def assembled(self, load: Callable[[CheckpointReference], Any]) -> Any:
+        """Return the data of several checkpoints in the form that they have.
+
+        Parameters
+        ----------
+        load
+            Returns the data of one.
+        """
+        if isinstance(self.members, dict):
+            return {name: load(member) for name, member in self.members.items()}
+        return type(self.members)(load(member) for member in self.members)
 
     # Prefect looks at a value itself where a task maps over it or flattens it. These
     # answer as the data do.
 
+    @property
+    def _data(self) -> Any:
+        """The data; of several checkpoints their references, which are not read."""
+        return self.load() if self.members is None else self.members
+
     def __getitem__(self, key: Any) -> Any:
-        return self.load()[key]
+        return self._data[key]
 
     def __len__(self) -> int:
-        return len(self.load())
+        return len(self._data)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.load())
+        return iter(self._data)
 
     def __bool__(self) -> bool:
-        return bool(self.load())
+        return bool(self._data)
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         # The names of the fields need not travel.
@@ -162,10 +183,18 @@ class Loader:
 
     def _load(self, reference: CheckpointReference) -> Any:
         task_run = (reference.owner, reference.path, reference.content)
+        if reference.members is not None:
+            return self._assembled(reference, task_run)
         if task_run not in self._results:
             loaded = reference.load()
             self._results[task_run] = loaded
             _remember(loaded, task_run)
+        return self._results[task_run]
+
+    def _assembled(self, reference: CheckpointReference, task_run: _TaskRun) -> Any:
+        """Load several checkpoints: each is one object with what takes it alone."""
+        if task_run not in self._results:
+            self._results[task_run] = reference.assembled(self._load)
         return self._results[task_run]
 
     def share(self, values: Iterable[Any]) -> None:

@@ -31,10 +31,11 @@ from prefect.tasks.core.constants import Constant
 from prefect.tasks.core.operators import GetItem
 
 from prefect_ds.engine.planned_looks import N_LOOKS
-from prefect_ds.engine.planned_values import PLAIN
+from prefect_ds.engine.planned_values import holds_references
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 from prefect_ds.engine.task_checkpoint import Hit, raw_input
+from prefect_ds.engine.task_handler import is_taken_item
 from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import PrefectDSError
 from prefect_ds.result_handler import ResultHandler
@@ -321,13 +322,13 @@ def _is_prefects_own(runner: DSTaskRunner, inputs: Mapping[str, Result]) -> bool
     task = runner.task
     if isinstance(task, Parameter | Constant):
         return True
-    if task.result is not None:
+    if task.result is not None and not is_taken_item(task):
         return False
     if isinstance(task, List | Tuple | Dict | Merge):
         return True
     raw = {name: raw_input(result) for name, result in inputs.items()}
     if isinstance(task, GetItem):
-        return type(raw["task_result"]) in PLAIN
+        return holds_references(raw["task_result"])
     if isinstance(task, CompareValue):
         return type(raw["value"]) in _COMPARABLE and type(task.value) in _COMPARABLE
     return False

@@ -19,12 +19,11 @@ from prefect.tasks.core.collections import Set
 from prefect.tasks.core.constants import Constant
 from prefect.tasks.core.operators import GetItem
 
-from prefect_ds.checkpoints.reference import has_references
-from prefect_ds.engine.task_handler import COLLECTING
+from prefect_ds.checkpoints.reference import CheckpointReference, has_references
+from prefect_ds.engine.task_handler import COLLECTING, is_taken_item
 
 BETWEEN = (Parameter, Constant, CompareValue, Merge, GetItem, *COLLECTING)
 """The kinds of tasks that Prefect puts between the user's."""
-PLAIN = (list, tuple, dict)
 _PARAMETERS = (Parameter, DateTimeParameter)
 """A class of the user's own may run any code."""
 
@@ -86,6 +85,13 @@ def check_parameters(flow: Flow, parameters: Mapping[str, Any]) -> None:
             )
 
 
+def holds_references(value: Any) -> bool:
+    """Return whether a value's items can be taken without any data."""
+    if isinstance(value, CheckpointReference):
+        return value.members is not None
+    return type(value) in (list, tuple, dict)
+
+
 def evaluated(
     task: Task, inputs: Mapping[str, Planned], others: Iterable[Planned] = ()
 ) -> Planned | None:
@@ -104,7 +110,9 @@ def evaluated(
         return Known(task.value)
     if isinstance(task, Parameter) and type(task) not in _PARAMETERS:
         return Open((f"only the run has the parameter {task.name!r}",))
-    is_between = isinstance(task, BETWEEN) and task.result is None
+    is_between = isinstance(task, BETWEEN) and (
+        task.result is None or is_taken_item(task)
+    )
     if not is_between and not isinstance(task, Parameter):
         return None
     causes = causes_of(inputs.values())
@@ -118,7 +126,7 @@ def evaluated(
         name: outcome.value if isinstance(outcome, Known) else None
         for name, outcome in inputs.items()
     }
-    if isinstance(task, GetItem) and type(values["task_result"]) not in PLAIN:
+    if isinstance(task, GetItem) and not holds_references(values["task_result"]):
         return Open((f"{task.name} takes a part of data",))
     if isinstance(task, Set) and has_references(list(values.values())):
         return Open((f"{task.name} needs the data",))

@@ -46,7 +46,7 @@ def handlers_in(flow: Flow) -> list[ResultHandler]:
             continue
         if isinstance(target, str) and target:
             handler = handler.at(target)
-        handlers.append(handler)
+        handlers += handler.all_handlers()
     return handlers
 
 
@@ -56,4 +56,15 @@ def _is_prefects(task: Task) -> bool:
     Its result is the flow's, or that of its upstream.
     """
     is_merge = isinstance(task, Merge) and task.result is None
-    return task.auto_generated or is_merge or isinstance(task, (GetItem, *COLLECTING))
+    is_between = is_merge or is_taken_item(task) or isinstance(task, COLLECTING)
+    return task.auto_generated or is_between
+
+
+def is_taken_item(task: Task) -> bool:
+    """Return whether a task is ``other[key]``, and no ``GetItem`` of the user's own.
+
+    Prefect gives it the result of the other task, and a name that ends in the key.
+    """
+    if not isinstance(task, GetItem):
+        return False
+    return task.result is None or task.name.endswith("]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prefect.core import Edge, Task
@@ -65,10 +65,14 @@ def check_template(task: Task, edges: Iterable[Edge]) -> None:
     mapped = [edge.key for edge in edges if edge.mapped and edge.key]
     if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
         return
-    location = task.target or handler.location
-    if not isinstance(location, str):
+    locations = [task.target or each.location for each in handler.all_handlers()]
+    for location in locations:
         # A function makes the path; whether children meet shows when they write.
-        return
+        if isinstance(location, str):
+            _check_location(task, location, mapped)
+
+
+def _check_location(task: Task, location: str, mapped: Sequence[str]) -> None:
     if PathTemplate(location).names & {*mapped, *_NAMES_OF_A_CHILD}:
         return
     wanted = "} or {".join(mapped)

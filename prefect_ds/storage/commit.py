@@ -21,6 +21,9 @@ from prefect_ds.storage.layout import parent
 from prefect_ds.storage.lookup import Found, look_up
 from prefect_ds.storage.manifest import Manifest
 
+ANY_ATTEMPT = "any"
+"""In place of the attempt that is refused: whatever is there is replaced."""
+
 
 def commit(
     files: FileSystem,
@@ -313,7 +316,7 @@ def _may_stay(there: Manifest, ours: Manifest, refused: str) -> bool:
     """Return whether a checkpoint in place has our result, so that it is handed on."""
     if there.attempt == ours.attempt:
         return True
-    if there.attempt == refused:
+    if refused in (there.attempt, ANY_ATTEMPT):
         return False
     return there.identity is not None and there.identity == ours.identity
 

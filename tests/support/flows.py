@@ -68,6 +68,11 @@ def frame_of(number: int, n_rows: int = 3) -> pd.DataFrame:
     )
 
 
+def numbers(*values: int) -> pd.DataFrame:
+    """A frame of one column."""
+    return pd.DataFrame({"x": values})
+
+
 def parquet(folder: object, name: str, **options: Any) -> PandasResultHandler:
     """A handler that keeps parquet files in the folder."""
     return PandasResultHandler(f"{folder}/{name}.parquet", "parquet", **options)

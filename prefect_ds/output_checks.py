@@ -1,0 +1,70 @@
+"""The checks of several outputs: of their handlers, and of what a task returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_ds.checkpoints.reference import count
+from prefect_ds.errors import ResultTypeError
+from prefect_ds.result_handler import ResultHandler
+
+_COMMON = ("match", "ignore", "show", "max_age")
+"""What decides whether a result counts, so that it is one for all outputs."""
+
+
+def check_handler(name: str, handler: object, first: ResultHandler) -> None:
+    """Refuse what cannot keep one of several outputs."""
+    if not isinstance(handler, ResultHandler):
+        raise TypeError(
+            f"output {name} is kept by a {type(handler).__name__}: give it a handler "
+            "of prefect_ds, such as PandasResultHandler(...)"
+        )
+    if not isinstance(handler.location, str):
+        raise ValueError(
+            f"output {name} has no path: give it a template, such as "
+            f'"data/{name}_{{id}}.csv"'
+        )
+    for option in _COMMON:
+        ours, theirs = getattr(handler, option), getattr(first, option)
+        if ours != theirs:
+            raise ValueError(
+                f"output {name} has {option}={ours!r} and the first output "
+                f"{option}={theirs!r}: one task runs or loads as a whole, so give all "
+                "of them the same"
+            )
+
+
+def checked_values(
+    handlers: Mapping[str, ResultHandler], value: Any, *, is_named: bool
+) -> dict[str, Any]:
+    """Return the results by name.
+
+    Raises
+    ------
+    ResultTypeError
+        They are not those that the handlers are for.
+    """
+    names = list(handlers)
+    kinds = (dict,) if is_named else (tuple, list)
+    wanted = ", ".join(names) if is_named else count(len(names), "output")
+    kind = type(value).__name__
+    if type(value) not in kinds:
+        form = f"a dict with {wanted}" if is_named else f"a tuple of {wanted}"
+        raise ResultTypeError(
+            f"the task returned a {kind}, and its result is kept as {form}"
+        )
+    values = dict(value) if is_named else dict(zip(names, value, strict=False))
+    if values.keys() != handlers.keys() or len(value) != len(names):
+        has = ", ".join(map(repr, value)) if is_named else len(value)
+        raise ResultTypeError(
+            f"the task returned a {kind} with {has}, and its outputs are {wanted}"
+        )
+    for name, handler in handlers.items():
+        is_none = values[name] is None and handler.keeps_none
+        if not is_none and not handler.accepts(values[name]):
+            raise ResultTypeError(
+                f"output {name} is a {type(values[name]).__name__}, which "
+                f"{type(handler).__name__} does not keep: give it another handler"
+            )
+    return {name: values[name] for name in names}

@@ -1,0 +1,419 @@
+"""Several results of one task, each kept by a handler of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
+from prefect_ds.checkpoints.identity import digest_of_question
+from prefect_ds.checkpoints.not_there import replaced
+from prefect_ds.checkpoints.output_paths import JointTemplate, list_beside
+from prefect_ds.checkpoints.reference import CheckpointReference, count
+from prefect_ds.errors import (
+    CheckpointNotFoundError,
+    PrefectDSError,
+    ResultTypeError,
+)
+from prefect_ds.output_checks import check_handler, checked_values
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.commit import ANY_ATTEMPT
+from prefect_ds.storage.describe import describe_staged
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import DESCRIPTION, Manifest, Origin
+
+_OUTPUTS = "outputs"
+"""The key of a schema that lists the outputs."""
+
+_MOST_TRIES = 6
+
+
+class Outputs(ResultHandler):
+    """Keeps several results of one task, each in a file or folder of its own.
+
+    The task returns a dict with the names of the outputs, or, where they have no names,
+    a tuple or list. The result counts if all outputs are there and are of one run of
+    the task; otherwise the task runs, and all are written again.
+
+    A task that takes one output, as in ``report(out["model"])``, reads the file of that
+    output alone.
+
+    Parameters
+    ----------
+    *handlers
+        The handlers of a tuple or list, in its order.
+    **named
+        The handlers of a dict, by key.
+
+    Raises
+    ------
+    TypeError
+        There are no handlers, some have names and some none, or one is no handler.
+    ValueError
+        They differ in ``match``, ``ignore``, ``show`` or ``max_age``; two have the same
+        path; or one has a path that a function makes, or none.
+
+    Notes
+    -----
+    A small hidden file beside the first output lists the paths of all of them. It is
+    written last, and nothing counts without it. A file that a person puts in the place
+    of an output counts as that output.
+
+    Examples
+    --------
+    >>> import pandas as pd, tempfile
+    >>> from prefect_ds import PandasResultHandler
+    >>> folder = tempfile.mkdtemp()
+    >>> handler = Outputs(
+    ...     train=PandasResultHandler(f"{folder}/train_{{seed}}.csv"),
+    ...     test=PandasResultHandler(f"{folder}/test_{{seed}}.csv"),
+    ... )
+    >>> frame = pd.DataFrame({"x": [1, 2, 3]})
+    >>> written = handler.write({"train": frame[:2], "test": frame[2:]}, seed=7)
+    >>> sorted(handler.read(written.location).value)
+    ['test', 'train']
+    """
+
+    kind = "file"
+    file_type = "outputs"
+
+    def __init__(self, *handlers: ResultHandler, **named: ResultHandler) -> None:
+        if bool(handlers) == bool(named):
+            raise TypeError(
+                "give Outputs the handlers of a dict by name, Outputs(train=..., "
+                "model=...), or those of a tuple in their order, Outputs(..., ...)"
+            )
+        self.is_named = bool(named)
+        self.handlers: dict[str, ResultHandler] = dict(named)
+        if not named:
+            self.handlers = {str(i): handler for i, handler in enumerate(handlers)}
+        first = next(iter(self.handlers.values()))
+        for name, handler in self.handlers.items():
+            check_handler(name, handler, first)
+            if isinstance(handler, Outputs):
+                raise TypeError(f"output {name} is an Outputs: give its handlers here")
+        paths = [str(handler.template) for handler in self.handlers.values()]
+        if len(set(paths)) < len(paths):
+            raise ValueError("two outputs have the same path: give each its own")
+        assert first.location is not None
+        super().__init__(
+            list_beside(first.location),
+            storage_options=first.storage_options,
+            match=first.match,
+            ignore=first.ignore,
+            show=first.show,
+            durability=first.durability,
+            check=first.check,
+            max_age=first.max_age,
+        )
+        self.base_folder = first.base_folder
+
+    @property
+    def template(self) -> PathTemplate | None:
+        """The template of the list; it has the fields of all outputs' paths."""
+        of_list = super().template
+        assert of_list is not None
+        templates = [handler.template for handler in self.handlers.values()]
+        return JointTemplate(of_list.template, [each for each in templates if each])
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What shapes the files, for the identity of a checkpoint."""
+        of_each = {name: handler.options for name, handler in self.handlers.items()}
+        return (type(self).__name__, self.is_named, of_each)
+
+    def all_handlers(self) -> list[ResultHandler]:
+        """Return this handler, and those of the outputs."""
+        return [self, *self.handlers.values()]
+
+    def kept_classes(self) -> tuple[type, ...]:
+        """Return dict, or tuple and list."""
+        return (dict,) if self.is_named else (tuple, list)
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value has exactly these outputs, of types that are kept."""
+        try:
+            checked_values(self.handlers, value, is_named=self.is_named)
+        except ResultTypeError:
+            return False
+        return True
+
+    def check_options(self) -> None:
+        """Raise an error where the options of an output do not fit its path."""
+        for handler in self.handlers.values():
+            handler.check_options()
+
+    def at(self, location: str) -> Self:
+        """Refuse a ``target``: it is one path, for several outputs."""
+        raise PrefectDSError(
+            f"the target {location!r} is one path, and the task has several outputs, "
+            "each with a path of its own: leave the target out"
+        )
+
+    def format(self, **kwargs: Any) -> Self:
+        """Prefect's ``Result.format``: a copy with all paths for these values."""
+        formatted = super().format(**kwargs)
+        formatted.handlers = {
+            name: handler.format(**kwargs) for name, handler in self.handlers.items()
+        }
+        return formatted
+
+    # --- write ---
+
+    def _keep_once(
+        self, value: Any, path: str, origin: Origin, remarks: tuple[str, ...]
+    ) -> Kept:
+        values = checked_values(self.handlers, value, is_named=self.is_named)
+        for n_tries in range(_MOST_TRIES):
+            there = self._complete(path, origin)
+            if there is not None:
+                return self._handed_on(there, path, origin, remarks)
+            kept, manifest = self._write(values, type(value), path, origin)
+            at_path = self.look_at(path)
+            in_place = at_path.manifest
+            if in_place is not None and in_place.attempt == manifest.attempt:
+                reference = self.refer(
+                    path, in_place, origin=origin, is_loaded=False, remarks=remarks
+                )
+                return self._kept(kept, type(value), reference)
+            # Another run writes other results to the same paths: one has to be last.
+            time.sleep(random.uniform(0, 0.2 * 2**n_tries))
+        raise PrefectDSError(
+            f"the outputs listed at {path!r} were replaced by another run again and "
+            "again while they were written: run the task again when that one has ended"
+        )
+
+    def _complete(self, path: str, origin: Origin) -> Manifest | None:
+        """Return the list of outputs that another run wrote for the same inputs."""
+        manifest = self.look_at(path).manifest
+        if manifest is None or manifest.identity is None:
+            return None
+        is_same = manifest.identity == origin.identity
+        return manifest if is_same and manifest.attempt != origin.refused else None
+
+    def _handed_on(
+        self, there: Manifest, path: str, origin: Origin, remarks: tuple[str, ...]
+    ) -> Kept:
+        reference = self.refer(
+            path, there, origin=origin, is_loaded=False, remarks=remarks
+        )
+        note = "another run was first with the same inputs; its result counts"
+        return Kept(reference, reference.load(), note)
+
+    def _write(
+        self, values: dict[str, Any], kind: type, path: str, origin: Origin
+    ) -> tuple[dict[str, Kept], Manifest]:
+        """Write the outputs, then the list of them: what is there counts from then."""
+        of_outputs = replace(origin, refused=ANY_ATTEMPT)
+        started = time.perf_counter()
+        kept = {
+            name: self.handlers[name].keep(
+                value, self._path_of(name, origin.fields), origin=of_outputs
+            )
+            for name, value in values.items()
+        }
+        compute_s = sum(output.compute_s for output in kept.values())
+        with self._stage((kept, kind), path, origin) as draft:
+            write_s = time.perf_counter() - started - compute_s
+            if origin.compute_s is not None:
+                origin = replace(origin, compute_s=origin.compute_s + compute_s)
+            ours = self._manifest(path, draft, origin, write_s=write_s)
+            assert draft.staged is not None
+            manifest = self.store.commit(
+                path,
+                draft.staged,
+                ours,
+                durable=self.durability == "power",
+                refused=ANY_ATTEMPT,
+            )
+        return kept, manifest
+
+    @contextlib.contextmanager
+    def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
+        kept, kind = value
+        listed = {
+            name: {
+                "path": output.reference.path,
+                "content": output.reference.content,
+            }
+            for name, output in kept.items()
+        }
+        paths = {name: output["path"] for name, output in listed.items()}
+        store = self.store
+        with store.staging(path) as file:
+            file.write(json.dumps(paths, indent=2, ensure_ascii=False).encode())
+            part = describe_staged(path, file, 0)
+            staged = store.files.finish(file)
+            schema = {
+                DESCRIPTION: count(len(listed), "output"),
+                _OUTPUTS: listed,
+                "type": kind.__name__,
+            }
+            yield Draft((part,), 0, schema, None, staged=staged)
+
+    def _kept(
+        self, kept: Mapping[str, Kept], kind: type, reference: CheckpointReference
+    ) -> Kept:
+        values = {name: output.value for name, output in kept.items()}
+        compute_s = sum(output.compute_s for output in kept.values())
+        notes = [f"{name}: {output.note}" for name, output in kept.items()]
+        notes = [note for note in notes if not note.endswith(": ")]
+        value: Any = values if kind is dict else kind(values.values())
+        if any(part is ON_DEMAND for part in values.values()):
+            value = ON_DEMAND
+        return Kept(reference, value, "; ".join(notes), compute_s)
+
+    # --- read ---
+
+    def look_at(self, path: str, *, mends: bool = True) -> Found:
+        """Say what lies at ``path``: the list counts if all outputs are those in it."""
+        at_path = super().look_at(path, mends=mends)
+        if at_path.manifest is None:
+            return at_path
+        is_freed = False
+        for name, of_output in self._looks(at_path.manifest, mends).items():
+            if of_output is None:
+                reason = f"its output {name} has another path now"
+                return Found("missing", reason=reason)
+            if of_output.kind == "foreign":
+                return Found("foreign", reason=of_output.reason, stamp=of_output.stamp)
+            problem = _problem(of_output, at_path.manifest, name)
+            if problem:
+                return Found("missing", reason=f"its output {name}: {problem}")
+            is_freed = is_freed or of_output.freed is not None
+        if is_freed:
+            reason = "some of its outputs were freed"
+            return Found("missing", reason=reason, freed=at_path.manifest)
+        return at_path
+
+    def _look_up(self, path: str, only_looks: bool = False) -> Found:
+        manifest = super().look_at(path, mends=not only_looks).manifest
+        if manifest is not None and not only_looks:
+            for name, output in manifest.schema[_OUTPUTS].items():  # type: ignore[index]
+                # A person's file becomes a checkpoint.
+                self.handlers[name].look_up(output["path"])
+        return super()._look_up(path, only_looks)
+
+    def _looks(self, manifest: Manifest, mends: bool) -> dict[str, Found | None]:
+        """Return what lies at the path of each output; ``None``: it is another now."""
+        assert manifest.schema is not None
+        listed = manifest.schema[_OUTPUTS]
+        looks: dict[str, Found | None] = {}
+        for name, handler in self.handlers.items():
+            path = self._path_of(name, manifest.fields)
+            if name not in listed or listed[name]["path"] != path:
+                looks[name] = None
+                continue
+            looks[name] = handler.look_at(path, mends=mends)
+        return looks
+
+    def refer(
+        self,
+        path: str,
+        manifest: Manifest,
+        *,
+        origin: Origin,
+        is_loaded: bool,
+        remarks: tuple[str, ...] = (),
+    ) -> CheckpointReference:
+        """Return the reference to all outputs, with one to each of them in it."""
+        assert manifest.schema is not None
+        outputs: dict[str, CheckpointReference] = {}
+        for name, of_output in self._looks(manifest, mends=False).items():
+            of_file = of_output and (of_output.manifest or of_output.freed)
+            if of_file is None:
+                raise CheckpointNotFoundError(
+                    f"the outputs listed at {path!r} were replaced: output {name} is "
+                    "gone; run the task again"
+                )
+            outputs[name] = self.handlers[name].refer(
+                self._path_of(name, manifest.fields),
+                of_file,
+                origin=origin,
+                is_loaded=is_loaded,
+            )
+        contents = {name: output.content for name, output in outputs.items()}
+        members: Any = outputs
+        if manifest.schema["type"] != "dict":
+            kind = tuple if manifest.schema["type"] == "tuple" else list
+            members = kind(outputs.values())
+        return CheckpointReference(
+            handler=self,
+            path=path,
+            content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
+            n_rows=0,
+            n_columns=0,
+            size_bytes=sum(output.size_bytes for output in outputs.values()),
+            written_at=manifest.written_at,
+            owner=str(origin.owner),
+            asked=digest_of_question(origin),
+            is_loaded=is_loaded,
+            compute_s=manifest.compute_s,
+            write_s=manifest.write_s,
+            remarks=remarks,
+            identity=manifest.identity.digest if manifest.identity else "",
+            is_freed=any(output.is_freed for output in outputs.values()),
+            description=manifest.description,
+            members=members,
+        )
+
+    def load(self, path: str, content: str | None = None) -> Any:
+        """Return all outputs, see :meth:`ResultHandler.load`."""
+        at_path = self.look_up(path)
+        if at_path.manifest is None:
+            raise self._not_there(path, at_path)
+        reference = self.refer(path, at_path.manifest, origin=Origin(), is_loaded=True)
+        if content is not None and reference.content != content:
+            raise replaced(path, at_path.manifest)
+        return reference.load()
+
+    def _load(self, path: str, manifest: Manifest) -> Any:
+        return self.refer(path, manifest, origin=Origin(), is_loaded=True).load()
+
+    def _path_of(self, name: str, fields: Mapping[str, str]) -> str:
+        template = self.handlers[name].template
+        assert template is not None
+        return template.path_of(fields)
+
+    def _describe_foreign(self, path: str) -> Draft:
+        raise ValueError("it lists outputs, and only a run of the task can write it")
+
+    # --- upkeep ---
+
+    def verify(self, path: str) -> list[str]:
+        """Read every byte of all outputs and return their faults in words."""
+        path = self._absolute(path)
+        problems = self.store.verify(path)
+        manifest = super().look_at(path).manifest
+        if problems or manifest is None:
+            return problems
+        for name, handler in self.handlers.items():
+            faults = handler.verify(self._path_of(name, manifest.fields))
+            problems += [f"output {name}: {fault}" for fault in faults]
+        return problems
+
+    def free(self, path: str) -> Manifest:
+        """Remove the data of all outputs; the manifests stay, see :class:`Upkeep`."""
+        manifest = self.manifest(path)
+        for name, handler in self.handlers.items():
+            handler.free(self._path_of(name, manifest.fields))
+        return manifest
+
+
+def _problem(of_output: Found, manifest: Manifest, name: str) -> str:
+    """Return why an output is not the one that the list names; empty where it is."""
+    assert manifest.schema is not None
+    of_file = of_output.manifest or of_output.freed
+    if of_file is None:
+        return of_output.reason
+    is_same = of_file.content == manifest.schema[_OUTPUTS][name]["content"]
+    if is_same or of_file.adopted:
+        return ""
+    return "another run replaced it"
