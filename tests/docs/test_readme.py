@@ -90,9 +90,10 @@ def test_the_examples_about_results_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    [output] = outputs_of("docs/results.md", capsys)
-    assert output == "1.bin: 100 bytes\n2.bin: 100 bytes\n"
-    assert sorted(os.listdir()) == ["done", "models", "reports"]
+    files, counts = outputs_of("docs/results.md", capsys)
+    assert files == "1.bin: 100 bytes\n2.bin: 100 bytes\n"
+    assert counts == "{'train': 8, 'test': 2}\n"
+    assert sorted(os.listdir()) == ["done", "models", "reports", "split"]
 
 
 def test_the_readme_is_short() -> None:
