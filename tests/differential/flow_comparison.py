@@ -37,6 +37,8 @@ class FlowComparison:
         self.changed_in_place = changed_in_place
         self.on_disk: dict[tuple[Any, ...], tuple[Any, str]] = {}
         self.before_kill: set[Body] | None = None
+        self.is_unsure = False
+        """Whether a run has ended without states: what it kept is not known."""
 
     def differences(
         self, step: Step, truth: dict[str, Any], seen: dict[str, Any], s: str
@@ -54,7 +56,9 @@ class FlowComparison:
         """
         found = []
         if truth["error"]:
-            # Prefect gave the run up; how far it came depends on its order.
+            # Prefect gave the run up; how far it came depends on its order, and what it
+            # has kept by then is there.
+            self.is_unsure, self.on_disk = True, {}
             errors = [run["error"].partition("(")[0] for run in (truth, seen)]
             if errors[0] != errors[1]:
                 found.append(f"{errors[0]} without, {errors[1]} with")
@@ -179,6 +183,8 @@ class FlowComparison:
                 is_right = keys_seen == []
             elif self.before_kill is not None and n_sharing[path] == 1:
                 # What a killed run was at is there or not.
+                is_right = keys_seen in [[], keys]
+            elif self.is_unsure and path not in self.on_disk:
                 is_right = keys_seen in [[], keys]
             elif self._is_there(path, lines[0][2], seen["files"]):
                 is_right = keys_seen == []
