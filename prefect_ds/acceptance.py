@@ -11,7 +11,7 @@ from prefect import Flow
 from prefect.core import Task
 
 from prefect_ds.engine.chosen_tasks import chosen_tasks
-from prefect_ds.engine.flow_plan import plan_flow
+from prefect_ds.engine.flow_plan import TaskDecision, plan_flow
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.storage.identity import Identity
@@ -57,6 +57,11 @@ def accept(
         Accept checkpoints too of which an input or a setting has another value now.
         Without, they stay stale, and one line in the log names them.
 
+    Notes
+    -----
+    A line in the log names each run of the tasks that has no checkpoint to accept: it
+    is gone, damaged or was freed.
+
     Raises
     ------
     ValueError
@@ -85,8 +90,21 @@ def accept(
                 "nothing to accept"
             )
     accepting = _Accepting(chosen, inputs)
-    plan_flow(flow, parameters or {}, accept=accepting)
+    names = {task.name for task in chosen}
+    for run in plan_flow(flow, parameters or {}, accept=accepting):
+        is_left = run.decision == "run" and run.path not in accepting.refused
+        if run.task in names and is_left:
+            logger.warning(
+                "Task %r: no checkpoint was accepted, it runs: %s",
+                _run_name(run),
+                run.reason,
+            )
     return accepting.accepted
+
+
+def _run_name(run: TaskDecision) -> str:
+    """Return the name of a task's run, with the index of a mapped child."""
+    return run.task if run.map_index is None else f"{run.task}[{run.map_index}]"
 
 
 class _Accepting:
@@ -96,6 +114,8 @@ class _Accepting:
         self._tasks = tasks
         self._inputs = inputs
         self.accepted: list[Accepted] = []
+        self.refused: set[str] = set()
+        """Paths of which the log has said already why they stay stale."""
 
     def __call__(
         self, task: Task, checkpoint: TaskCheckpoint, manifest: Manifest
@@ -111,6 +131,7 @@ class _Accepting:
         acceptable = identity.accepting(earlier, handler.ignore)
         refused = identity.difference(acceptable, handler.match, handler.ignore)
         if refused and not self._inputs:
+            self.refused.add(checkpoint.path)
             logger.warning(
                 "Task %r: the checkpoint at %s was not accepted: %s. "
                 "accept(..., inputs=True) accepts it all the same",

@@ -194,3 +194,18 @@ def test_the_message_of_a_hit_whose_code_changed_names_accept(run_here, tmp_path
     state = run_here(edited)
     child = state.result[edited.get_tasks("load")[0]].map_states[0]
     assert "has changed" not in child.message
+
+
+def test_runs_without_a_checkpoint_to_accept_are_named(run_here, tmp_path, log_lines):
+    assert run_here(flow_of(tmp_path, FIRST, ids=(1, 2, 3))).is_successful()
+    (tmp_path / "load_0.parquet").write_bytes(b"PAR1")
+    (tmp_path / "load_1.parquet").unlink()
+    flow = flow_of(tmp_path, SECOND, ids=(1, 2, 3))
+    log_lines.clear()
+    accepted = accept(flow, ["load"])
+    assert [Path(one.path).name for one in accepted] == ["load_2.parquet"]
+    named = [line for line in log_lines if "no checkpoint was accepted" in line]
+    assert len(named) == 2
+    assert named[0].startswith("Task 'load[0]': no checkpoint was accepted, it runs: ")
+    assert "its bytes were not those that were written" in named[0]
+    assert named[1].startswith("Task 'load[1]': no checkpoint was accepted, it runs: ")
