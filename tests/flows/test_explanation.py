@@ -326,15 +326,19 @@ def test_a_handler_of_the_flow_keeps_nothing_of_the_tasks_between(tmp_path, run_
     result = PandasResultHandler(tmp_path / "{task_name}.parquet", "parquet")
     with Flow("default", result=result) as flow:
         loaded = load()
-        item = GetItem(result=PandasResultHandler(tmp_path / "x.pkl", "pickle"))
-        item(task_result=[loaded], key=0)
+        GetItem(name="default")(task_result=[loaded], key=0)
+        kept = PandasResultHandler(tmp_path / "x.pkl", "pickle")
+        GetItem(name="own", result=kept)(task_result=[loaded], key=0)
     run_here(flow)
     happened = outcomes(flow, run_here(flow))
     planned = {plan.task: plan for plan in explain(flow).decisions}
     assert (planned["load"].decision, happened["load", None]) == ("load", "loaded")
-    assert (planned["GetItem"].decision, happened["GetItem", None]) == ("run", "ran")
-    # Prefect's own task keeps nothing, so no path is promised for it.
-    assert planned["GetItem"].path is None
+    # Prefect's own task keeps nothing, so it is not among the decisions.
+    assert "default" not in planned
+    assert not (tmp_path / "default.parquet").exists()
+    # Unless the user gave it a handler of its own.
+    assert (planned["own"].decision, happened["own", None]) == ("load", "loaded")
+    assert planned["own"].path == str(tmp_path / "x.pkl")
 
 
 # ---------------------------------------------------------------------------------
