@@ -13,12 +13,19 @@ from tests.support.servers import SERVERS
 
 
 @pytest.fixture(autouse=True)
-def no_cache():
+def no_cache(tmp_path, monkeypatch):
     """Every read reads."""
     cache.resize(0)
-    local_copies._copies().close()
+    # All processes of a machine share their copies, and a store in memory has the same
+    # name in each.
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(local_copies, "_folder", lambda: str(folder))
+    monkeypatch.setattr(local_copies, "_of_this_process", None)
     yield
     cache.resize(cache.DEFAULT_BYTES)
+    if local_copies._of_this_process is not None:
+        local_copies._of_this_process.close()
 
 
 @pytest.fixture(scope="session")
