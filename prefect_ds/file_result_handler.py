@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
 from prefect_ds.checkpoints.not_there import replaced
 from prefect_ds.checkpoints.reference import count
 from prefect_ds.checkpoints.returned_path import Returned, returned
 from prefect_ds.errors import DamagedCheckpointError, PrefectDSError
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.identity import Match
 from prefect_ds.storage.layout import name
 from prefect_ds.storage.local_copies import (
     EMPTY_FOLDERS,
@@ -83,29 +80,6 @@ class FileResultHandler(ResultHandler):
 
     kind = "file"
     file_type = "file"
-
-    def __init__(
-        self,
-        path: str | PurePath | None,
-        *,
-        storage_options: Mapping[str, Any] | None = None,
-        match: Match | None = None,
-        ignore: Sequence[str] = (),
-        show: Sequence[str] = (),
-        durability: Durability = "process",
-        check: Check = "size",
-        max_age: datetime.timedelta | str | None = None,
-    ) -> None:
-        super().__init__(
-            path,
-            storage_options=storage_options,
-            match=match,
-            ignore=ignore,
-            show=show,
-            durability=durability,
-            check=check,
-            max_age=max_age,
-        )
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return the classes of paths."""

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Iterator
 from types import NoneType
 from typing import Any
 
-from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.history import now
-from prefect_ds.storage.identity import Match
-from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import DESCRIPTION, Manifest, Origin
 
 _DESCRIPTION = "marker"
@@ -61,29 +56,6 @@ class MarkerResultHandler(ResultHandler):
     kind = "file"
     file_type = "marker"
     keeps_none = True
-
-    def __init__(
-        self,
-        path: str | PurePath | None,
-        *,
-        storage_options: Mapping[str, Any] | None = None,
-        match: Match | None = None,
-        ignore: Sequence[str] = (),
-        show: Sequence[str] = (),
-        durability: Durability = "process",
-        check: Check = "size",
-        max_age: datetime.timedelta | str | None = None,
-    ) -> None:
-        super().__init__(
-            path,
-            storage_options=storage_options,
-            match=match,
-            ignore=ignore,
-            show=show,
-            durability=durability,
-            check=check,
-            max_age=max_age,
-        )
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return the class of ``None``."""

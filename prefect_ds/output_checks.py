@@ -1,13 +1,15 @@
-"""The checks of several outputs: of their handlers, and of what a task returned."""
+"""Several outputs: the checks of their handlers and values, and how they are joined."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from prefect_ds.checkpoints.reference import count
+from prefect_ds.checkpoints.draft import ON_DEMAND, Kept
+from prefect_ds.checkpoints.reference import CheckpointReference, count
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.lookup import Found
 
 _COMMON = ("match", "ignore", "show", "max_age")
 """What decides whether a result counts, so that it is one for all outputs."""
@@ -68,3 +70,44 @@ def checked_values(
                 f"{type(handler).__name__} does not keep: give it another handler"
             )
     return {name: values[name] for name in names}
+
+
+def joined(
+    kept: Mapping[str, Kept], kind: type, reference: CheckpointReference
+) -> Kept:
+    """Return several results that were kept as one.
+
+    Parameters
+    ----------
+    kept
+        The results, by the name of their output.
+    kind
+        dict, tuple or list: the form that the task gave them.
+    reference
+        To all of them.
+    """
+    values = {name: output.value for name, output in kept.items()}
+    compute_s = sum(output.compute_s for output in kept.values())
+    notes = [f"{name}: {output.note}" for name, output in kept.items() if output.note]
+    value: Any = values if kind is dict else kind(values.values())
+    if any(part is ON_DEMAND for part in values.values()):
+        value = ON_DEMAND
+    return Kept(reference, value, "; ".join(notes), compute_s)
+
+
+def problem_of(of_output: Found, content: str) -> str:
+    """Return why an output is not the one that was listed; empty where it is.
+
+    Parameters
+    ----------
+    of_output
+        What lies at its path.
+    content
+        Digest of what was listed.
+    """
+    of_file = of_output.manifest or of_output.freed
+    if of_file is None:
+        return of_output.reason
+    if of_file.content == content or of_file.adopted:
+        return ""
+    return "another run replaced it"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
+from prefect_ds.checkpoints.draft import Draft, Kept
 from prefect_ds.checkpoints.identity import digest_of_question
 from prefect_ds.checkpoints.not_there import replaced
 from prefect_ds.checkpoints.output_paths import JointTemplate, list_beside
@@ -21,7 +21,12 @@ from prefect_ds.errors import (
     PrefectDSError,
     ResultTypeError,
 )
-from prefect_ds.output_checks import check_handler, checked_values
+from prefect_ds.output_checks import (
+    check_handler,
+    checked_values,
+    joined,
+    problem_of,
+)
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.commit import ANY_ATTEMPT
@@ -121,7 +126,7 @@ class Outputs(ResultHandler):
         of_list = super().template
         assert of_list is not None
         templates = [handler.template for handler in self.handlers.values()]
-        return JointTemplate(of_list.template, [each for each in templates if each])
+        return JointTemplate(of_list.template, [*filter(None, templates)])
 
     @property
     def options(self) -> tuple[object, ...]:
@@ -182,7 +187,7 @@ class Outputs(ResultHandler):
                 reference = self.refer(
                     path, in_place, origin=origin, is_loaded=False, remarks=remarks
                 )
-                return self._kept(kept, type(value), reference)
+                return joined(kept, type(value), reference)
             # Another run writes other results to the same paths: one has to be last.
             time.sleep(random.uniform(0, 0.2 * 2**n_tries))
         raise PrefectDSError(
@@ -210,7 +215,7 @@ class Outputs(ResultHandler):
     def _write(
         self, values: dict[str, Any], kind: type, path: str, origin: Origin
     ) -> tuple[dict[str, Kept], Manifest]:
-        """Write the outputs, then the list of them: what is there counts from then."""
+        """Write the outputs, then the list of them, which makes them count."""
         of_outputs = replace(origin, refused=ANY_ATTEMPT)
         started = time.perf_counter()
         kept = {
@@ -238,37 +243,19 @@ class Outputs(ResultHandler):
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         kept, kind = value
-        listed = {
-            name: {
-                "path": output.reference.path,
-                "content": output.reference.content,
-            }
-            for name, output in kept.items()
-        }
-        paths = {name: output["path"] for name, output in listed.items()}
+        paths = {name: output.reference.path for name, output in kept.items()}
+        contents = {name: output.reference.content for name, output in kept.items()}
         store = self.store
         with store.staging(path) as file:
             file.write(json.dumps(paths, indent=2, ensure_ascii=False).encode())
             part = describe_staged(path, file, 0)
             staged = store.files.finish(file)
             schema = {
-                DESCRIPTION: count(len(listed), "output"),
-                _OUTPUTS: listed,
+                DESCRIPTION: count(len(contents), "output"),
+                _OUTPUTS: contents,
                 "type": kind.__name__,
             }
             yield Draft((part,), 0, schema, None, staged=staged)
-
-    def _kept(
-        self, kept: Mapping[str, Kept], kind: type, reference: CheckpointReference
-    ) -> Kept:
-        values = {name: output.value for name, output in kept.items()}
-        compute_s = sum(output.compute_s for output in kept.values())
-        notes = [f"{name}: {output.note}" for name, output in kept.items()]
-        notes = [note for note in notes if not note.endswith(": ")]
-        value: Any = values if kind is dict else kind(values.values())
-        if any(part is ON_DEMAND for part in values.values()):
-            value = ON_DEMAND
-        return Kept(reference, value, "; ".join(notes), compute_s)
 
     # --- read ---
 
@@ -280,11 +267,11 @@ class Outputs(ResultHandler):
         is_freed = False
         for name, of_output in self._looks(at_path.manifest, mends).items():
             if of_output is None:
-                reason = f"its output {name} has another path now"
-                return Found("missing", reason=reason)
+                return Found("missing", reason=f"its output {name} is new")
             if of_output.kind == "foreign":
                 return Found("foreign", reason=of_output.reason, stamp=of_output.stamp)
-            problem = _problem(of_output, at_path.manifest, name)
+            content = at_path.manifest.schema[_OUTPUTS][name]  # type: ignore[index]
+            problem = problem_of(of_output, content)
             if problem:
                 return Found("missing", reason=f"its output {name}: {problem}")
             is_freed = is_freed or of_output.freed is not None
@@ -296,23 +283,30 @@ class Outputs(ResultHandler):
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
         manifest = super().look_at(path, mends=not only_looks).manifest
         if manifest is not None and not only_looks:
-            for name, output in manifest.schema[_OUTPUTS].items():  # type: ignore[index]
+            for name, output in self._paths(manifest).items():
                 # A person's file becomes a checkpoint.
-                self.handlers[name].look_up(output["path"])
+                self.handlers[name].look_up(output)
         return super()._look_up(path, only_looks)
 
     def _looks(self, manifest: Manifest, mends: bool) -> dict[str, Found | None]:
-        """Return what lies at the path of each output; ``None``: it is another now."""
-        assert manifest.schema is not None
-        listed = manifest.schema[_OUTPUTS]
-        looks: dict[str, Found | None] = {}
-        for name, handler in self.handlers.items():
-            path = self._path_of(name, manifest.fields)
-            if name not in listed or listed[name]["path"] != path:
-                looks[name] = None
-                continue
-            looks[name] = handler.look_at(path, mends=mends)
+        """Return what lies at the path of each output; ``None``: it is not listed."""
+        looks: dict[str, Found | None] = dict.fromkeys(self.handlers)
+        for name, path in self._paths(manifest).items():
+            looks[name] = self.handlers[name].look_at(path, mends=mends)
         return looks
+
+    def _paths(self, manifest: Manifest) -> dict[str, str]:
+        """Return the paths of the outputs that the list has, as they are today.
+
+        The folder may have moved. An output whose path has a field that the list does
+        not know is a new one.
+        """
+        assert manifest.schema is not None
+        paths = {}
+        for name in self.handlers.keys() & manifest.schema[_OUTPUTS].keys():
+            with contextlib.suppress(KeyError):
+                paths[name] = self._path_of(name, manifest.fields)
+        return paths
 
     def refer(
         self,
@@ -394,26 +388,14 @@ class Outputs(ResultHandler):
         manifest = super().look_at(path).manifest
         if problems or manifest is None:
             return problems
-        for name, handler in self.handlers.items():
-            faults = handler.verify(self._path_of(name, manifest.fields))
+        for name, output in self._paths(manifest).items():
+            faults = self.handlers[name].verify(output)
             problems += [f"output {name}: {fault}" for fault in faults]
         return problems
 
     def free(self, path: str) -> Manifest:
         """Remove the data of all outputs; the manifests stay, see :class:`Upkeep`."""
         manifest = self.manifest(path)
-        for name, handler in self.handlers.items():
-            handler.free(self._path_of(name, manifest.fields))
+        for name, output in self._paths(manifest).items():
+            self.handlers[name].free(output)
         return manifest
-
-
-def _problem(of_output: Found, manifest: Manifest, name: str) -> str:
-    """Return why an output is not the one that the list names; empty where it is."""
-    assert manifest.schema is not None
-    of_file = of_output.manifest or of_output.freed
-    if of_file is None:
-        return of_output.reason
-    is_same = of_file.content == manifest.schema[_OUTPUTS][name]["content"]
-    if is_same or of_file.adopted:
-        return ""
-    return "another run replaced it"

@@ -89,8 +89,6 @@ class PandasResultHandler(ResultHandler):
     ) -> None:
         super().__init__(
             path,
-            read_kwargs=read_kwargs,
-            write_kwargs=write_kwargs,
             storage_options=storage_options,
             match=match,
             ignore=ignore,
@@ -99,6 +97,8 @@ class PandasResultHandler(ResultHandler):
             check=check,
             max_age=max_age,
         )
+        self.read_kwargs = dict(read_kwargs or {})
+        self.write_kwargs = dict(write_kwargs or {})
         self._given_type = None if file_type is None else file_type.lower()
         # Without a path, it comes with the task's target.
         if file_type is not None or path is not None:

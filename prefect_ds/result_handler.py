@@ -58,8 +58,6 @@ class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
         Template of the path, see :class:`prefect_ds.PathTemplate`: a path, relative to
         the folder in which the handler is made, or a URL that fsspec knows. ``None``:
         the task's ``target``.
-    read_kwargs, write_kwargs
-        Given to the reader and the writer; they win over what the handler would choose.
     storage_options
         Given to fsspec's file system: credentials, endpoints.
     match
@@ -98,8 +96,6 @@ class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
         self,
         path: str | PurePath | None,
         *,
-        read_kwargs: Mapping[str, Any] | None = None,
-        write_kwargs: Mapping[str, Any] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         match: Match | None = None,
         ignore: Sequence[str] = (),
@@ -113,8 +109,9 @@ class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
         if isinstance(show, str):
             raise TypeError(f"show={show!r}: give a list of names, [{show!r}]")
         checked = checked_choices(match, durability, check)
-        self.read_kwargs = dict(read_kwargs or {})
-        self.write_kwargs = dict(write_kwargs or {})
+        # Of the handlers that have a reader and a writer with arguments.
+        self.read_kwargs: dict[str, Any] = {}
+        self.write_kwargs: dict[str, Any] = {}
         self.storage_options = StorageOptions(storage_options or {})
         self.match: Match = checked.match
         self.ignore = tuple(ignore)

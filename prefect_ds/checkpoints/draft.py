@@ -10,7 +10,7 @@ from prefect_ds.storage.filesystem import Kind, Staged
 from prefect_ds.storage.manifest import JSONObject, Part
 
 ON_DEMAND = object()
-"""In place of a value that is made from the checkpoint when somebody looks at it."""
+"""Stands for a value that is made from the checkpoint when it is first used."""
 
 
 @dataclass(frozen=True, slots=True)

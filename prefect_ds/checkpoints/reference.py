@@ -69,6 +69,13 @@ class CheckpointReference:
             return self.assembled(CheckpointReference.load)
         return self.handler.load(self.path, self.content)
 
+    def confirm(self) -> None:
+        """Raise an error if a task that got the data may have read others."""
+        if self.members is not None:
+            self.assembled(CheckpointReference.confirm)
+            return
+        self.handler.confirm(self.path, self.content)
+
     def assembled(self, load: Callable[[CheckpointReference], Any]) -> Any:
         """Return the data of several checkpoints in the form that they have.
 

@@ -139,8 +139,6 @@ class DaskDataFrameResultHandler(ResultHandler):
     ) -> None:
         super().__init__(
             path,
-            read_kwargs=read_kwargs,
-            write_kwargs=write_kwargs,
             storage_options=storage_options,
             match=match,
             ignore=ignore,
@@ -149,6 +147,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             check=check,
             max_age=max_age,
         )
+        self.read_kwargs = dict(read_kwargs or {})
+        self.write_kwargs = dict(write_kwargs or {})
         _check_kwargs(
             "read_kwargs",
             self.read_kwargs,

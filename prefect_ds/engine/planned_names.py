@@ -24,7 +24,7 @@ _RUN_NAME = "task_run_name"
 
 
 def of_task(flow: Flow, task: Task) -> dict[str, Any]:
-    """Return what a run has in its context for a task, beside what is there already."""
+    """Return what a run adds to Prefect's context for a task."""
     return {
         "task_id": flow.slugs[task],
         "task_run_count": 1,

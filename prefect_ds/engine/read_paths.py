@@ -27,4 +27,4 @@ def confirm_inputs(inputs: Iterable[Result]) -> None:
     for result in inputs:
         if isinstance(result, LazyResult):
             for reference in references_in(result.raw):
-                reference.handler.confirm(reference.path, reference.content)
+                reference.confirm()

@@ -65,7 +65,7 @@ def check_template(task: Task, edges: Iterable[Edge]) -> None:
     mapped = [edge.key for edge in edges if edge.mapped and edge.key]
     if not mapped or not isinstance(handler, ResultHandler) or task.checkpoint is False:
         return
-    locations = [task.target or each.location for each in handler.all_handlers()]
+    locations = [task.target or writer.location for writer in handler.all_handlers()]
     for location in locations:
         # A function makes the path; whether children meet shows when they write.
         if isinstance(location, str):

@@ -89,7 +89,7 @@ class ObjectType:
     other_names: tuple[str, ...] = ()
     """Other names that people know it by."""
     prepare: Callable[[Any], Any] = _same_value
-    """Turns what a task returned into what is kept: a figure into a picture."""
+    """Converts a task's result to the value that is kept, as a figure to a picture."""
     place: Callable[[Any, str], Any] = _same_place
     """Adds the path to a value that knows where it is kept."""
     needs_its_code: bool = False

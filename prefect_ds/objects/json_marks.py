@@ -1,8 +1,8 @@
 """A value as the plain values of JSON, and the marks that bring it back.
 
-A mark is ``None`` for what is in the file as it is, the name of a single value's type
-(`json_scalars`), or a dict for a collection. The dict has the mark that most of the
-items have (``all``) and the others with their places (``but``):
+A mark is ``None`` where the file holds the value as it is, the name of a single value's
+type (`json_scalars`), or a dict for a collection. The dict has the mark that most of
+the items have (``all``) and the others with their places (``but``):
 
 >>> to_plain({"a": (1, 2), "b": [float("inf"), 0.5]}, checks=True)
 ... # doctest: +NORMALIZE_WHITESPACE

@@ -15,7 +15,13 @@ from prefect import Flow, unmapped
 from prefect.engine.state import Failed
 from prefect.tasks.core.operators import GetItem
 
-from prefect_ds import Outputs, PandasResultHandler, explain, task
+from prefect_ds import (
+    FileResultHandler,
+    Outputs,
+    PandasResultHandler,
+    explain,
+    task,
+)
 from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.dask import DaskDataFrameResultHandler
@@ -372,3 +378,54 @@ def test_unmapped_and_mapped_over_its_items(run, tmp_path, notes):
         added = add.map(both, unmapped(both))
     for _ in range(2):
         assert run(flow).result[added].result == [3, 4]
+
+
+def test_an_output_more_and_a_folder_that_moved(run_here, tmp_path, notes):
+    def flow_of(folder: Path, **more: PandasResultHandler) -> Flow:
+        names = ["train", *more]
+        handlers = {"train": PandasResultHandler(folder / "train_{seed}.csv"), **more}
+
+        @task(result=Outputs(**handlers))
+        def split(seed):
+            notes("split")
+            return {name: numbers(seed) for name in names}
+
+        with Flow("more") as flow:
+            split(1)
+        return flow
+
+    def outcome(flow: Flow) -> str:
+        state = run_here(flow)
+        assert state.is_successful(), state.result
+        return state.result[flow.get_tasks("split")[0]].message
+
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert outcome(flow_of(before)).startswith("Task run succeeded")
+    before.rename(after)
+    assert outcome(flow_of(after)).startswith("Loaded from the checkpoint")
+    more = PandasResultHandler(after / "test_{seed}_{today}.csv")
+    assert "its output test is new" in outcome(flow_of(after, test=more))
+    assert outcome(flow_of(after, test=more)).startswith("Loaded from the checkpoint")
+    assert len(notes.lines) == 2
+
+
+def test_a_task_that_changes_the_file_of_an_output_fails(run_here, tmp_path):
+    @task(
+        result=Outputs(
+            model=FileResultHandler(tmp_path / "model_{seed}.txt"),
+            train=PandasResultHandler(tmp_path / "train_{seed}.csv"),
+        )
+    )
+    def fit(seed):
+        (tmp_path / "scratch.txt").write_text("weights")
+        return {"model": tmp_path / "scratch.txt", "train": numbers(1)}
+
+    @task
+    def spoil(fitted):
+        fitted["model"].write_text("changed")
+
+    with Flow("spoilt") as flow:
+        spoilt = spoil(fit(1))
+    state = run_here(flow).result[spoilt]
+    assert state.is_failed()
+    assert "model_1.txt" in state.message

@@ -15,13 +15,17 @@ import pytest
 LONG_S = 120.0
 """A test that runs longer is named, and again each time that it has taken twice as long."""
 
+_is_worker = False
+"""A worker of ``pytest -n`` reports to the process that names what happens."""
 _started: dict[str, float] = {}
 _named_s: dict[str, float] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch the tests from the process where the results are gathered."""
-    if not hasattr(config, "workerinput"):
+    global _is_worker
+    _is_worker = hasattr(config, "workerinput")
+    if not _is_worker:
         threading.Thread(target=_watch, daemon=True).start()
 
 
@@ -56,7 +60,7 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Name a test as soon as it fails."""
-    if report.failed:
+    if report.failed and not _is_worker:
         line = f"{time.strftime('%X')} {report.when} failed: {report.nodeid}"
         print(f"\n{line}", file=sys.__stderr__, flush=True)
 
