@@ -1,4 +1,4 @@
-"""A task's pandas DataFrame, kept as one plain file."""
+"""A task's pandas DataFrame or Series, kept as one plain file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.errors import FileTypeError
-from prefect_ds.file_types.edited import schema_of_edited
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
 from prefect_ds.file_types.registry import (
     FILE_TYPES,
@@ -22,6 +21,8 @@ from prefect_ds.file_types.registry import (
     file_type_of,
     similar_ending,
 )
+from prefect_ds.file_types.series import decode, decode_edited, encode
+from prefect_ds.frames.base import Framed
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.identity import Match
@@ -30,7 +31,7 @@ from prefect_ds.storage.manifest import JSONObject, Manifest, Origin
 
 
 class PandasResultHandler(ResultHandler):
-    """Keeps the pandas DataFrame that a task returns in a file that any tool can open.
+    """Keeps the DataFrame or Series that a task returns in a file that any tool opens.
 
     Parameters
     ----------
@@ -105,8 +106,8 @@ class PandasResultHandler(ResultHandler):
             self.check_options()
 
     def kept_classes(self) -> tuple[type, ...]:
-        """Return pandas' DataFrame."""
-        return (pd.DataFrame,)
+        """Return pandas' DataFrame and Series."""
+        return (pd.DataFrame, pd.Series)
 
     @property
     def file_type(self) -> str:  # type: ignore[override]
@@ -146,37 +147,38 @@ class PandasResultHandler(ResultHandler):
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         store = self.store
         with store.staging(path) as file:
-            encoded = self._format(path).encode(value, file)
+            encoded = encode(self._format(path), value, file)
             part = describe_staged(path, file, len(encoded.frame))
             staged = store.files.finish(file)
             yield Draft(
                 (part,),
-                encoded.frame.shape[1],
+                _n_columns(encoded.frame),
                 encoded.schema,
                 encoded.frame,
                 encoded.note,
                 staged,
             )
 
-    def _load(self, path: str, manifest: Manifest) -> pd.DataFrame:
+    def _load(self, path: str, manifest: Manifest) -> Framed:
         data = self.store.read_bytes(path, manifest.parts[0])
-        return self._format(path).decode(data, manifest.schema)
+        return decode(self._format(path), data, manifest.schema)
 
     def _describe_foreign(self, path: str) -> Draft:
         data = self.store.files.read_bytes(path)
-        frame = self._format(path).decode(data, None)
+        frame = decode(self._format(path), data, None)
         part = describe_file(path, data, len(frame))
-        return Draft((part,), frame.shape[1], None, frame)
+        return Draft((part,), _n_columns(frame), None, frame)
 
     def _describe_edited(self, path: str, earlier: JSONObject) -> Draft:
         data = self.store.files.read_bytes(path)
-        form = self._format(path)
-        plain = form.decode(data, None)
-        schema = schema_of_edited(form, data, plain, earlier)
-        frame = plain if schema is None else form.decode(data, schema)
+        frame, schema = decode_edited(self._format(path), data, earlier)
         part = describe_file(path, data, len(frame))
-        return Draft((part,), frame.shape[1], schema, frame)
+        return Draft((part,), _n_columns(frame), schema, frame)
 
-    def _remember(self, content: str, value: pd.DataFrame) -> None:
+    def _remember(self, content: str, value: Framed) -> None:
         # A class of a user's own may read a file in its own way.
         cache.put((type(self), content), value)
+
+
+def _n_columns(value: Framed) -> int:
+    return value.shape[1] if isinstance(value, pd.DataFrame) else 1

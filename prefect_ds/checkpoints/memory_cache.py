@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import pandas as pd
 from zict import LRU
 
+from prefect_ds.frames.base import Framed
+
 DEFAULT_BYTES = 128 * 2**20
 """The bound if none is set."""
 
@@ -40,23 +42,26 @@ def resize(limit_bytes: int) -> None:
             _kept.evict_until_below_target()
 
 
-def put(key: Key, frame: pd.DataFrame) -> None:
-    """Keep a copy of a frame, if it fits and no task can change the copy.
+def put(key: Key, frame: Framed) -> None:
+    """Keep a copy of a frame or series, if it fits and no task can change the copy.
 
     Deep copies share the cells of object columns (lists, dicts) and the levels of a
     MultiIndex, so frames with these are not kept.
     """
     if not _kept.n or isinstance(frame.index, pd.MultiIndex):
         return
-    arrays = [column.array for _, column in frame.items()]
+    if isinstance(frame, pd.DataFrame):
+        labels: pd.Index[Any] = frame.columns
+        arrays = [column.array for _, column in frame.items()]
+    else:
+        labels = pd.Index([frame.name], tupleize_cols=False)
+        arrays = [frame.array]
     if not isinstance(frame.index, pd.RangeIndex):
         arrays.append(frame.index.array)
     if any(map(_has_objects, arrays)):
         return
-    labels_bytes = frame.columns.memory_usage(deep=True) + len(
-        pickle.dumps(frame.attrs)
-    )
-    size_bytes = int(labels_bytes) + sum(map(_held_bytes, arrays))
+    size_bytes = int(labels.memory_usage(deep=True)) + len(pickle.dumps(frame.attrs))
+    size_bytes += sum(map(_held_bytes, arrays))
     if size_bytes <= _kept.n // 2:
         # A deep copy: the task may change its frame later, and a few rows must not keep
         # a big frame alive.
@@ -84,14 +89,14 @@ def _held_bytes(array: Any) -> int:
     return int(chunked.get_total_buffer_size())
 
 
-def _copied(frame: pd.DataFrame) -> pd.DataFrame:
+def _copied(frame: Framed) -> Framed:
     copy = frame.copy(deep=True)
     # pandas shares the index between deep copies of a frame.
     copy.index = frame.index.copy(deep=True)
     return copy
 
 
-def get(key: Key) -> pd.DataFrame | None:
+def get(key: Key) -> Framed | None:
     """Return a copy of the frame, ``None`` if it is not in the cache."""
     with _lock:
         kept = _kept.get(key)

@@ -9,6 +9,7 @@ from typing import Any
 from prefect.core import Task
 
 from prefect_ds.errors import PrefectDSError, ResultTypeError
+from prefect_ds.file_types.advice import handler_for
 from prefect_ds.result_handler import ResultHandler
 
 
@@ -41,9 +42,14 @@ def check_result(task: Task) -> None:
         names = " or ".join(cls.__qualname__ for cls in returned)
         raise ResultTypeError(
             f"task {task.name!r} returns {names} by its annotation, which "
-            f"{type(handler).__name__} does not keep: change the annotation, or use "
-            "Prefect's own LocalResult or PrefectResult for this task"
+            f"{type(handler).__name__} does not keep: change the annotation, or give "
+            f"the task {_handlers_for(returned)}"
         )
+
+
+def _handlers_for(classes: list[type]) -> str:
+    """Return the handlers that keep values of some classes, in words."""
+    return " or ".join(dict.fromkeys(map(handler_for, classes)))
 
 
 def _may_be_kept(handler: ResultHandler) -> typing.Callable[[type], bool]:

@@ -10,7 +10,7 @@ from prefect_ds.file_types.frame_format import FrameFormat
 from prefect_ds.frames.base import JSONObject, UnkeepableError
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import index_from_json
-from prefect_ds.frames.table import n_index_columns, to_table
+from prefect_ds.frames.table import index_labels, n_index_columns, to_table
 
 
 def schema_of_edited(
@@ -54,7 +54,7 @@ def _with_rows(schema: JSONObject, n_rows: int) -> JSONObject:
 
 def _table_names(schema: JSONObject) -> list[str]:
     """Return the names of the columns in a file of this schema, the index's first."""
-    names = [str(name) for name in schema["index"]["names"]]
+    names = [str(label) for label in index_labels(schema["index"]["names"])]
     labels = [str(label) for label in index_from_json(schema["labels"])]
     return names[: n_index_columns(schema)] + labels
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -22,16 +22,16 @@ from prefect_ds.errors import (
 )
 from prefect_ds.file_types.base import FileType, Kwargs, without
 from prefect_ds.file_types.keywords import check_keywords, is_syntax_only
-from prefect_ds.file_types.plain import read_plainly, write_plainly
+from prefect_ds.file_types.plain import has_objects, read_plainly, write_plainly
 from prefect_ds.file_types.refusals import Fault, refusal, uncopyable, wrong_type
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
 from prefect_ds.file_types.zip_times import clear_times
 from prefect_ds.frames.base import (
     Array,
     CellRules,
+    Framed,
     JSONObject,
     UnkeepableError,
-    is_object,
 )
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import is_default_index
@@ -46,9 +46,8 @@ class Encoded:
 
     schema: JSONObject | None
     """For `FrameFormat.decode`; ``None``: the plain reader's answer is the result."""
-    frame: pd.DataFrame
-    """The frame that the file gives: the one given, unless keyword arguments change it.
-    """
+    frame: Framed
+    """What the file gives: the frame given, unless keyword arguments change it."""
     note: str
     """Empty, or one clause that says how the two differ."""
 
@@ -65,7 +64,7 @@ class FrameFormat:
     file_type: str
     """A key of `FILE_TYPES`."""
     write_kwargs: Kwargs
-    """For the pandas writer, completed from the path."""
+    """For the writer, completed from the path."""
     read_kwargs: Kwargs
     """For the pandas reader, completed from the path and the writer's arguments."""
     is_plain: bool
@@ -103,11 +102,10 @@ class FrameFormat:
         problem = uncopyable(frame)
         if problem is not None:
             raise RoundTripError(problem)
-        # The user wants the file without its index: the file's content is the result
-        # then.
+        # The user wants no index: the file's content is the result then.
         leaves_index_out = self.write_kwargs.get("index") is False
         if self.is_plain or (leaves_index_out and not is_default_index(frame.index)):
-            return self._encode_plainly(frame, file)
+            return self.encode_plainly(frame, file)
         try:
             return Encoded(self._encode_exactly(frame, file), frame, "")
         except UnkeepableError as error:
@@ -145,6 +143,11 @@ class FrameFormat:
     @property
     def _type(self) -> FileType:
         return FILE_TYPES[self.file_type]
+
+    @property
+    def keeps_series(self) -> bool:
+        """Whether a file holds a series as it is, not as a frame of one column."""
+        return self.file_type == "pickle"
 
     # --- the exact way ---
 
@@ -213,7 +216,7 @@ class FrameFormat:
 
     # --- the plain way ---
 
-    def _encode_plainly(self, frame: pd.DataFrame, file: BinaryIO) -> Encoded:
+    def encode_plainly(self, frame: Framed, file: BinaryIO) -> Encoded:
         """Write a frame as pandas does with the user's keyword arguments.
 
         The content of the file is the result.
@@ -222,9 +225,9 @@ class FrameFormat:
             with _quiet():
                 write_plainly(self._type, frame, file, self._plain_kwargs(frame))
                 clear_times(file)
-            if self.file_type == "pickle" and not _has_objects(frame):
+            if self.keeps_series and not has_objects(frame):
                 return Encoded(None, frame, "")
-            back = self._read_plainly(_content(file))
+            back: Any = self._read_plainly(_content(file))
             change = difference(frame, back)
         except (OSError, MemoryError):
             raise
@@ -234,15 +237,15 @@ class FrameFormat:
             if culprit is not None:
                 problem = f"attrs[{culprit!r}] is at fault, {problem}"
             raise RoundTripError(
-                f"pandas cannot write this frame to a file of type {self.file_type!r} "
-                f"and read it back with write_kwargs={self.write_kwargs} "
-                f"and read_kwargs={self.read_kwargs}: {problem}"
+                f"pandas cannot write this {type(frame).__name__} to a file of type "
+                f"{self.file_type!r} and read it back with write_kwargs="
+                f"{self.write_kwargs} and read_kwargs={self.read_kwargs}: {problem}"
             ) from error
         if change is None:
             return Encoded(None, frame, "")
         return Encoded(None, back, change)
 
-    def _plain_kwargs(self, frame: pd.DataFrame) -> Kwargs:
+    def _plain_kwargs(self, frame: Framed) -> Kwargs:
         """Return the writer's arguments, which leave a default index out."""
         kwargs = dict(self.write_kwargs)
         index_kwarg = self._type.index_kwarg
@@ -254,12 +257,14 @@ class FrameFormat:
     def _read_plainly(self, data: bytes) -> pd.DataFrame:
         with _quiet():
             frame = read_plainly(self._type, data, self.read_kwargs)
-        if not isinstance(frame, pd.DataFrame):
+        # A pickle says by itself that it holds a series.
+        kept: Any = (pd.DataFrame, pd.Series) if self.keeps_series else pd.DataFrame
+        if not isinstance(frame, kept):
             raise ValueError(
                 f"the {self.file_type} file gives a {type(frame).__name__}, "
                 "where a DataFrame is needed"
             )
-        return frame
+        return frame  # type: ignore[no-any-return]
 
     # --- faults ---
 
@@ -273,13 +278,13 @@ class FrameFormat:
         """Return why a frame does not come back; ``None``: it does."""
         try:
             if self.is_plain:
-                return self._encode_plainly(frame, io.BytesIO()).note or None
+                return self.encode_plainly(frame, io.BytesIO()).note or None
             self._encode_exactly(frame, io.BytesIO())
         except (UnkeepableError, RoundTripError) as error:
             return str(error)
         return None
 
-    def _unwritable_attr(self, frame: pd.DataFrame) -> object:
+    def _unwritable_attr(self, frame: Framed) -> object:
         """Return the key of the attrs that pandas cannot write; ``None``: no such."""
         bare = pd.DataFrame(frame)
         if not self._is_writable(bare):
@@ -385,15 +390,3 @@ def _quiet() -> Iterator[None]:
 def _content(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
-
-
-def _has_objects(frame: pd.DataFrame) -> bool:
-    """Return whether unpickling may give other objects than a frame holds."""
-    if frame.attrs:
-        return True
-    levels = [
-        labels.get_level_values(i)
-        for labels in (frame.index, frame.columns)
-        for i in range(labels.nlevels)
-    ]
-    return any(map(is_object, [*frame.dtypes, *(level.dtype for level in levels)]))

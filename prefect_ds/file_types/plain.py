@@ -1,19 +1,21 @@
 """The plain way: pandas writes and reads a file as the user's arguments say."""
 
 import io
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pandas as pd
 
 from prefect_ds.file_types.base import FileType, Kwargs, any_pandas
+from prefect_ds.frames.base import Framed, is_object
 
 
 def write_plainly(
-    file_type: FileType, frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs
+    file_type: FileType, frame: Framed, file: BinaryIO, kwargs: Kwargs
 ) -> None:
     """Write a frame as its method ``to_<name>`` does."""
     if file_type.write_plainly is not None:
-        file_type.write_plainly(frame, file, kwargs)
+        # A series comes here in a pickle only, which pandas writes to an open file.
+        file_type.write_plainly(cast(pd.DataFrame, frame), file, kwargs)
     else:
         getattr(frame, f"to_{file_type.name}")(file, **kwargs)
 
@@ -23,3 +25,17 @@ def read_plainly(file_type: FileType, data: bytes, kwargs: Kwargs) -> Any:
     if file_type.read_plainly is not None:
         return file_type.read_plainly(data, kwargs)
     return getattr(any_pandas, f"read_{file_type.name}")(io.BytesIO(data), **kwargs)
+
+
+def has_objects(frame: Framed) -> bool:
+    """Return whether unpickling may give other objects than a frame holds."""
+    if isinstance(frame, pd.Series):
+        frame = frame.to_frame()
+    if frame.attrs:
+        return True
+    levels = [
+        labels.get_level_values(i)
+        for labels in (frame.index, frame.columns)
+        for i in range(labels.nlevels)
+    ]
+    return any(map(is_object, [*frame.dtypes, *(level.dtype for level in levels)]))

@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from prefect_ds.file_types.advice import handler_for
+from prefect_ds.frames.base import Framed
+
 _SUGGESTED: Final = ("parquet", "feather", "json", "csv", "pickle")
 """The file types tried for an error message."""
 
@@ -16,22 +19,22 @@ Fault = Callable[[pd.DataFrame], str | None]
 def wrong_type(value: object) -> str:
     """Return the message about a task's result that is no frame."""
     kind = type(value)
-    if isinstance(value, pd.Series):
-        hint = "return series.to_frame()"
-    elif kind.__name__ == "DataFrame" and kind.__module__.startswith("dask."):
-        hint = (
-            "keep it with prefect_ds.dask.DaskDataFrameResultHandler, or return "
-            "frame.compute()"
-        )
-    else:
-        hint = "use Prefect's own LocalResult or PrefectResult for other objects"
+    hint = f"keep it with {handler_for(kind)}"
+    if kind.__module__.startswith("dask."):
+        if kind.__name__ == "Series":
+            hint = (
+                "return series.compute(), or series.to_frame() with "
+                "prefect_ds.dask.DaskDataFrameResultHandler"
+            )
+        elif kind.__name__ == "DataFrame":
+            hint = f"{hint}, or return frame.compute()"
     return (
-        "a pandas DataFrame is needed, the task returned "
+        "a pandas DataFrame or Series is needed, the task returned "
         f"{kind.__module__}.{kind.__qualname__}: {hint}"
     )
 
 
-def uncopyable(frame: pd.DataFrame) -> str | None:
+def uncopyable(frame: Framed) -> str | None:
     """Return the message about attrs that pandas cannot copy; ``None``: it can.
 
     pandas copies attrs at almost every step, so that no file type helps.
@@ -41,8 +44,8 @@ def uncopyable(frame: pd.DataFrame) -> str | None:
             copy.deepcopy(value)
         except Exception as error:  # noqa: BLE001 - the methods of any class
             return (
-                f"attrs[{key!r}] of the frame cannot be copied, which pandas does at "
-                f"every step ({error}). Take it out of frame.attrs"
+                f"attrs[{key!r}] cannot be copied, which pandas does at every step "
+                f"({error}). Take it out of .attrs"
             )
     return None
 

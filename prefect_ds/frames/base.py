@@ -10,6 +10,9 @@ import pandas as pd
 JSONObject: TypeAlias = dict[str, Any]
 """A dict of str, int, float, bool, None and lists and dicts of those."""
 
+Framed: TypeAlias = "pd.DataFrame | pd.Series[Any]"
+"""The values of pandas that a file keeps."""
+
 Array: TypeAlias = Any
 """A one-dimensional numpy array or pandas extension array, as in ``Series.array``."""
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefect_ds.frames.base import Array, array_of, is_object
+from prefect_ds.frames.base import Array, Framed, array_of, is_object
 from prefect_ds.frames.index import known_levels
 from prefect_ds.frames.zones import zone_library
 
 _OTHER_VALUES = "other values come back"
 
 
-def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
-    """Return in a few words how two frames differ; ``None`` where they are the same.
+def difference(left: Framed, right: Framed) -> str | None:
+    """Return in a few words how two frames or series differ; ``None``: they do not.
 
     Stricter than `pandas.testing.assert_frame_equal`: exact floats, the sign of zero,
     attrs, and the types and reprs of objects count as well.
@@ -27,16 +27,16 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
     """
     if type(left) is not type(right):
         return f"a {type(left).__name__} comes back as a {type(right).__name__}"
+    if isinstance(left, pd.Series) or isinstance(right, pd.Series):
+        return _series_difference(left, right)
     if left.shape != right.shape:
         return (
             f"{left.shape[0]} rows and {left.shape[1]} columns come back as "
             f"{right.shape[0]} and {right.shape[1]}"
         )
-    change = _attrs_difference(left.attrs, right.attrs)
+    change = _notes_difference(left, right)
     if change is not None:
         return change
-    if left.flags != right.flags:
-        return "its flags change"
     change = _index_difference(left.columns, right.columns)
     if change is not None:
         return f"the column labels: {change}"
@@ -49,6 +49,28 @@ def difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
         if change is not None:
             return f"column {label!r}: {change}"
     return None
+
+
+def _series_difference(left: Any, right: Any) -> str | None:
+    if len(left) != len(right):
+        return f"{len(left)} values come back as {len(right)}"
+    change = _notes_difference(left, right)
+    if change is not None:
+        return change
+    if type(left.name) is not type(right.name) or repr(left.name) != repr(right.name):
+        return f"its name {left.name!r} comes back as {right.name!r}"
+    change = _index_difference(left.index, right.index)
+    if change is not None:
+        return f"the index: {change}"
+    return _array_difference(array_of(left), array_of(right))
+
+
+def _notes_difference(left: Framed, right: Framed) -> str | None:
+    """Compare what pandas keeps beside the data: attrs and flags."""
+    change = _attrs_difference(left.attrs, right.attrs)
+    if change is None and left.flags != right.flags:
+        return "its flags change"
+    return change
 
 
 def _attrs_difference(left: dict[Any, Any], right: dict[Any, Any]) -> str | None:
@@ -71,7 +93,7 @@ def _is_same(left: Any, right: Any) -> bool:
         return all(_is_same(value, right[key]) for key, value in left.items())
     if isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(_is_same, left, right))
-    if isinstance(left, pd.DataFrame):
+    if isinstance(left, pd.DataFrame | pd.Series):
         return difference(left, right) is None
     # A frame or an array has no plain ``==``.
     with contextlib.suppress(Exception):

@@ -131,11 +131,11 @@ def _kind_to_json(index: pd.Index) -> JSONObject:
 
 def _range_from_json(schema: Mapping[str, Any]) -> pd.RangeIndex:
     start, stop, step = schema["range"]
-    return pd.RangeIndex(start, stop, step, name=_name_from_json(schema["names"][0]))
+    return pd.RangeIndex(start, stop, step, name=name_from_json(schema["names"][0]))
 
 
 def _build_index(arrays: list[Array], schema: Mapping[str, Any]) -> pd.Index:
-    names = list(map(_name_from_json, schema["names"]))
+    names = list(map(name_from_json, schema["names"]))
     if "multi" in schema:
         # Earlier versions listed no levels.
         listed = schema["multi"]
@@ -236,17 +236,17 @@ def _with_freq(index: Any, schema: Mapping[str, Any]) -> pd.Index:
 
 
 def _names_to_json(index: pd.Index) -> JSONObject:
-    return {"names": list(map(_name_to_json, index.names))}
+    return {"names": list(map(name_to_json, index.names))}
 
 
-def _name_to_json(name: Hashable) -> Any:
+def name_to_json(name: Hashable) -> Any:
     """Return the name of an index or of a level as JSON.
 
     Plain values stay as they are, others become the only cell of an array.
 
     Examples
     --------
-    >>> _name_to_json("day"), list(_name_to_json(("a", 1)))
+    >>> name_to_json("day"), list(name_to_json(("a", 1)))
     ('day', ['tuple'])
     """
     if name is None or type(name) in (str, int, bool):
@@ -258,7 +258,8 @@ def _name_to_json(name: Hashable) -> Any:
     return {"tuple" if is_tuple else "name": spec}
 
 
-def _name_from_json(name: Any) -> Hashable:
+def name_from_json(name: Any) -> Hashable:
+    """Return the name that `name_to_json` turned into this."""
     if not isinstance(name, dict):
         return cast(Hashable, name)
     ((kind, spec),) = name.items()

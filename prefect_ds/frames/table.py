@@ -92,12 +92,12 @@ def to_table(
     changed, specs = _encode_columns(bare, rules)
     # Columns first: where both have one name, the column keeps it.
     column_labels = _labels(bare.columns, rules, taken=())
-    index_labels = _labels(
-        _index_names(bare.index)[: len(index_cells)], rules, taken=column_labels
+    labels_of_index = _labels(
+        index_labels(bare.index.names)[: len(index_cells)], rules, taken=column_labels
     )
     table = _table_of(bare, changed)
     table.columns = pd.Index(column_labels, dtype="str")
-    for i, label in enumerate(index_labels):
+    for i, label in enumerate(labels_of_index):
         table.insert(i, label, _series(index_cells[i], table.index))
     schema = {
         "n_rows": len(frame),
@@ -239,17 +239,23 @@ def _frame_of(arrays: Sequence[Array], index: pd.Index) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index, copy=True)
 
 
-def _index_names(index: pd.Index) -> list[Hashable]:
-    """Return a name for every level of an index, also for those without."""
-    names: list[Hashable] = []
-    for i, name in enumerate(index.names):
+def index_labels(names: Sequence[Hashable]) -> list[Hashable]:
+    """Return a label for every level of an index, also for those without a name.
+
+    Examples
+    --------
+    >>> index_labels([None]), index_labels(["day", None])
+    (['index'], ['day', 'level_1'])
+    """
+    labels: list[Hashable] = []
+    for i, name in enumerate(names):
         if name is not None:
-            names.append(name)
-        elif index.nlevels == 1:
-            names.append("index")
+            labels.append(name)
+        elif len(names) == 1:
+            labels.append("index")
         else:
-            names.append(f"level_{i}")
-    return names
+            labels.append(f"level_{i}")
+    return labels
 
 
 def _labels(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
+from prefect_ds.file_types.advice import frame_handler_for
 from prefect_ds.objects.base import ObjectType, UnkeepableError, name_of
 from prefect_ds.objects.describe import describe
 from prefect_ds.objects.registry import OBJECT_TYPES
@@ -53,7 +52,7 @@ def _cures(others: list[str], kind: ObjectType, *, is_whole: bool) -> str:
 
 def _others(value: Any, kind: ObjectType) -> list[str]:
     """Return what keeps values of this class, other than a pickle."""
-    handler = _handler_of(value)
+    handler = frame_handler_for(type(value))
     if handler:
         return [handler]
     return [
@@ -63,13 +62,3 @@ def _others(value: Any, kind: ObjectType) -> list[str]:
         and not other.needs_its_code
         and type(value) in other.kept_classes()
     ]
-
-
-def _handler_of(value: Any) -> str:
-    """Return the handler that keeps frames of this kind; empty for other values."""
-    cls = type(value)
-    if isinstance(value, pd.DataFrame):
-        return "PandasResultHandler"
-    if cls.__module__.startswith("dask.") and cls.__name__ == "DataFrame":
-        return "prefect_ds.dask.DaskDataFrameResultHandler"
-    return ""

@@ -40,11 +40,8 @@ class _Comparison:
             return "", f"{ours} comes back as {theirs}"
         if isinstance(left, np.ndarray):
             return self._arrays(left, right)
-        if isinstance(left, pd.DataFrame):
+        if isinstance(left, pd.DataFrame | pd.Series):
             words = compare.difference(left, right)
-            return None if words is None else ("", words)
-        if isinstance(left, pd.Series):
-            words = compare.difference(left.to_frame(), right.to_frame())
             return None if words is None else ("", words)
         if not isinstance(left, dict | list | tuple | set | frozenset):
             return None if _is_same(left, right) else ("", _other(left, right))

@@ -196,3 +196,11 @@ def test_a_copy_with_its_side_folder_needs_no_words(tmp_path, log_lines):
     assert_frame_equal(copy.load(f"{tmp_path}/copy/a.csv"), FRAME)
     assert os.listdir(tmp_path / "copy/.prefect_ds") != []
     assert log_lines == []
+
+
+def test_an_edited_file_keeps_an_index_without_a_name(tmp_path):
+    handler, path = written(tmp_path, FRAME.set_axis([7, 3]))
+    edited(path, lambda text: text.replace("010", "011"))
+    handler.adopt(path)
+    expected = FRAME.assign(zip=["007", "011"]).set_axis([7, 3])
+    assert_frame_equal(handler.load(path), expected)

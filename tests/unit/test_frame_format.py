@@ -271,9 +271,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("value", "hint"),
         [
-            (pd.Series([1]), r"pandas.*Series: return series.to_frame\(\)"),
-            ([1], "builtins.list: use Prefect's own LocalResult or PrefectResult"),
-            (None, "NoneType: use Prefect's own"),
+            ([1], r"builtins.list: keep it with ObjectResultHandler\('x.json'\)"),
+            (None, "NoneType: keep it with MarkerResultHandler"),
+            (object(), r"builtins.object: keep it with ObjectResultHandler\('x.pkl'\)"),
         ],
     )
     def test_say_what_to_return_instead(self, value, hint):
@@ -472,8 +472,8 @@ class TestDecode:
 
     def test_of_a_file_that_holds_no_frame_says_so(self):
         with pytest.raises(
-            ValueError, match="gives a Series, where a DataFrame is needed"
+            ValueError, match="gives a list, where a DataFrame is needed"
         ):
-            format_of("pickle").decode(pickle.dumps(pd.Series([1])), None)
+            format_of("pickle").decode(pickle.dumps([1]), None)
         with pytest.raises(ValueError, match="holds 2 tables; choose one by 'match'"):
             format_of("html").decode(DATES.to_html().encode() * 2, None)
