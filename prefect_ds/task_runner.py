@@ -30,6 +30,7 @@ from prefect_ds.checkpoints.lazy_result import (
     raw_value,
     with_result,
 )
+from prefect_ds.checkpoints.prefect_result import Place
 from prefect_ds.checkpoints.reference import (
     CheckpointReference,
     Loader,
@@ -95,6 +96,8 @@ class DSTaskRunner(TaskRunner):
         if self.result is not task.result or isinstance(self.result, ResultHandler):
             # Prefect writes a task's target into it, and tasks may share a handler.
             self.result = copy.copy(self.result)
+        self._has_handler = handler_of(task, flow_result) is not None
+        self._place: Place | None = None
         self._by_reference = False
         self._task_identity: TaskIdentity | None = None
         self._refresh = False
@@ -120,8 +123,7 @@ class DSTaskRunner(TaskRunner):
     def handler(self) -> ResultHandler | None:
         """The handler of the task's result; ``None`` where it is Prefect's, or none."""
         # Not the task's own but this runner's copy, which it may change.
-        kept_by = handler_of(self.task, self.flow_result)
-        return None if kept_by is None else cast(ResultHandler, self.result)
+        return cast(ResultHandler, self.result) if self._has_handler else None
 
     @tail_recursive
     def run(
@@ -299,6 +301,7 @@ class DSTaskRunner(TaskRunner):
                 self.task,
                 inputs,
                 self._task_identity,
+                place=self._place,
                 refresh=self._refresh,
                 is_needed=self._is_needed,
             )

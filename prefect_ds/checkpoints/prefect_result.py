@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fsspec.core import split_protocol
 from prefect.engine.result import Result
@@ -18,6 +18,15 @@ from prefect_ds.errors import TemplateError
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Origin, Owner
+
+
+class Place(NamedTuple):
+    """Where the checkpoint of a task run lies."""
+
+    path: str
+    fields: Mapping[str, str]
+    """The texts of the template's fields before they are encoded, by the field as
+    written; empty if a function of the user's makes the path."""
 
 
 class PrefectResult(Result, abc.ABC):
@@ -57,11 +66,29 @@ class PrefectResult(Result, abc.ABC):
         TemplateError
             A field has no value, or one that cannot name a file.
         """
+        return self.place(values, task=task).path
+
+    def place(self, values: Mapping[str, Any], *, task: str = "") -> Place:
+        """Return the path, and the texts of the fields in it, as :meth:`render` does.
+
+        Parameters
+        ----------
+        values
+            Name to value. Only those that the template names are looked at.
+        task
+            Named in errors.
+
+        Raises
+        ------
+        TemplateError
+            A field has no value, or one that cannot name a file.
+        """
         template = self.template
         if template is not None:
-            return template.render(values, task=task)
+            fields = template.render_fields(values, task=task)
+            return Place(template.path_of(fields, task=task), fields)
         if self._formatter is not None:
-            return self._absolute(self._formatter(**values))
+            return Place(self._absolute(self._formatter(**values)), {})
         raise TemplateError(
             f"task {task!r} has a {type(self).__name__} without a path: give it one, "
             "or give the task a target"

@@ -34,7 +34,7 @@ from prefect_ds.engine.planned_looks import N_LOOKS
 from prefect_ds.engine.planned_values import holds_references
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
-from prefect_ds.engine.task_checkpoint import Hit, raw_input
+from prefect_ds.engine.task_checkpoint import Hit, raw_input, run_name
 from prefect_ds.engine.task_handler import is_taken_item
 from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import PrefectDSError
@@ -221,6 +221,7 @@ def _all_known(value: Any) -> bool:
 
 
 _logger = logging.getLogger("prefect.prefect_ds.engine.client_hits")
+_task_logger = prefect.utilities.logging.get_logger("DSTaskRunner")
 
 
 class _NeedsAWorker(BaseException):
@@ -259,7 +260,7 @@ class _ClientTaskRunner(DSTaskRunner):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._held_log = _HeldLog(prefect.utilities.logging.get_logger("DSTaskRunner"))
+        self._held_log = _HeldLog(_task_logger)
         self.logger = self._held_log  # type: ignore[assignment]
         self._hits = hits
         self._look = look
@@ -287,11 +288,12 @@ class _ClientTaskRunner(DSTaskRunner):
         try:
             at_path: Future[Found | None] | Found | None = self._look
             if at_path is None:
-                path = handler.render(TemplateNames(inputs, self.task))
+                names = TemplateNames(inputs, self.task)
+                self._place = handler.place(names, task=run_name(self.task))
                 if self._is_needed:
-                    at_path = self._hits.look(handler, path)
-                else:
-                    at_path = handler.look_up(path)  # Nothing lies there, or has to.
+                    at_path = self._hits.look(handler, self._place.path)
+                else:  # Nothing lies there, or has to.
+                    at_path = handler.look_up(self._place.path)
             if isinstance(at_path, Future):
                 if self._waits and self._look is None:
                     raise _Looks(at_path)

@@ -22,6 +22,7 @@ from prefect_ds.checkpoints.age import too_old
 from prefect_ds.checkpoints.draft import ON_DEMAND
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
 from prefect_ds.checkpoints.lazy_result import LazyResult
+from prefect_ds.checkpoints.prefect_result import Place
 from prefect_ds.checkpoints.reference import CheckpointReference, references_in
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
@@ -92,6 +93,7 @@ class TaskCheckpoint:
         inputs: Mapping[str, Result],
         common: TaskIdentity | None = None,
         *,
+        place: Place | None = None,
         refresh: bool = False,
         is_needed: bool = True,
     ) -> TaskCheckpoint:
@@ -107,6 +109,8 @@ class TaskCheckpoint:
             Its inputs. Only those that the template names are read.
         common
             The identity that all runs of the task share; ``None``: it is taken here.
+        place
+            Where it lies; ``None``: it is taken here.
         refresh
             The task runs, whatever is there.
         is_needed
@@ -118,24 +122,18 @@ class TaskCheckpoint:
             The path cannot be made from the inputs.
         """
         name = run_name(task)
-        names = TemplateNames(inputs, task)
-        template = handler.template
-        if template is None:
-            fields = {}
-            path = handler.render(names, task=name)
-        else:
-            fields = template.render_fields(names, task=name)
-            path = template.path_of(fields, task=name)
+        place = place or handler.place(TemplateNames(inputs, task), task=name)
         # References count by their content; nothing is read to compare it.
         raw_inputs = {name: raw_input(result) for name, result in inputs.items()}
         run = identify_run(common or of_all_runs_here(task, handler), raw_inputs)
         origin = Origin(
             owner=_owner(task),
             identity=run.identity,
-            fields=fields,
+            fields=place.fields,
             upstream=_upstream(raw_inputs),
         )
-        return cls(handler, path, origin, name, run.remarks, refresh, is_needed)
+        remarks = run.remarks
+        return cls(handler, place.path, origin, name, remarks, refresh, is_needed)
 
     def find(self, at_path: Found | None = None) -> Hit | Miss:
         """Return the checkpoint if it counts, else the reason to run.
