@@ -108,7 +108,7 @@ def test_values_with_slashes_and_dots_stay_in_the_folder(tmp_path):
 
 
 def test_other_results_than_frames_are_refused_with_what_to_use(tmp_path):
-    for value in ([1], {"a": 1}, pd.Series([1]), 5, "text"):
+    for value in ([1], {"a": 1}, pd.Index([1]), 5, "text"):
         with pytest.raises(ResultTypeError, match="DataFrame"):
             parquet(tmp_path, "x").write(value)
     assert data_files(tmp_path) == []
