@@ -104,6 +104,9 @@ class TestAnnotations:
         assert final.is_failed()
         assert isinstance(final.result, ResultTypeError)
         assert f"task 'fit' returns {named} by its annotation" in final.message
+        ending = "pkl" if annotation is Model else "json"
+        advice = f"give the task ObjectResultHandler('x.{ending}')"
+        assert final.message.endswith(advice)
         assert ran == []
         said = [line for line in caplog.messages if "by its annotation" in line]
         assert len(said) == 1
