@@ -434,13 +434,14 @@ class FlowGenerator:
                 f'    raise ValueError("{name} early")',
             ]
         if self.chance.random() < 0.2:
+            # What is mapped over a number may have it in its path.
+            given = "n % 5" if outcome == "scalar" else 'frame(n, "text")'
             error = self.chance.choice(
                 [
                     f'ValueError("{name}")',
                     f'signals.SKIP("{name}")',
                     f'signals.FAIL("{name}")',
-                    f"signals.SUCCESS("
-                    f'"{name}", result=notes.gave("{name}", frame(n, "text")))',
+                    f'signals.SUCCESS("{name}", result=notes.gave("{name}", {given}))',
                 ]
             )
             lines += [f"if n % {self.chance.randint(1, 4)} == 0:", f"    raise {error}"]
