@@ -12,15 +12,16 @@ from types import SimpleNamespace
 import cloudpickle
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from prefect.engine import signals
 
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
-from tests.support import digest_pairs
+from tests.support import digest_values
 from tests.support.digest_pairs import EQUAL, UNEQUAL, VALUES, is_sent
 
-GOLDEN = pathlib.Path(digest_pairs.__file__).with_name("golden_digests.json")
+GOLDEN = pathlib.Path(digest_values.__file__).with_name("golden_digests.json")
 
 
 def test_the_table_is_large():
@@ -146,7 +147,8 @@ def test_classes_and_functions_of_a_script_count_by_their_code_in_every_process(
 def test_digests_that_were_stored_are_made_again():
     stored = json.loads(GOLDEN.read_text())
     assert len(stored) > 100
-    names = {"np": np, "pd": pd, "pa": pa, **vars(digest_pairs)}
+    short = {"np": np, "pd": pd, "pa": pa, "pl": pl}
+    names = {**sys.modules, **short, **vars(digest_values)}
     made = {text: digest(eval(text, dict(names))) for text in stored}
     assert made == stored
 
@@ -188,7 +190,7 @@ UNDIGESTIBLE = {
         "lock",
         "['b'][0]",
     ),
-    "in an array": (lambda: digest_pairs.cells(1, threading.Lock()), "lock", "[1]"),
+    "in an array": (lambda: digest_values.cells(1, threading.Lock()), "lock", "[1]"),
     "new ufunc": (lambda: np.frompyfunc(len, 1, 1), "ufunc", ""),
 }
 
@@ -243,7 +245,7 @@ def test_a_value_that_shares_its_parts_many_times_over_is_walked_once():
 @pytest.mark.timeout(120)
 def test_objects_that_all_know_each_other_come_to_an_end():
     def crowd(n):
-        nodes = [digest_pairs.Node(str(i)) for i in range(n)]
+        nodes = [digest_values.Node(str(i)) for i in range(n)]
         for node in nodes:
             node.edges = nodes
         return nodes[0]
@@ -270,7 +272,7 @@ def test_temporary_objects_do_not_lend_their_encoding():
 
 
 def test_a_value_that_holds_itself_by_way_of_a_set_has_no_digest():
-    node = digest_pairs.Node("a")
+    node = digest_values.Node("a")
     node.edges = {node}
     with pytest.raises(UndigestibleError, match="by way of a set"):
         digest(node)
