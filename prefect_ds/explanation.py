@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -14,6 +15,11 @@ from tabulate import tabulate
 
 from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.engine.flow_plan import Decision, TaskDecision, plan_flow
+from prefect_ds.engine.step_edges import step_edges
+from prefect_ds.pages.graph import to_dot, to_mermaid
+from prefect_ds.pages.page import Page, Row, Step
+from prefect_ds.pages.rendering import render_fragment, render_page
+from prefect_ds.pages.writing import write_page
 
 
 def explain(
@@ -66,7 +72,12 @@ def explain(
     if not isinstance(flow, Flow):
         raise TypeError(f"explain needs a Flow, not a {type(flow).__name__}")
     decisions = plan_flow(flow, parameters or {}, refresh, context=context)
-    return Explanation(flow.name, tuple(decisions))
+    # Prefect sorts by what depends on what, and otherwise at random.
+    place = {slug: number for number, slug in enumerate(flow.slugs.values())}
+    decisions.sort(key=lambda decision: place[decision.slug])
+    slugs = {decision.slug for decision in decisions if decision.is_step}
+    steps = [task for task in flow.tasks if flow.slugs[task] in slugs]
+    return Explanation(flow.name, tuple(decisions), step_edges(flow, steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +89,16 @@ class Explanation:
     flow
         The flow's name.
     decisions
-        One for every task and every child of a mapped task, in the order of the run.
+        One for every task and every child of a mapped task, in the order in which the
+        tasks were made.
+    edges
+        Pairs of slugs: which of the user's tasks takes the result of which, or waits
+        for it.
     """
 
     flow: str
     decisions: tuple[TaskDecision, ...]
+    edges: tuple[tuple[str, str], ...] = ()
 
     @property
     def steps(self) -> tuple[TaskDecision, ...]:
@@ -126,7 +142,60 @@ class Explanation:
         frame["map_index"] = frame["map_index"].astype("Int64")
         frame["size_bytes"] = frame["size_bytes"].astype("Int64")
         frame["seconds"] = frame["seconds"].astype("float64")
-        return frame.drop(columns="is_step")
+        return frame.drop(columns=["is_step", "slug"])
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the explanation as a page: one file, which a browser opens anywhere.
+
+        Parameters
+        ----------
+        path
+            Of the file, or a URL that fsspec knows; a file that is there is replaced.
+        """
+        write_page(render_page(self._page()), path)
+
+    def to_dot(self) -> str:
+        """Return the flow with its counts in the language of Graphviz."""
+        return to_dot(self._page().graph, self.flow)
+
+    def to_mermaid(self) -> str:
+        """Return the flow with its counts in the language of Mermaid."""
+        return to_mermaid(self._page().graph)
+
+    def _repr_html_(self) -> str:
+        return render_fragment(self._page())
+
+    def _page(self) -> Page:
+        """Return the explanation as values for a page."""
+        groups: dict[str, list[TaskDecision]] = {}
+        for step in self.steps:
+            groups.setdefault(step.slug or step.task, []).append(step)
+        sizes = sum(step.size_bytes or 0 for step in self.steps)
+        facts = (
+            ("tasks", f"{len(groups):,}"),
+            ("task runs", f"{len(self.steps):,}"),
+            ("checkpoints there", size(sizes)),
+        )
+        _, most = self.n_runs
+        return Page(
+            title=self.flow,
+            kind="What the next run does",
+            status=self._in_short(),
+            tone="ran" if most else "loaded",
+            seconds=("took",),
+            steps=tuple(_step(key, group) for key, group in groups.items()),
+            edges=self.edges,
+            facts=facts,
+            lines=(self._summary(),),
+        )
+
+    def _in_short(self) -> str:
+        least, most = self.n_runs
+        if most == 0:
+            return "Runs nothing"
+        if least == most:
+            return f"Runs {count(least, 'task')}"
+        return f"Runs {least:,} to {most:,} tasks"
 
     def __str__(self) -> str:
         if not self.steps:
@@ -157,6 +226,22 @@ class Explanation:
         if least_s != most_s:
             seconds = f"{least_s:.1f} to {most_s:.1f} s"
         return f"Flow {self.flow!r} runs {tasks}; they took {seconds} before."
+
+
+def _step(key: str, decisions: list[TaskDecision]) -> Step:
+    """Return the decisions about one task as values for a page."""
+    rows = [
+        Row(
+            child=decision.map_index,
+            how=decision.decision,
+            reason=decision.reason,
+            path=decision.path,
+            size_bytes=decision.size_bytes,
+            seconds=(decision.seconds,),
+        )
+        for decision in decisions
+    ]
+    return Step(key, decisions[0].task, rows)
 
 
 def _row(group: list[TaskDecision]) -> tuple[str, ...]:

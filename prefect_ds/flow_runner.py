@@ -43,6 +43,7 @@ from prefect_ds.engine.log_levels import important_level
 from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.remarks import with_advice
 from prefect_ds.engine.result_check import check_result
+from prefect_ds.engine.run_page import write_run_page
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.engine.template_names import check_template
@@ -140,7 +141,10 @@ class DSFlowRunner(FlowRunner):
                 task: by_reference(state) for task, state in task_states.items()
             }
         _, *others = call.args
-        return super().run(*others, **call.kwargs)
+        state = super().run(*others, **call.kwargs)
+        if self._has_our_tasks and self._asked is None:
+            write_run_page(self.flow, state, self._run_context, self.logger)
+        return state
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
         """Prefect's first step of a run.

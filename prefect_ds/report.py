@@ -5,49 +5,35 @@ Made on the client from the tasks' final states.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import Literal, TypeAlias
 
-from prefect.core import Edge, Flow, Parameter, Task
-from prefect.engine.state import Mapped, State, TriggerFailed
-from prefect.tasks.control_flow.conditional import CompareValue
+import pandas as pd
+from prefect.core import Flow, Parameter, Task
+from prefect.engine.state import State, TriggerFailed
 from tabulate import tabulate
 
 from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference, count, size
-from prefect_ds.engine.planned_values import BETWEEN
+from prefect_ds.engine.maybe_loaded import maybe_loaded
+from prefect_ds.engine.outcomes import (
+    COMPUTE_S,
+    Outcome,
+    TaskRun,
+    outcome_of,
+    runs_of,
+    states_of,
+)
+from prefect_ds.engine.step_edges import step_edges
+from prefect_ds.pages.graph import to_dot, to_mermaid
+from prefect_ds.pages.page import Page, Row, Step, in_words
+from prefect_ds.pages.rendering import render_fragment, render_page
+from prefect_ds.pages.writing import write_page
 
-COMPUTE_S = "prefect_ds_compute_s"
-"""Key in a state's context: seconds that the task's code took in this run."""
-
-Outcome: TypeAlias = Literal["loaded", "ran", "not needed", "failed", "other"]
-"""How a task ended, in the words of :func:`prefect_ds.explain`.
-
-Its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its
-code ran, it was skipped or its freed data were not needed, it failed, or it did not
-finish. A task that Dask ran again in
-the same run, since it lost a worker, ran."""
-
-
-def outcome_of(state: State) -> Outcome:
-    """Return how the task of a final state ended."""
-    if state.is_failed():
-        return "failed"
-    if state.is_skipped():
-        return "not needed"
-    if not state.is_successful():
-        return "other"
-    if COMPUTE_S in state.context:
-        return "ran"
-    raw = raw_value(state)
-    if isinstance(raw, CheckpointReference) and raw.is_freed:
-        return "not needed"
-    if isinstance(raw, CheckpointReference):
-        return "loaded" if raw.is_loaded else "ran"
-    return "loaded" if state.is_cached() else "ran"
+__all__ = ["COMPUTE_S", "Outcome", "RunReport", "TaskReport", "TaskRun", "outcome_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +70,72 @@ class TaskReport:
     as before. 0 where the report does not know the flow."""
     remarks: tuple[str, ...] = ()
     """What was not compared, or has changed without counting; the most common first."""
+    slug: str = ""
+    """Of the task in its flow: unique, where a name is not. Empty where the report does
+    not know the flow."""
+    runs: tuple[TaskRun, ...] = ()
+    """The task's run, or those of its children."""
 
     @classmethod
-    def of(cls, task: Task, state: State, n_maybe: int = 0) -> TaskReport:
-        """Return the report of one task from its final state."""
-        states = _runs(state)
+    def of(
+        cls, task: Task, state: State, maybe: Collection[int] = (), slug: str = ""
+    ) -> TaskReport:
+        """Return the report of one task from its final state.
+
+        Parameters
+        ----------
+        task, state
+            The task and its final state.
+        maybe
+            Positions of the runs that were loaded after a task that they depend on ran.
+        slug
+            Of the task in its flow.
+        """
+        states = states_of(state)
         references = [
             raw
             for raw in map(raw_value, states)
             if isinstance(raw, CheckpointReference) and not raw.is_freed
         ]
-        loaded = [reference for reference in references if reference.is_loaded]
-        written = [reference for reference in references if not reference.is_loaded]
         errors = [str(state.message) for state in states if _has_failed_itself(state)]
-        outcomes = Counter(map(outcome_of, states))
+        return cls.of_runs(
+            task.name,
+            runs_of(state, maybe),
+            error=errors[0] if errors else "",
+            remarks=_remarks(references),
+            slug=slug,
+        )
+
+    @classmethod
+    def of_runs(
+        cls,
+        task: str,
+        runs: Sequence[TaskRun],
+        *,
+        error: str = "",
+        remarks: tuple[str, ...] = (),
+        slug: str = "",
+    ) -> TaskReport:
+        """Return the report of one task from its runs."""
+        outcomes = Counter(run.outcome for run in runs)
         return cls(
-            task=task.name,
+            task=task,
             n_loaded=outcomes["loaded"],
             n_ran=outcomes["ran"],
             n_failed=outcomes["failed"],
             n_not_needed=outcomes["not needed"],
             n_other=outcomes["other"],
-            size_bytes=sum(reference.size_bytes for reference in references),
-            compute_s=sum(state.context.get(COMPUTE_S, 0.0) for state in states),
-            write_s=sum(reference.write_s or 0.0 for reference in written),
-            saved_s=sum(
-                (reference.compute_s or 0.0) + (reference.write_s or 0.0)
-                for reference in loaded
-            ),
-            error=errors[0] if errors else "",
-            kept_compute_s=sum(reference.compute_s or 0.0 for reference in references),
-            kept_write_s=sum(reference.write_s or 0.0 for reference in references),
-            n_maybe=n_maybe,
-            remarks=_remarks(references),
+            size_bytes=sum(run.size_bytes or 0 for run in runs),
+            compute_s=sum(run.compute_s for run in runs),
+            write_s=sum(run.write_s for run in runs),
+            saved_s=sum(run.saved_s for run in runs),
+            error=error,
+            kept_compute_s=sum(run.kept_compute_s for run in runs),
+            kept_write_s=sum(run.kept_write_s for run in runs),
+            n_maybe=sum(run.is_maybe for run in runs),
+            remarks=remarks,
+            slug=slug,
+            runs=tuple(runs),
         )
 
     @property
@@ -137,6 +156,12 @@ class RunReport:
     """The tasks of a run."""
 
     tasks: tuple[TaskReport, ...]
+    flow: str = ""
+    """The flow's name; empty where the report does not know the flow."""
+    edges: tuple[tuple[str, str], ...] = ()
+    """Pairs of slugs: which task takes the result of which, or waits for it."""
+    error: str = ""
+    """Why the run failed, where no task did."""
 
     @classmethod
     def of(
@@ -152,11 +177,11 @@ class RunReport:
         states
             Each task's final state: ``flow.run(...).result``.
         order
-            The tasks in the order wanted; ``None``: as ``states`` has them.
-            ``flow.slugs`` has them as they were made.
+            The tasks in the order wanted; ``None``: as they were made, if the flow is
+            given, else as ``states`` has them.
         flow
-            The flow; with it the report says what was loaded though a task that it
-            depends on ran.
+            The flow; with it the report has the edges between the tasks, and says what
+            was loaded though a task that it depends on ran.
 
         Raises
         ------
@@ -165,17 +190,25 @@ class RunReport:
         """
         if not isinstance(states, Mapping):
             raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
-        tasks = [task for task in order or states if task in states]
+        if order is None:
+            order = states if flow is None else flow.slugs
         # The user knows no parameters, constants and lists as steps: Prefect puts them
         # between the tasks.
         steps = [
             task
-            for task in tasks
-            if not isinstance(task, Parameter) and not task.auto_generated
+            for task in order
+            if task in states
+            and not isinstance(task, Parameter)
+            and not task.auto_generated
         ]
-        n_maybe = Counter[Task]() if flow is None else _maybe_loaded(flow, states)
-        reports = [TaskReport.of(task, states[task], n_maybe[task]) for task in steps]
-        return cls(tuple(reports))
+        if flow is None:
+            return cls(tuple(TaskReport.of(task, states[task]) for task in steps))
+        maybe = maybe_loaded(flow, states)
+        reports = [
+            TaskReport.of(task, states[task], maybe[task], flow.slugs[task])
+            for task in steps
+        ]
+        return cls(tuple(reports), flow.name, step_edges(flow, steps))
 
     def __getitem__(self, task: str) -> TaskReport:
         """Return the report of the task with this name."""
@@ -227,6 +260,91 @@ class RunReport:
                 lines.append(f"{report.task}: {report.loss}")
         return "\n".join(lines)
 
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as a page: one file, which a browser opens anywhere.
+
+        Parameters
+        ----------
+        path
+            Of the file, or a URL that fsspec knows; a file that is there is replaced.
+        """
+        write_page(render_page(self._page()), path)
+
+    def to_dot(self) -> str:
+        """Return the flow with its counts in the language of Graphviz."""
+        return to_dot(self._page().graph, self.flow)
+
+    def to_mermaid(self) -> str:
+        """Return the flow with its counts in the language of Mermaid."""
+        return to_mermaid(self._page().graph)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for every task and child.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``task``, ``map_index``, ``outcome``, ``reason``, ``path``,
+            ``size_bytes``, ``compute_s``, ``write_s``, ``saved_s`` and ``is_maybe``.
+        """
+        rows = [
+            (
+                report.task,
+                run.map_index,
+                run.outcome,
+                run.reason,
+                run.path,
+                run.size_bytes,
+                run.compute_s,
+                run.write_s,
+                run.saved_s,
+                run.is_maybe,
+            )
+            for report in self.tasks
+            for run in report.runs
+        ]
+        frame = pd.DataFrame(rows, columns=_COLUMNS)
+        whole_numbers = {"map_index": "Int64", "size_bytes": "Int64"}
+        return frame.astype(whole_numbers)
+
+    def _repr_html_(self) -> str:
+        return render_fragment(self._page())
+
+    def _page(self) -> Page:
+        """Return the report as values for a page."""
+        n_failed = sum(report.n_failed for report in self.tasks)
+        n_runs = sum(len(report.runs) for report in self.tasks)
+        status, tone = "Everything succeeded", "loaded"
+        if not self.tasks:
+            status, tone = "No task ran", "other"
+        if n_failed:
+            status, tone = (
+                f"{n_failed:,} of {count(n_runs, 'task run')} failed",
+                "failed",
+            )
+        if self.error:
+            status, tone = "The run failed", "failed"
+        facts = (
+            ("tasks", f"{len(self.tasks):,}"),
+            ("task runs", f"{n_runs:,}"),
+            ("checkpoints", size(sum(report.size_bytes for report in self.tasks))),
+            ("computed", _seconds(report.compute_s for report in self.tasks)),
+            ("written", _seconds(report.write_s for report in self.tasks)),
+            ("saved", _seconds(report.saved_s for report in self.tasks)),
+        )
+        return Page(
+            title=self.flow or "A flow",
+            kind="Run report",
+            status=status,
+            tone=tone,
+            seconds=("compute", "write", "saved"),
+            steps=tuple(map(_step, self.tasks)),
+            edges=self.edges,
+            facts=facts,
+            lines=tuple(f"{line}." for line in self._sums()),
+            error=self.error,
+        )
+
     def _sums(self) -> Iterator[str]:
         """Say in a line what was loaded, if anything was."""
         n_loaded = sum(report.n_loaded for report in self.tasks)
@@ -243,52 +361,47 @@ class RunReport:
         yield line
 
 
+_COLUMNS = (
+    "task",
+    "map_index",
+    "outcome",
+    "reason",
+    "path",
+    "size_bytes",
+    "compute_s",
+    "write_s",
+    "saved_s",
+    "is_maybe",
+)
+
+
+def _seconds(numbers: Iterable[float]) -> str:
+    return in_words(sum(numbers))
+
+
+def _step(report: TaskReport) -> Step:
+    """Return a task as values for a page."""
+    rows = [
+        Row(
+            child=run.map_index,
+            how=f"{run.outcome} (maybe)" if run.is_maybe else run.outcome,
+            reason=run.reason,
+            path=run.path,
+            size_bytes=run.size_bytes,
+            # A column of zeros hides the numbers.
+            seconds=(run.compute_s or None, run.write_s or None, run.saved_s or None),
+        )
+        for run in report.runs
+    ]
+    notes = report.remarks
+    if report.loss:
+        notes += (report.loss,)
+    key = report.slug or report.task
+    return Step(key, report.task, rows, notes, report.error)
+
+
 _LEAST_LOSS_S = 0.5
 """Seconds below which a loss is not worth a line."""
-
-
-def _runs(state: State) -> list[State]:
-    """Return the state of a task's run, or those of its mapped children."""
-    if isinstance(state, Mapped):
-        return [child for child in state.map_states if child is not None]
-    return [state]
-
-
-def _maybe_loaded(flow: Flow, states: Mapping[Task, State]) -> Counter[Task]:
-    """Count for every task the results that were loaded after what they depend on ran.
-
-    ``explain`` calls these tasks ``maybe``.
-    """
-    n_maybe = Counter[Task]()
-    is_open: dict[Task, list[bool]] = {}
-    """Whether a run was open before: its code ran, or may have run."""
-    for task in flow.sorted_tasks():
-        if task not in states:
-            continue
-        # Those that only set an order do not count.
-        edges = [
-            edge
-            for edge in flow.edges_to(task)
-            if edge.upstream_task in is_open
-            and (edge.key or isinstance(edge.upstream_task, CompareValue))
-        ]
-        is_users = not (task.auto_generated or isinstance(task, BETWEEN))
-        is_open[task] = []
-        for index, state in enumerate(_runs(states[task])):
-            after_open = any(
-                _took_open(edge, index, is_open[edge.upstream_task]) for edge in edges
-            )
-            outcome = outcome_of(state)
-            n_maybe[task] += outcome == "loaded" and after_open
-            is_open[task].append(after_open or (is_users and outcome == "ran"))
-    return n_maybe
-
-
-def _took_open(edge: Edge, index: int, upstream: list[bool]) -> bool:
-    """Return whether a run took an open result along an edge."""
-    if edge.mapped and not edge.flattened and len(upstream) > 1:
-        return index < len(upstream) and upstream[index]
-    return any(upstream)
 
 
 _MOST_REMARKS = 3

@@ -77,6 +77,8 @@ class TaskDecision:
     """Seconds that computing and writing took the last time."""
     is_step: bool = True
     """Whether the user wrote the task; Prefect puts others between them."""
+    slug: str = ""
+    """Of the task in its flow: unique, where a name is not."""
 
 
 def plan_flow(
@@ -375,6 +377,7 @@ class Walk:
                 size_bytes=there.size_bytes if there is not None else None,
                 seconds=seconds_of(look.manifest),
                 is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
+                slug=self.flow.slugs[task],
             )
         )
 

@@ -26,6 +26,7 @@ from prefect_ds.checkpoints.prefect_result import Place
 from prefect_ds.checkpoints.reference import CheckpointReference, references_in
 from prefect_ds.engine import context
 from prefect_ds.engine.log_levels import important_level
+from prefect_ds.engine.messages import SUCCEEDED, kept_message
 from prefect_ds.engine.task_identity import of_all_runs_here
 from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import ResultTypeError, RoundTripError
@@ -281,10 +282,8 @@ class TaskCheckpoint:
                 message += f". It was set aside as a pickle, {aside}"
             raise type(error)(message) from error
         reference = kept.reference
-        message = (
-            f"{state.message or _SUCCEEDED} Ran because {miss.reason}; "
-            f"wrote {reference.summary} to {self.path}"
-        )
+        kept_there = f"{reference.summary} to {self.path}"
+        message = kept_message(state.message, miss.reason, kept_there)
         if kept.note:
             message += f" ({kept.note})"
         message = "; ".join([message, *self.remarks])
@@ -297,7 +296,7 @@ class TaskCheckpoint:
         return new_state, kept.compute_s
 
     def _not_kept(self, state: State, why: str) -> State:
-        said = state.message or _SUCCEEDED
+        said = state.message or SUCCEEDED
         state.message = f"{said} No checkpoint was written: {why}"
         self._log(f"no checkpoint was written: {why}")
         return state
@@ -305,8 +304,6 @@ class TaskCheckpoint:
     def _log(self, message: str, level: int = logging.INFO) -> None:
         _logger.log(level, "Task %r: %s", self.task, message)
 
-
-_SUCCEEDED = "Task run succeeded."
 
 NOT_NEEDED = "its data were freed, and nothing that runs needs them"
 """Of a task whose checkpoint still proves what was made from its data."""

@@ -1,0 +1,35 @@
+"""The words for how a task ended or will go, their order and their colors."""
+
+from __future__ import annotations
+
+ORDER = (
+    "failed",
+    "ran",
+    "run",
+    "maybe",
+    "loaded (maybe)",
+    "unknown",
+    "other",
+    "not needed",
+    "loaded",
+    "load",
+)
+"""What a reader should see first comes first."""
+
+_TONES = {
+    "failed": "failed",
+    "ran": "ran",
+    "run": "ran",
+    "maybe": "maybe",
+    "loaded (maybe)": "maybe",
+    "unknown": "other",
+    "other": "other",
+    "not needed": "idle",
+    "loaded": "loaded",
+    "load": "loaded",
+}
+
+
+def tone_of(how: str) -> str:
+    """Return the name of the color, which is a class in the style sheet."""
+    return _TONES.get(how, "other")
