@@ -80,6 +80,7 @@ class FileResultHandler(ResultHandler):
 
     kind = "file"
     file_type = "file"
+    takes_files = True
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return the classes of paths."""

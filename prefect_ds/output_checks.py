@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from prefect_ds.checkpoints.draft import ON_DEMAND, Kept
+from prefect_ds.checkpoints.identity import digest_of_question
 from prefect_ds.checkpoints.reference import CheckpointReference, count
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import Manifest, Origin
+
+ANOTHER_WAS_FIRST = "another run was first with the same inputs; its result counts"
+"""A note on a result that is not the one which the task has just computed."""
 
 _COMMON = ("match", "ignore", "show", "max_age")
 """What decides whether a result counts, so that it is one for all outputs."""
@@ -72,6 +80,12 @@ def checked_values(
     return {name: values[name] for name in names}
 
 
+def are_there(handlers: Mapping[str, ResultHandler], values: Mapping[str, Any]) -> bool:
+    """Return whether all results can be written again: files may have left."""
+    files = [name for name, kept_by in handlers.items() if kept_by.takes_files]
+    return all(os.path.lexists(values[name]) for name in files)
+
+
 def joined(
     kept: Mapping[str, Kept], kind: type, reference: CheckpointReference
 ) -> Kept:
@@ -93,6 +107,48 @@ def joined(
     if any(part is ON_DEMAND for part in values.values()):
         value = ON_DEMAND
     return Kept(reference, value, "; ".join(notes), compute_s)
+
+
+def joint_reference(
+    handler: ResultHandler,
+    path: str,
+    manifest: Manifest,
+    outputs: dict[str, CheckpointReference],
+    origin: Origin,
+    *,
+    is_loaded: bool,
+    remarks: tuple[str, ...],
+) -> CheckpointReference:
+    """Return the reference to several outputs, with the one to each in it.
+
+    ``manifest`` is that of their list; the other arguments are those of
+    :meth:`ResultHandler.refer`.
+    """
+    assert manifest.schema is not None
+    contents = {name: output.content for name, output in outputs.items()}
+    members: Any = outputs
+    if manifest.schema["type"] != "dict":
+        kind = tuple if manifest.schema["type"] == "tuple" else list
+        members = kind(outputs.values())
+    return CheckpointReference(
+        handler=handler,
+        path=path,
+        content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
+        n_rows=0,
+        n_columns=0,
+        size_bytes=sum(output.size_bytes for output in outputs.values()),
+        written_at=manifest.written_at,
+        owner=str(origin.owner),
+        asked=digest_of_question(origin),
+        is_loaded=is_loaded,
+        compute_s=manifest.compute_s,
+        write_s=manifest.write_s,
+        remarks=remarks,
+        identity=manifest.identity.digest if manifest.identity else "",
+        is_freed=any(output.is_freed for output in outputs.values()),
+        description=manifest.description,
+        members=members,
+    )
 
 
 def problem_of(of_output: Found, content: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
 import json
 import random
 import time
@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 from prefect_ds.checkpoints.draft import Draft, Kept
-from prefect_ds.checkpoints.identity import digest_of_question
 from prefect_ds.checkpoints.not_there import replaced
 from prefect_ds.checkpoints.output_paths import JointTemplate, list_beside
 from prefect_ds.checkpoints.reference import CheckpointReference, count
@@ -22,9 +21,12 @@ from prefect_ds.errors import (
     ResultTypeError,
 )
 from prefect_ds.output_checks import (
+    ANOTHER_WAS_FIRST,
+    are_there,
     check_handler,
     checked_values,
     joined,
+    joint_reference,
     problem_of,
 )
 from prefect_ds.path_template import PathTemplate
@@ -33,6 +35,7 @@ from prefect_ds.storage.commit import ANY_ATTEMPT
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import DESCRIPTION, Manifest, Origin
+from prefect_ds.storage.retries import with_retries
 
 _OUTPUTS = "outputs"
 """The key of a schema that lists the outputs."""
@@ -172,45 +175,56 @@ class Outputs(ResultHandler):
 
     # --- write ---
 
-    def _keep_once(
-        self, value: Any, path: str, origin: Origin, remarks: tuple[str, ...]
+    def keep(
+        self,
+        value: Any,
+        path: str,
+        *,
+        origin: Origin | None = None,
+        remarks: tuple[str, ...] = (),
     ) -> Kept:
+        """Commit all outputs, then the list of them, see :class:`ResultHandler`.
+
+        Where the file system falters, only that step is tried again: a file that a task
+        wrote has left its place.
+        """
+        origin = origin or Origin()
         values = checked_values(self.handlers, value, is_named=self.is_named)
         for n_tries in range(_MOST_TRIES):
             there = self._complete(path, origin)
             if there is not None:
-                return self._handed_on(there, path, origin, remarks)
+                reference = self._refer(path, there, origin, remarks)
+                return Kept(reference, reference.load(), ANOTHER_WAS_FIRST)
+            if n_tries and not are_there(self.handlers, values):
+                break
             kept, manifest = self._write(values, type(value), path, origin)
-            at_path = self.look_at(path)
-            in_place = at_path.manifest
+            in_place = self._listed(path)
             if in_place is not None and in_place.attempt == manifest.attempt:
-                reference = self.refer(
-                    path, in_place, origin=origin, is_loaded=False, remarks=remarks
-                )
+                reference = self._refer(path, in_place, origin, remarks)
                 return joined(kept, type(value), reference)
             # Another run writes other results to the same paths: one has to be last.
             time.sleep(random.uniform(0, 0.2 * 2**n_tries))
         raise PrefectDSError(
-            f"the outputs listed at {path!r} were replaced by another run again and "
-            "again while they were written: run the task again when that one has ended"
+            f"the outputs listed at {path!r} were replaced by another run while they "
+            "were written: run the task again when that one has ended"
         )
+
+    def _listed(self, path: str) -> Manifest | None:
+        return with_retries("read", path, self.look_at, path).manifest
 
     def _complete(self, path: str, origin: Origin) -> Manifest | None:
         """Return the list of outputs that another run wrote for the same inputs."""
-        manifest = self.look_at(path).manifest
-        if manifest is None or manifest.identity is None:
+        manifest = self._listed(path)
+        if manifest is None or origin.identity is None:
             return None
         is_same = manifest.identity == origin.identity
         return manifest if is_same and manifest.attempt != origin.refused else None
 
-    def _handed_on(
-        self, there: Manifest, path: str, origin: Origin, remarks: tuple[str, ...]
-    ) -> Kept:
-        reference = self.refer(
-            path, there, origin=origin, is_loaded=False, remarks=remarks
-        )
-        note = "another run was first with the same inputs; its result counts"
-        return Kept(reference, reference.load(), note)
+    def _refer(
+        self, path: str, manifest: Manifest, origin: Origin, remarks: tuple[str, ...]
+    ) -> CheckpointReference:
+        refer = functools.partial(self.refer, is_loaded=False, remarks=remarks)
+        return with_retries("read", path, refer, path, manifest, origin=origin)
 
     def _write(
         self, values: dict[str, Any], kind: type, path: str, origin: Origin
@@ -225,20 +239,26 @@ class Outputs(ResultHandler):
             for name, value in values.items()
         }
         compute_s = sum(output.compute_s for output in kept.values())
-        with self._stage((kept, kind), path, origin) as draft:
-            write_s = time.perf_counter() - started - compute_s
-            if origin.compute_s is not None:
-                origin = replace(origin, compute_s=origin.compute_s + compute_s)
+        if origin.compute_s is not None:
+            origin = replace(origin, compute_s=origin.compute_s + compute_s)
+        write_s = time.perf_counter() - started - compute_s
+        return kept, with_retries(
+            "write", path, self._write_list, (kept, kind), path, origin, write_s
+        )
+
+    def _write_list(
+        self, kept: Any, path: str, origin: Origin, write_s: float
+    ) -> Manifest:
+        with self._stage(kept, path, origin) as draft:
             ours = self._manifest(path, draft, origin, write_s=write_s)
             assert draft.staged is not None
-            manifest = self.store.commit(
+            return self.store.commit(
                 path,
                 draft.staged,
                 ours,
                 durable=self.durability == "power",
                 refused=ANY_ATTEMPT,
             )
-        return kept, manifest
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
@@ -333,29 +353,8 @@ class Outputs(ResultHandler):
                 origin=origin,
                 is_loaded=is_loaded,
             )
-        contents = {name: output.content for name, output in outputs.items()}
-        members: Any = outputs
-        if manifest.schema["type"] != "dict":
-            kind = tuple if manifest.schema["type"] == "tuple" else list
-            members = kind(outputs.values())
-        return CheckpointReference(
-            handler=self,
-            path=path,
-            content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
-            n_rows=0,
-            n_columns=0,
-            size_bytes=sum(output.size_bytes for output in outputs.values()),
-            written_at=manifest.written_at,
-            owner=str(origin.owner),
-            asked=digest_of_question(origin),
-            is_loaded=is_loaded,
-            compute_s=manifest.compute_s,
-            write_s=manifest.write_s,
-            remarks=remarks,
-            identity=manifest.identity.digest if manifest.identity else "",
-            is_freed=any(output.is_freed for output in outputs.values()),
-            description=manifest.description,
-            members=members,
+        return joint_reference(
+            self, path, manifest, outputs, origin, is_loaded=is_loaded, remarks=remarks
         )
 
     def load(self, path: str, content: str | None = None) -> Any:

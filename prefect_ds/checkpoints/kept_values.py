@@ -15,6 +15,9 @@ class KeptValues:
     keeps_none: ClassVar[bool] = False
     """Whether a task that returns nothing has a checkpoint too."""
 
+    takes_files: ClassVar[bool] = False
+    """Whether a value is the path of a file, which leaves its place."""
+
     def accepts(self, value: Any) -> bool:
         """Return whether the handler keeps values of this type."""
         return isinstance(value, self.kept_classes())

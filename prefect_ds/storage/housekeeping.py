@@ -5,19 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import replace
 
-from prefect_ds.errors import (
-    CheckpointNotFoundError,
-    NewerFormatError,
-    PrefectDSError,
-)
+from prefect_ds.errors import CheckpointNotFoundError, NewerFormatError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.aside_record import Advice, AsideRecord
 from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests, read_manifest
 from prefect_ds.storage.filesystem import FileSystem, Status
-from prefect_ds.storage.history import Event, now
 from prefect_ds.storage.layout import (
     data_name,
     name,
@@ -25,7 +19,6 @@ from prefect_ds.storage.layout import (
     set_aside_path,
 )
 from prefect_ds.storage.lookup import find_displaced, look_up, put_back
-from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.part_names import is_part_in_store
 
 logger = logging.getLogger("prefect.prefect_ds.storage.housekeeping")
@@ -98,34 +91,6 @@ def verify(files: FileSystem, path: str) -> list[str]:
         elif there.sha256 != part.sha256:
             problems.append(f"{part.name}: its checksum is another")
     return problems
-
-
-def free(files: FileSystem, path: str) -> Manifest:
-    """Remove the data of a checkpoint and keep its manifest, which says so.
-
-    See :meth:`CheckpointStore.free`.
-    """
-    at_path = look_up(files, path, "file", "size")
-    manifest = at_path.manifest
-    if manifest is None:
-        raise CheckpointNotFoundError(f"no checkpoint at {path!r}: {at_path.reason}")
-    if manifest.identity is None:
-        raise PrefectDSError(
-            f"the checkpoint at {path!r} cannot be freed: prefect_ds did not write it, "
-            "or does not know what it was made from"
-        )
-    freed_at = now()
-    event = Event("freed", freed_at, "", manifest.identity.digest)
-    freed = replace(manifest, freed_at=freed_at, history=(*manifest.history, event))
-    # The manifest first: data without the word of the user are computed again.
-    FiledManifests(files, path).refile(freed)
-    status = files.status(path, manifest.kind)
-    if status is None or status.stamp != manifest.stamp:
-        raise CheckpointNotFoundError(
-            f"the checkpoint at {path!r} was replaced meanwhile; look at it again"
-        )
-    files.remove(path, manifest.kind)
-    return freed
 
 
 def clean(
@@ -236,6 +201,8 @@ def _stray_parts(filed: FiledManifests, status: Status, newest: float) -> list[s
     in_force = filed.file_of(status.stamp)
     if in_force not in manifests:
         return []
+    if manifests[in_force].is_partly_freed(parts):
+        del manifests[in_force]
     named = set()
     for file, manifest in manifests.items():
         if file == in_force or not _is_older(filed.files, file, newest):

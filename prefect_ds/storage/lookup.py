@@ -140,6 +140,7 @@ def _look_at(
     return (
         _proven_by_bytes(evidence)
         or _unfinished_write(evidence)
+        or _stopped_freeing(evidence)
         or _edit_by_hand(evidence)
         or _damage(evidence)
     )
@@ -254,6 +255,19 @@ def _unfinished_write(evidence: _Evidence) -> Found | None:
             "missing",
             reason="only parts of a write that was stopped, or goes on, were there",
         )
+    return None
+
+
+def _stopped_freeing(evidence: _Evidence) -> Found | None:
+    """Return "missing" where a store's folder holds a rest of data that were freed."""
+    status, parts = evidence.status, evidence.parts
+    if not status.is_shared_folder or parts is None:
+        return None
+    names = [part.name for part in parts]
+    for manifest in evidence.manifests:
+        is_in_force = manifest.stamp == status.stamp
+        if is_in_force and manifest.is_partly_freed(names):
+            return Found("missing", reason="its data were freed", freed=manifest)
     return None
 
 

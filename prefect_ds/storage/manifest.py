@@ -147,6 +147,11 @@ class Manifest:
         """Bytes of all parts."""
         return sum(part.size_bytes for part in self.parts)
 
+    def is_partly_freed(self, there: Iterable[str]) -> bool:
+        """Return whether some of the parts are left, after the freeing was stopped."""
+        names = {part.name for part in self.parts}
+        return self.freed_at is not None and names > {*there}
+
     def to_json(self) -> str:
         """Return the manifest as JSON text with its own checksum."""
         # Not `dataclasses.asdict`, which copies deeply: a manifest can have ten

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
-from prefect_ds.storage import commit, housekeeping, lookup
+from prefect_ds.storage import commit, freeing, housekeeping, lookup
 from prefect_ds.storage.aside_record import RECORD, Advice, record_file
 from prefect_ds.storage.describe import describe_bytes, read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
@@ -286,7 +286,7 @@ class CheckpointStore:
         PrefectDSError
             It is not known what the data were made from: a person put them there.
         """
-        return housekeeping.free(self.files, path)
+        return freeing.free(self.files, path)
 
     def clean(
         self, folder: str, *, older_than_s: float = 86_400.0, dry_run: bool = False

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prefect_ds.dask.staging import Staging
+from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.storage import local_files
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import manifest_folder
@@ -18,7 +19,7 @@ from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Identity, Manifest, Part
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.store import CheckpointStore
-from tests.support.faulty_files import FaultyFiles, Killed
+from tests.support.faulty_files import FaultyFiles, Killed, WatchedFiles
 
 
 def manifest_of(path: str, data: dict[str, bytes], value: str) -> Manifest:
@@ -258,3 +259,53 @@ def test_a_folder_that_was_copied_or_touched_still_counts(tmp_path):
     (tmp_path / "a/kind=a/extra.parquet").write_bytes(b"x")
     os.utime(path)
     assert CheckpointStore(files).look_up(path).kind == "damaged"
+
+
+@pytest.mark.parametrize("when", ["before", "halfway", "after"])
+def test_freeing_that_is_killed_at_any_step_keeps_the_data_or_their_proof(real, when):
+    files, root = real
+    store = CheckpointStore(files)
+    for fatal_call in itertools.count(1):
+        path = f"{root}/{fatal_call}/a"
+        written = write(files, path, "old")
+        faulty = FaultyFiles(files, fatal_call, Killed(), when=when, n_times=None)
+        with contextlib.suppress(Killed):
+            CheckpointStore(faulty).free(path)
+        for _ in range(2):
+            found = store.look_up(path)
+            if found.manifest is None:
+                assert found.freed is not None, found
+                assert found.freed.content == written.content
+            else:
+                assert value_at(files, path) == "old"
+            store.clean(f"{root}/{fatal_call}", older_than_s=-10)
+        is_there = found.manifest is not None
+        assert len(files.sizes(path)) == (3 if is_there else 0)
+        write(files, path, "new")
+        assert value_at(files, path) == "new"
+        assert store.verify(path) == []
+        if not faulty.happened:
+            assert not is_there
+            assert fatal_call > 4
+            return
+
+
+def test_freeing_spares_what_another_writer_put_there_meanwhile(tmp_path):
+    """Its folder goes back, or aside where a third one is there by then."""
+    path = f"{tmp_path}/a"
+    files = WatchedFiles(LocalFiles())
+    write(LocalFiles(), path, "old")
+    n_writers = iter(["second", "third"])
+
+    def replace_it(name, args):
+        is_before = name == "move" and args[0] == path
+        is_between = name == "place" and args[1] == path
+        if is_before or is_between:
+            write(LocalFiles(), path, next(n_writers))
+
+    files.before = replace_it
+    with pytest.raises(CheckpointNotFoundError, match="was replaced meanwhile"):
+        CheckpointStore(files).free(path)
+    assert value_at(LocalFiles(), path) == "third"
+    [aside] = (tmp_path / ".prefect_ds/set-aside").iterdir()
+    assert aside.is_dir()

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.support.kill_harness import CALLS, CHANGES, OPENS, WRITES
+from tests.support.kill_objects import OBJECTS
 from tests.support.kill_servers import Servers, problems
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, some, sweep
 
 FILE_TYPES = (
     "csv",
@@ -37,6 +38,8 @@ BY_TASKS = ("task-file", "task-folder")
 KILLED_TYPES = (*(FILE_TYPES if SCALE >= 10 else ("csv", "parquet", "hdf")), *BY_TASKS)
 """One for each way of writing: a file object, Arrow, a path of its own."""
 SCENES = ("first", "rewrite", "adopt", "damaged")
+NEW_KINDS = (*OBJECTS, "marker", "outputs", "outputs-files")
+FREEING = ("freeing-file", "freeing-folder", "freeing-outputs")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,16 @@ def cells(
     ]
 
 
+def is_as_it_may_be(job: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """Return whether a run that met errors may have ended as it did."""
+    if answer["outcome"] == "Success":
+        return True
+    # What passes, within the run or with Prefect's retry, is no failure.
+    is_forbidden = job["action"] == "EACCES" and not job["max_retries"]
+    is_lasting = job["n_times"] is None or is_forbidden
+    return is_lasting and job["action"] != "short write"
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_flow_killed_before_any_call_leaves_old_new_or_nothing(servers, scene):
     jobs = points(
@@ -161,10 +174,37 @@ def test_an_error_at_any_call_is_mended_or_fails_the_task_and_costs_no_checkpoin
     assert problems(jobs, answers) == []
     for job, answer in zip(jobs, answers, strict=True):
         assert not answer["died"]
-        # What passes, within the run or with Prefect's retry, is no failure.
-        is_lasting = job["n_times"] is None or (
-            job["action"] == "EACCES" and not job["max_retries"]
-        )
-        assert answer["outcome"] == "Success" or (
-            is_lasting and job["action"] != "short write"
-        ), (job, answer)
+        assert is_as_it_may_be(job, answer), (job, answer)
+
+
+def cells_of(kinds: Iterable[str], n_cells: int) -> list[dict[str, Any]]:
+    """Return so many of the scenes of these kinds of checkpoint; all at full scale."""
+    scenes = (*SCENES, "freed")
+    every = [cell for kind in kinds for cell in cells(kind, scenes)]
+    durable = [cell for kind in kinds for cell in cells(kind, SCENES[:2], "power")]
+    return some([*every, *durable], n_cells)
+
+
+@pytest.mark.slow
+@sweep
+@pytest.mark.parametrize("faults", [KILLS, FAULTS], ids=["kills", "errors"])
+def test_objects_outputs_and_marks_are_whole_or_absent_after_any_fault(servers, faults):
+    """What lies there is of one run, and the next run gives the same as a fresh one."""
+    jobs = some(points(servers, faults, cells_of(NEW_KINDS, 6)), 12)
+    answers = servers.run(jobs)
+    assert problems(jobs, answers) == []
+    for job, answer in zip(jobs, answers, strict=True):
+        assert answer["died"] == (faults is KILLS)
+        assert answer["died"] or is_as_it_may_be(job, answer), (job, answer)
+
+
+@pytest.mark.slow
+@sweep
+@pytest.mark.parametrize("faults", [KILLS, FAULTS], ids=["kills", "errors"])
+def test_freeing_that_stops_at_any_call_loses_no_value_that_is_needed(servers, faults):
+    """Either the data are there, or the manifest says that they are gone on purpose."""
+    every = [cell for kind in FREEING for cell in cells(kind, ["first"])]
+    jobs = some(points(servers, faults, every), 6)
+    answers = servers.run(jobs)
+    assert problems(jobs, answers) == []
+    assert {answer["died"] for answer in answers} == {faults is KILLS}

@@ -68,7 +68,7 @@ class FaultyFiles(WatchedFiles):
         ``Killed`` or an error; what is raised.
     when
         ``"before"`` the call does anything, ``"after"`` all of it, or ``"halfway"``: a
-        created file has half of its bytes.
+        created file has half of its bytes, a removed folder half of its files.
     n_times
         How many calls in a row fail, ``None`` for each from then on. A killed process
         makes no call any more.
@@ -127,6 +127,10 @@ class FaultyFiles(WatchedFiles):
             if self.when == "halfway" and name == "create":
                 path, data = args
                 self._files.create(path, data[: len(data) // 2])
+            if self.when == "halfway" and name == "remove":
+                names = sorted(self._files.sizes(args[0]))
+                for below in names[: len(names) // 2]:
+                    self._files.remove(f"{args[0]}/{below}")
             self._fail()
 
     def after(self, name: str, args: tuple[Any, ...]) -> None:
