@@ -40,6 +40,7 @@ from prefect_ds.errors import (
     DamagedCheckpointError,
     PrefectDSError,
 )
+from prefect_ds.pages.handlers import Shown
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check, Found
@@ -49,7 +50,7 @@ from prefect_ds.storage.retries import with_retries
 from prefect_ds.storage.store import CheckpointStore
 
 
-class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
+class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
     """Base of the handlers: keeps a task's result at a templated path.
 
     Parameters
@@ -125,9 +126,6 @@ class ResultHandler(PrefectResult, KeptValues, ForeignData, Upkeep, abc.ABC):
             PathTemplate(path)
             location = os.fspath(path)
         super().__init__(location)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.location!r}, {self.file_type!r}>"
 
     def commit(self, value: Any, path: str, origin: Origin) -> Any:
         """Keep a value at a rendered path, and return the value that is kept."""
