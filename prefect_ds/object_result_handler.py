@@ -42,7 +42,8 @@ class ObjectResultHandler(ResultHandler):
         Template of the file's path, such as ``"models/{seed}.json"``, see
         :class:`prefect_ds.PandasResultHandler`.
     file_type
-        json, npy, npz, pickle, joblib, text, bin, png, svg or pdf, in any case.
+        json, npy, npz, pickle, joblib, text, bin, png, svg, pdf, polars or geopandas,
+        in any case.
         ``None``: the type that the ending of the path means.
     storage_options, match, ignore, show, durability, check, max_age
         See :class:`prefect_ds.result_handler.ResultHandler`.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from prefect_ds.file_types.advice import handler_for
+from prefect_ds.file_types.advice import frame_handler_for, handler_for
 from prefect_ds.frames.base import Framed
 
 _SUGGESTED: Final = ("parquet", "feather", "json", "csv", "pickle")
@@ -90,9 +90,15 @@ def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str]]:
     bare = pd.DataFrame(frame)
     if type(frame) is not pd.DataFrame:
         small: Any = frame.iloc[:0, :0]
+        if type(small) is not type(frame):
+            # Without its geometries, a GeoDataFrame is a plain one.
+            small = frame.iloc[:0]
         small.attrs = {}
         name = type(frame).__name__
         cure = "; return pandas.DataFrame(frame) to do without its class"
+        handler = frame_handler_for(type(frame))
+        if handler != "PandasResultHandler":
+            cure += f", or keep it with {handler}"
         yield f"the class {name}", small, cure
     for key, value in frame.attrs.items():
         small = pd.DataFrame()

@@ -131,13 +131,14 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
 
 def _array_difference(left: Array, right: Array) -> str | None:
     dtype = left.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and type(dtype) is type(right.dtype):
+        # Two dtypes of other categories have the same name.
+        return _categorical_difference(left, right)
     if dtype != right.dtype:
         return f"{dtype} comes back as {right.dtype}"
     has_zone = isinstance(dtype, pd.DatetimeTZDtype)
     if has_zone and zone_library(dtype) != zone_library(right.dtype):
         return "its time zone comes back as one of another library"
-    if isinstance(dtype, pd.CategoricalDtype):
-        return _categorical_difference(left, right)
     if isinstance(dtype, np.dtype) and not is_object(dtype):
         return _number_difference(np.asarray(left), np.asarray(right))
     if isinstance(dtype, pd.StringDtype):

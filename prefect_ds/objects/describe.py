@@ -35,4 +35,8 @@ def describe(value: Any) -> str:
         return value.description
     if isinstance(value, pd.DataFrame | pd.Series):
         return f"{kind.__name__} of {' x '.join(f'{n:,}' for n in value.shape)}"
+    if kind.__module__.startswith("polars."):
+        # The rows of a lazy frame are not known.
+        size = " x ".join(f"{length:,}" for length in getattr(value, "shape", ()))
+        return f"polars {kind.__name__}{f' of {size}' if size else ''}"
     return kind.__qualname__

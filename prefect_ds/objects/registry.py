@@ -12,9 +12,11 @@ from prefect_ds.file_types.registry import FILE_TYPES, file_type_of
 from prefect_ds.objects.arrays import NPY, NPZ
 from prefect_ds.objects.base import ObjectType
 from prefect_ds.objects.figures import PDF, PNG, SVG
+from prefect_ds.objects.geopandas import GEOPANDAS
 from prefect_ds.objects.json import JSON
 from prefect_ds.objects.pickles import JOBLIB, PICKLE
 from prefect_ds.objects.plain import BIN, TEXT
+from prefect_ds.objects.polars import POLARS
 
 __all__ = ["OBJECT_TYPES", "object_type"]
 
@@ -31,6 +33,8 @@ OBJECT_TYPES: Final[Mapping[str, ObjectType]] = {
         PNG,
         SVG,
         PDF,
+        POLARS,
+        GEOPANDAS,
     )
 }
 

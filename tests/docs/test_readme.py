@@ -90,10 +90,13 @@ def test_the_examples_about_results_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    files, counts = outputs_of("docs/results.md", capsys)
+    pytest.importorskip("zarr")
+    pytest.importorskip("xarray")
+    files, warmest, counts = outputs_of("docs/results.md", capsys)
     assert files == "1.bin: 100 bytes\n2.bin: 100 bytes\n"
+    assert warmest == "274.0\n"
     assert counts == "{'train': 8, 'test': 2}\n"
-    assert sorted(os.listdir()) == ["done", "models", "reports", "split"]
+    assert sorted(os.listdir()) == ["done", "models", "reports", "split", "weather"]
 
 
 def test_the_readme_is_short() -> None:

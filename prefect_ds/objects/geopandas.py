@@ -1,0 +1,81 @@
+"""geopandas: frames with geometries as GeoParquet files, which every GIS reads."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import pandas as pd
+
+from prefect_ds.frames import compare
+from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
+
+
+def _classes() -> tuple[type, ...]:
+    # A task that returns such a frame has imported geopandas.
+    geopandas = sys.modules.get("geopandas")
+    return () if geopandas is None else (geopandas.GeoDataFrame,)
+
+
+def _write(value: Any, file: BinaryIO) -> Marks | None:
+    if type(value) not in _classes():
+        hint = ""
+        if isinstance(value, pd.Series):
+            hint = "return series.to_frame('geometry')"
+        raise UnkeepableError(name_of(type(value)), value, hint)
+    geopandas = importlib.import_module("geopandas")
+    try:
+        value.to_parquet(file)
+        file.seek(0)
+        back = geopandas.read_parquet(file)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        why = f"geopandas cannot write it and read it back: {error}"
+        raise UnkeepableError(why, value) from error
+    change = _difference(value, back)
+    if change is not None:
+        raise UnkeepableError(change, value)
+    return None
+
+
+def _difference(left: Any, right: Any) -> str | None:
+    """Return in a few words how two frames with geometries differ."""
+    if left._geometry_column_name != right._geometry_column_name:
+        return "another column comes back as its geometry"
+    ours, theirs = _plain(left), _plain(right)
+    change = compare.difference(ours, theirs)
+    if change is not None:
+        return change
+    for i, dtype in enumerate(left.dtypes):
+        if dtype == "geometry" and left.iloc[:, i].crs != right.iloc[:, i].crs:
+            return f"the CRS of column {left.columns[i]!r} changes"
+    return None
+
+
+def _plain(frame: Any) -> pd.DataFrame:
+    """Return a frame with the bytes of its geometries in their place."""
+    plain = pd.DataFrame(frame).copy(deep=False)
+    for i, dtype in enumerate(frame.dtypes):
+        if dtype == "geometry":
+            cells = frame.iloc[:, i].to_wkb()
+            plain.isetitem(i, np.asarray(cells, dtype=object))
+    return plain
+
+
+def _read(file: BinaryIO, marks: Marks | None) -> Any:
+    return importlib.import_module("geopandas").read_parquet(file)
+
+
+GEOPANDAS: Final = ObjectType(
+    name="geopandas",
+    keeps="GeoDataFrames",
+    kept_classes=_classes,
+    write=_write,
+    read=_read,
+    takes_any_ending=True,
+    requires={"geopandas": "geopandas"},
+    other_names=("geoparquet",),
+)
