@@ -7,7 +7,7 @@ import datetime
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.draft import Draft
@@ -21,7 +21,8 @@ from prefect_ds.objects.describe import describe
 from prefect_ds.objects.refusals import refusal
 from prefect_ds.objects.registry import REGISTERED, object_type
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.describe import describe_file, describe_staged
+from prefect_ds.storage.describe import describe_file
+from prefect_ds.storage.hashed_file import HashedFile
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
 from prefect_ds.storage.manifest import DESCRIPTION, JSONObject, Manifest, Origin
@@ -132,8 +133,9 @@ class ObjectResultHandler(ResultHandler):
         store = self.store
         kind = self.object_type
         with store.staging(path) as file:
-            value, marks = self._write(kind, value, file)
-            part = describe_staged(path, file, 0)
+            hashed = HashedFile(file)
+            value, marks = self._write(kind, value, cast(BinaryIO, hashed))
+            part = hashed.part(path)
             staged = store.files.finish(file)
             kept = kind.place(value, path)
             yield Draft((part,), 0, _schema(kept, marks), kept, staged=staged)

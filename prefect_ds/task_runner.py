@@ -46,6 +46,7 @@ from prefect_ds.engine.task_checkpoint import (
     TaskCheckpoint,
     raw_input,
     run_name,
+    task_arguments,
 )
 from prefect_ds.engine.task_handler import COLLECTING, handler_of
 from prefect_ds.engine.template_names import TemplateNames, check_template
@@ -317,7 +318,7 @@ class DSTaskRunner(TaskRunner):
         passes_on = self._passes_on(inputs)
         try:
             checkpoint = self._taken_checkpoint(inputs)
-            arguments = _task_arguments(inputs, passes_on)
+            arguments = task_arguments(inputs, passes_on)
         except PrefectDSError as error:
             return failed(error, run_name(self.task))
         if passes_on or isinstance(self.result, ResultHandler):
@@ -391,13 +392,3 @@ class DSTaskRunner(TaskRunner):
         if isinstance(task, Dict) and has_references(raw_input(inputs["keys"])):
             return False
         return isinstance(task, (Merge, GetItem, *COLLECTING)) and task.result is None
-
-
-def _task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
-    """Return the inputs as the task takes them: loaded, unless it passes them on."""
-    if passes_on:
-        return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
-    for result in inputs.values():
-        # Loads it here: the seconds of computing are to have no reading in them.
-        _ = result.value
-    return inputs

@@ -21,7 +21,7 @@ from prefect.engine.state import State, Success
 from prefect_ds.checkpoints.age import too_old
 from prefect_ds.checkpoints.draft import ON_DEMAND
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
-from prefect_ds.checkpoints.lazy_result import LazyResult
+from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
 from prefect_ds.checkpoints.prefect_result import Place
 from prefect_ds.checkpoints.reference import CheckpointReference, references_in
 from prefect_ds.engine import context
@@ -353,3 +353,13 @@ def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
 def raw_input(result: Result) -> Any:
     """Return a task's input without loading any reference."""
     return result.raw if isinstance(result, LazyResult) else result.value
+
+
+def task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
+    """Return the inputs as the task takes them: loaded, unless it passes them on."""
+    if passes_on:
+        return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
+    for result in inputs.values():
+        # Loads it here: the seconds of computing are to have no reading in them.
+        _ = result.value
+    return inputs

@@ -18,6 +18,7 @@ from prefect_ds.objects.base import (
 )
 
 _ENDING: Final = ".npy"
+_LARGE: Final = 2**20
 
 
 def write_array(values: Any, file: BinaryIO) -> None:
@@ -29,7 +30,18 @@ def write_array(values: Any, file: BinaryIO) -> None:
         The file would give another array.
     """
     _check_array(values)
-    npy.write_array(file, values, allow_pickle=False)
+    is_fortran = values.flags.f_contiguous and not values.flags.c_contiguous
+    cells = values.T if is_fortran else values
+    if values.nbytes < _LARGE or not cells.flags.c_contiguous:
+        npy.write_array(file, values, allow_pickle=False)
+        return
+    try:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
+    except ValueError:  # A later version of the format has to hold its dtype.
+        npy.write_array(file, values, allow_pickle=False)
+        return
+    # At once: numpy copies it piece by piece.
+    file.write(cells.reshape(-1).view(np.uint8).data)
 
 
 def read_array(file: BinaryIO) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from prefect_ds.objects.base import Marks, ObjectType
-from prefect_ds.objects.json_marks import from_plain, to_plain
+from prefect_ds.objects.json_marks import from_plain, is_plain, to_plain
 
 INDENTED_BELOW: Final = 2**18
 """Characters of a text that is written again with an indent: that is ten times slower.
@@ -47,7 +47,8 @@ def _classes() -> tuple[type, ...]:
 
 def _write(value: Any, file: BinaryIO) -> Marks | None:
     try:
-        plain, marks = to_plain(value, checks=False)
+        # Most values are plain already, and this look is ten times as fast as the walk.
+        plain, marks = (value, None) if is_plain(value) else to_plain(value)
         data = _encoded(plain)
     except ValueError:
         # NaN, or half a character, or a refusal: a slower walk knows the place.

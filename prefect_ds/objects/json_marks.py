@@ -17,6 +17,7 @@ import json
 import math
 import types
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from prefect_ds.objects.base import Marks, UnkeepableError, key_step, shortened
@@ -35,7 +36,28 @@ _SEQUENCES: Final[dict[type, str]] = {
 _MAKERS: Final = {name: cls for cls, name in _SEQUENCES.items()}
 
 
-def to_plain(value: Any, *, checks: bool) -> tuple[Any, Marks]:
+def is_plain(value: Any) -> bool:
+    """Return whether JSON holds a value as it is: lists, dicts of text, plain values.
+
+    Numbers and text are not looked at, as in `to_plain` without checks.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        kinds = set(map(type, level))
+        if not kinds <= _PLAIN | {list, dict}:
+            return False
+        if kinds <= _PLAIN:
+            return True
+        lists = [item for item in level if type(item) is list]
+        dicts = [item for item in level if type(item) is dict]
+        if not set(map(type, chain.from_iterable(dicts))) <= {str}:
+            return False
+        level = [*chain.from_iterable(lists)]
+        level += chain.from_iterable(map(dict.values, dicts))
+    return False
+
+
+def to_plain(value: Any, *, checks: bool = False) -> tuple[Any, Marks]:
     """Return a value as JSON's plain values, and its mark.
 
     Parameters

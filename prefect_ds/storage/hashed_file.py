@@ -1,0 +1,60 @@
+"""A file whose checksum is taken while it is written, not by reading it again."""
+
+from __future__ import annotations
+
+import hashlib
+from threading import Thread
+from typing import Any, BinaryIO
+
+from prefect_ds.storage.describe import describe_staged
+from prefect_ds.storage.layout import name
+from prefect_ds.storage.manifest import Part
+
+_LARGE = 2**20
+"""Bytes from which on a thread is worth its start."""
+
+_HARMLESS = {"flush", "tell", "closed", "mode", "name", "writable", "readable"}
+
+
+class HashedFile:
+    """A file that is written from its start to its end.
+
+    A writer may do more with the file: seek, truncate, use its descriptor. Its checksum
+    is then taken by reading it.
+
+    Parameters
+    ----------
+    file
+        Open for writing and reading, and empty.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._is_hashed = True
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute not in _HARMLESS:
+            self._is_hashed = False
+        return getattr(self._file, attribute)
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or what holds bytes; return their number."""
+        if not self._is_hashed or memoryview(data).nbytes < _LARGE:
+            written = self._file.write(data)
+            self._sha256.update(data)
+            return written
+        # Both leave Python's lock to others. The writer may use its buffer again after
+        # this call, so that the thread has to end before.
+        hashing = Thread(target=self._sha256.update, args=(data,))
+        hashing.start()
+        try:
+            return self._file.write(data)
+        finally:
+            hashing.join()
+
+    def part(self, path: str) -> Part:
+        """Return the part that the file will be at ``path``."""
+        if not self._is_hashed:
+            return describe_staged(path, self._file, 0)
+        return Part(name(path), self._file.tell(), self._sha256.hexdigest(), 0)
