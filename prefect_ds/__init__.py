@@ -6,6 +6,8 @@ from prefect_ds.acceptance import Accepted, accept
 from prefect_ds.explanation import Explanation, explain
 from prefect_ds.file_result_handler import FileResultHandler
 from prefect_ds.flow_runner import DSFlowRunner
+from prefect_ds.listing.checkpoints import Checkpoints
+from prefect_ds.listing.find import checkpoints
 from prefect_ds.marker_result_handler import MarkerResultHandler
 from prefect_ds.object_result_handler import ObjectResultHandler
 from prefect_ds.objects.picture import Picture
@@ -18,6 +20,7 @@ from prefect_ds.tasks import task
 
 __all__ = [
     "Accepted",
+    "Checkpoints",
     "DSFlowRunner",
     "DSTaskRunner",
     "Explanation",
@@ -29,6 +32,7 @@ __all__ = [
     "PathTemplate",
     "Picture",
     "accept",
+    "checkpoints",
     "explain",
     "register_file_type",
     "task",

@@ -303,7 +303,7 @@ class Outputs(ResultHandler):
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
         manifest = super().look_at(path, mends=not only_looks).manifest
         if manifest is not None and not only_looks:
-            for name, output in self._paths(manifest).items():
+            for name, output in self.paths_of(manifest).items():
                 # A person's file becomes a checkpoint.
                 self.handlers[name].look_up(output)
         return super()._look_up(path, only_looks)
@@ -311,11 +311,11 @@ class Outputs(ResultHandler):
     def _looks(self, manifest: Manifest, mends: bool) -> dict[str, Found | None]:
         """Return what lies at the path of each output; ``None``: it is not listed."""
         looks: dict[str, Found | None] = dict.fromkeys(self.handlers)
-        for name, path in self._paths(manifest).items():
+        for name, path in self.paths_of(manifest).items():
             looks[name] = self.handlers[name].look_at(path, mends=mends)
         return looks
 
-    def _paths(self, manifest: Manifest) -> dict[str, str]:
+    def paths_of(self, manifest: Manifest) -> dict[str, str]:
         """Return the paths of the outputs that the list has, as they are today.
 
         The folder may have moved. An output whose path has a field that the list does
@@ -387,7 +387,7 @@ class Outputs(ResultHandler):
         manifest = super().look_at(path).manifest
         if problems or manifest is None:
             return problems
-        for name, output in self._paths(manifest).items():
+        for name, output in self.paths_of(manifest).items():
             faults = self.handlers[name].verify(output)
             problems += [f"output {name}: {fault}" for fault in faults]
         return problems
@@ -395,6 +395,6 @@ class Outputs(ResultHandler):
     def free(self, path: str) -> Manifest:
         """Remove the data of all outputs; the manifests stay, see :class:`Upkeep`."""
         manifest = self.manifest(path)
-        for name, output in self._paths(manifest).items():
+        for name, output in self.paths_of(manifest).items():
             self.handlers[name].free(output)
         return manifest

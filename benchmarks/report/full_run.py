@@ -248,6 +248,10 @@ def growth(level: Level, machine: Machine) -> Rows:
         0,
         [(size, cost[1]) for size, cost in costs.items()],
     )
+    listing = scaling.Listing()
+    listing.setup(100)
+    listed = listing.costs(100_000 if is_full else 100)
+    add("list a folder, by checkpoints", 1, listed.items())
     parts = scaling.Parts()
     parts.setup(1)
     costs = parts.costs(10_000 if is_full else 10)

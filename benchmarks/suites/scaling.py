@@ -7,15 +7,20 @@ a number: 0 is flat, 1 linear.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import dask
 import dask.dataframe as dd
 import pandas as pd
 from distributed import Client
+from prefect import Flow
 
 from benchmarks.suites.mapped_flows import finished
 from benchmarks.support import common
+from prefect_ds import DSTaskRunner, checkpoints, task
 from prefect_ds.dask import DaskDataFrameResultHandler
+from prefect_ds.storage.filed_manifests import FiledManifests
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Origin
 
 
@@ -90,6 +95,61 @@ class Checkpoints(common.Folder):
         """Return the growth of the cost of a hit."""
         costs = self.costs(max(n_checkpoints, 100))
         return common.exponent(list(costs), [hit_s for _, hit_s in costs.values()])
+
+
+class Listing(common.Folder):
+    """List a folder of so many checkpoints: linear, one look and one small read for each."""
+
+    params = ([100, 1_000, 10_000, 100_000],)
+    param_names = ("n_checkpoints",)
+    number, repeat, warmup_time, timeout = 1, (1, 5, 10.0), 0, 900
+
+    def setup(self, n_checkpoints: int) -> None:
+        """Take the manifest of a task in a flow, and file it for so many small files, once."""
+        if not self.folder:
+            keeps = common.handler(self.new_folder(), "csv")
+            table = task(lambda n: common.frame(n), name="table", result=keeps)
+            with Flow("one") as flow:
+                table(10)
+            assert flow.run(task_runner_cls=DSTaskRunner).is_successful()
+            self.manifest = keeps.manifest(keeps.render({"n": 10}))
+        self.fill(n_checkpoints)
+
+    def teardown(self, *params: object) -> None:
+        """Keep the folder for the next size."""
+
+    def fill(self, n_checkpoints: int) -> str:
+        """Return a folder with so many files and their manifests."""
+        files = LocalFiles()
+        folder = f"{self.folder}/of_{n_checkpoints}"
+        if files.names(folder):
+            return folder
+        for number in range(n_checkpoints):
+            # A thousand checkpoints a folder, as a user would spread so many.
+            path = f"{folder}/{number // 1_000}/{number}.csv"
+            files.put(path, b"0" * self.manifest.size_bytes)
+            status = files.status(path)
+            assert status is not None
+            manifest = replace(self.manifest, path=path, stamp=status.stamp)
+            FiledManifests(files, path).refile(manifest)
+        return folder
+
+    def time_list(self, n_checkpoints: int) -> None:
+        """Time the listing of all of them."""
+        assert checkpoints(self.fill(n_checkpoints)).counts == {"valid": n_checkpoints}
+
+    def costs(self, largest: int) -> dict[int, float]:
+        """Return the seconds of listing so many."""
+        seconds = {}
+        for size in up_to(largest, first=100):
+            self.fill(size)
+            seconds[size] = common.best_of(2, lambda size=size: self.time_list(size))  # type: ignore[misc]
+        return seconds
+
+    def track_list_exponent(self, n_checkpoints: int) -> float:
+        """Return the growth of the time of a listing, from 100 checkpoints to so many and 1,000 at least."""
+        costs = self.costs(max(n_checkpoints, 1_000))
+        return common.exponent(list(costs), list(costs.values()))
 
 
 class Parts(common.Folder):

@@ -33,6 +33,7 @@ from prefect_ds.engine.planned_values import (
     chained,
     check_parameters,
     conditions_of,
+    divided,
     elements,
     evaluated,
     may_skip,
@@ -50,6 +51,9 @@ from prefect_ds.storage.manifest import Manifest
 
 Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
 """Returns whether it has changed the manifest of a checkpoint."""
+
+Watch: TypeAlias = Callable[[Task, "TaskDecision", Look], None]
+"""Sees every decision, and the look that it comes from."""
 
 Decision: TypeAlias = Literal["load", "run", "maybe", "not needed", "unknown"]
 """What the next run does with a task.
@@ -102,6 +106,7 @@ def walked(
     accept: Accept | None = None,
     context: Mapping[str, Any] | None = None,
     asked: TaskRun | None = None,
+    watch: Watch | None = None,
 ) -> Walk:
     """Return the walk over a flow, with its decisions.
 
@@ -120,6 +125,8 @@ def walked(
         Prefect's context of the run, or what the user puts into it.
     asked
         The task run whose result is asked for; ``None``: all of the last tasks.
+    watch
+        Sees every decision; more than once where the flow is walked again.
 
     Raises
     ------
@@ -146,7 +153,7 @@ def walked(
     computed: set[TaskRun] = set()
     while True:
         with Looks() as looks, left_at_once(), prefect.context(start.context):
-            walk = Walk(flow, looks, refreshed, accept, computed, may_have_freed)
+            walk = Walk(flow, looks, refreshed, accept, computed, may_have_freed, watch)
             for task in flow.sorted_tasks():
                 with prefect.context(start.task_contexts[task], **of_task(flow, task)):
                     walk.visit(task)
@@ -174,6 +181,8 @@ class Walk:
         Task runs whose freed data are computed again.
     may_have_freed
         Whether the data of checkpoints may have been freed.
+    watch
+        Sees every decision, or ``None``.
     """
 
     def __init__(
@@ -184,6 +193,7 @@ class Walk:
         accept: Accept | None,
         computed: Collection[TaskRun],
         may_have_freed: bool,
+        watch: Watch | None = None,
     ) -> None:
         self.flow = flow
         self._looks = looks
@@ -191,6 +201,7 @@ class Walk:
         self._accept = accept
         self._computed = computed
         self._may_have_freed = may_have_freed
+        self._watch = watch
         self.decisions: list[TaskDecision] = []
         self.runs: dict[Task, set[int | None]] = defaultdict(set)
         """The task runs that run, or may."""
@@ -215,7 +226,7 @@ class Walk:
             self._outcomes[task] = self._visit_mapped(task, edges, constants)
             return
         whole = {edge: self._whole(edge) for edge in edges}
-        inputs, others = _divided(constants, whole)
+        inputs, others = divided(constants, whole)
         self._outcomes[task] = self._visit_one(task, inputs, others, None)
 
     def _whole(self, edge: Edge) -> Planned:
@@ -243,7 +254,7 @@ class Walk:
         taken = []
         for number in numbers:
             own = {edge: outcomes[number] for edge, outcomes in mapped.items()}
-            taken.append(_divided(constants, {**whole, **own}))
+            taken.append(divided(constants, {**whole, **own}))
         handler = handler_of(task, self.flow.result)
         if handler is not None and is_far(handler):
             for number, (inputs, _) in zip(numbers, taken, strict=True):
@@ -367,30 +378,17 @@ class Walk:
             self.runs[task].add(map_index)
         look = look or Look(reason)
         there = None if look.is_freed else look.manifest
-        self.decisions.append(
-            TaskDecision(
-                task=task.name,
-                map_index=map_index,
-                decision=decision,
-                reason=reason,
-                path=look.path,
-                size_bytes=there.size_bytes if there is not None else None,
-                seconds=seconds_of(look.manifest),
-                is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
-                slug=self.flow.slugs[task],
-            )
+        made = TaskDecision(
+            task=task.name,
+            map_index=map_index,
+            decision=decision,
+            reason=reason,
+            path=look.path,
+            size_bytes=there.size_bytes if there is not None else None,
+            seconds=seconds_of(look.manifest),
+            is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
+            slug=self.flow.slugs[task],
         )
-
-
-def _divided(
-    constants: Mapping[str, Planned], outcomes: Mapping[Edge, Planned]
-) -> tuple[dict[str, Planned], list[Planned]]:
-    """Return the inputs of a task run by name, and what it only waits for."""
-    inputs = dict(constants)
-    others = []
-    for edge, outcome in outcomes.items():
-        if edge.key:
-            inputs[edge.key] = outcome
-        else:
-            others.append(outcome)
-    return inputs, others
+        self.decisions.append(made)
+        if self._watch is not None:
+            self._watch(task, made, look)

@@ -28,6 +28,9 @@ from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import Manifest
 
+COUNTS = "its checkpoint counts"
+"""Reason of a task that loads."""
+
 N_LOOKS = 16
 """Looks at object stores that go side by side."""
 
@@ -49,6 +52,8 @@ class Look:
     """What the run will ask for. Inputs that are not known are taken to be the same."""
     is_freed: bool = False
     """Its data were removed to free their space."""
+    is_damaged: bool = False
+    """Something is there that is no checkpoint, and will be set aside."""
 
 
 class Looks:
@@ -121,7 +126,8 @@ class Looks:
             return _at_freed(checkpoint, at_path.freed, open_names, refresh)
         manifest = at_path.manifest
         if manifest is None:
-            return Look(at_path.reason, runs=True, path=path)
+            is_damaged = at_path.kind == "damaged"
+            return Look(at_path.reason, runs=True, path=path, is_damaged=is_damaged)
         checkpoint = _with_assumed(checkpoint, manifest, open_names)
         difference, remarks = checkpoint.compare(manifest)
         if difference:
@@ -137,7 +143,7 @@ class Looks:
         reference = handler.refer(
             path, manifest, origin=checkpoint.origin, is_loaded=True
         )
-        reason = "its checkpoint counts"
+        reason = COUNTS
         if manifest.adopted:
             reason = "a file that a person put there counts as the checkpoint"
         reason = "; ".join([reason, *remarks])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from prefect import triggers
-from prefect.core import Flow, Parameter, Task
+from prefect.core import Edge, Flow, Parameter, Task
 from prefect.core.parameter import DateTimeParameter
 from prefect.tasks.control_flow.conditional import CompareValue, Merge
 from prefect.tasks.core.collections import Set
@@ -274,3 +274,17 @@ def words(causes: Iterable[str]) -> str:
     if len(distinct) > _MOST_CAUSES:
         words += f"; and {len(distinct) - _MOST_CAUSES} more"
     return words
+
+
+def divided(
+    constants: Mapping[str, Planned], outcomes: Mapping[Edge, Planned]
+) -> tuple[dict[str, Planned], list[Planned]]:
+    """Return the inputs of a task run by name, and what it only waits for."""
+    inputs = dict(constants)
+    others = []
+    for edge, outcome in outcomes.items():
+        if edge.key:
+            inputs[edge.key] = outcome
+        else:
+            others.append(outcome)
+    return inputs, others

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import (
+    SIDE_FOLDER,
+    data_name,
     manifest_file,
     manifest_folder,
+    name,
     old_manifest_folder,
 )
 from prefect_ds.storage.manifest import Manifest
@@ -77,8 +80,8 @@ class FiledManifests:
     def _readable_in(
         self, folder: str, but: str = ""
     ) -> Iterator[tuple[str, Manifest]]:
-        for name in sorted(self.files.names(folder)):
-            file = f"{folder}/{name}"
+        for file_name in sorted(self.files.names(folder)):
+            file = f"{folder}/{file_name}"
             if file == but:
                 continue
             manifest = read_manifest(self.files, file)
@@ -95,6 +98,36 @@ class FiledManifests:
     def refile(self, manifest: Manifest) -> None:
         """File a manifest in the place of a torn or outdated one."""
         self.files.put(self.file_of(manifest.stamp), manifest.to_json().encode())
+
+
+def filed_in(files: FileSystem, folder: str, hidden: str) -> FiledManifests | None:
+    """Return the manifests in a folder of manifests; ``None``: it is none of ours.
+
+    Parameters
+    ----------
+    files
+        The file system.
+    folder
+        The folder in which the checkpoint lies.
+    hidden
+        The name of its folder of manifests.
+
+    Raises
+    ------
+    NewerFormatError
+        A later prefect_ds wrote one of the manifests.
+    """
+    checkpoint = data_name(hidden)
+    if checkpoint is not None:
+        return FiledManifests(files, f"{folder}/{checkpoint}")
+    # A long name is cut, and the manifests in the folder know it.
+    here = f"{folder}/{SIDE_FOLDER}/manifests/{hidden}"
+    for file in files.names(here):
+        manifest = read_manifest(files, f"{here}/{file}")
+        if manifest is not None:
+            filed = FiledManifests(files, f"{folder}/{name(manifest.path)}")
+            return filed if filed.folder == here else None
+    return None
 
 
 def read_manifest(files: FileSystem, file: str) -> Manifest | None:

@@ -8,7 +8,7 @@ and nothing else. :mod:`~prefect_ds.storage.local_files` and
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
@@ -100,6 +100,13 @@ class FileSystem(Protocol):
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes of all files below a folder, by their path in it, sorted."""
+
+    def walk(self, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Yield every folder below one, with the names of its folders and its files.
+
+        A folder comes before those in it. Names that are removed from its list of
+        folders are not looked into.
+        """
 
     def modified(self, path: str) -> float:
         """Return when the path last changed, in seconds since the epoch."""

@@ -10,14 +10,9 @@ from prefect_ds.errors import CheckpointNotFoundError, NewerFormatError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.aside_record import Advice, AsideRecord
 from prefect_ds.storage.describe import read_parts
-from prefect_ds.storage.filed_manifests import FiledManifests, read_manifest
+from prefect_ds.storage.filed_manifests import FiledManifests, filed_in
 from prefect_ds.storage.filesystem import FileSystem, Status
-from prefect_ds.storage.layout import (
-    data_name,
-    name,
-    old_manifest_folder,
-    set_aside_path,
-)
+from prefect_ds.storage.layout import old_manifest_folder, set_aside_path
 from prefect_ds.storage.lookup import find_displaced, look_up, put_back
 from prefect_ds.storage.part_names import is_part_in_store
 
@@ -106,7 +101,7 @@ def clean(
         f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")
     ]
     for hidden in files.names(f"{side}/manifests"):
-        filed = _filed_in(files, folder, hidden)
+        filed = filed_in(files, folder, hidden)
         if filed is None:
             leftovers += _superseded(files, folder, hidden)
             continue
@@ -141,21 +136,6 @@ def unfinished_writes(files: FileSystem, folder: str) -> tuple[int, int]:
         # One of them has ended meanwhile; or the folder is out of order, and the first
         # write to it fails with words.
         return n_writes, 0
-
-
-def _filed_in(files: FileSystem, folder: str, hidden: str) -> FiledManifests | None:
-    """Return the manifests in a folder of this name; ``None``: it is none of ours."""
-    checkpoint = data_name(hidden)
-    if checkpoint is not None:
-        return FiledManifests(files, f"{folder}/{checkpoint}")
-    # A long name is cut, and the manifests in the folder know it.
-    here = f"{folder}/{SIDE_FOLDER}/manifests/{hidden}"
-    for file in files.names(here):
-        manifest = read_manifest(files, f"{here}/{file}")
-        if manifest is not None:
-            filed = FiledManifests(files, f"{folder}/{name(manifest.path)}")
-            return filed if filed.folder == here else None
-    return None
 
 
 def _superseded(files: FileSystem, folder: str, old: str) -> list[str]:

@@ -124,6 +124,15 @@ class LocalFiles:
             sizes[below] = os.stat(path).st_size
         return sizes
 
+    def walk(self, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Yield every folder below one, with the names of its folders and its files.
+
+        See :class:`~prefect_ds.storage.filesystem.FileSystem`.
+        """
+        for path, folders, names in os.walk(folder):
+            folders.sort()
+            yield path.replace(os.sep, "/"), folders, sorted(names)
+
     def modified(self, path: str) -> float:
         """Return when the path last changed, in seconds since the epoch."""
         return os.stat(path).st_mtime

@@ -117,6 +117,24 @@ class ObjectFiles:
             root = self.fs._strip_protocol(folder).rstrip("/")
             return _sizes(root, self._find(folder))
 
+    def walk(self, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Yield every prefix below one, with the names of its prefixes and objects.
+
+        One listing of all that is below, whatever is looked into.
+        """
+        files: dict[str, list[str]] = {}
+        folders: dict[str, list[str]] = {"": []}
+        for path in self.sizes(folder):
+            above, _, file = path.rpartition("/")
+            files.setdefault(above, []).append(file)
+            _add_folder(folders, above)
+        waiting = [""]
+        while waiting:
+            below = waiting.pop()
+            names = sorted(folders[below])
+            yield f"{folder}/{below}".rstrip("/"), names, files.get(below, [])
+            waiting += [f"{below}/{name}".lstrip("/") for name in reversed(names)]
+
     def modified(self, path: str) -> float:
         """Return when the object, or the last one of a prefix, was written."""
         with numbered_errors(path):
@@ -339,6 +357,16 @@ def _sizes(root: str, objects: Mapping[str, Mapping[str, Any]]) -> dict[str, int
         str(path).removeprefix(root).lstrip("/"): int(info["size"])
         for path, info in sorted(objects.items())
     }
+
+
+def _add_folder(folders: dict[str, list[str]], path: str) -> None:
+    """Add a folder, and those above it, to the names that each folder has."""
+    if path in folders:
+        return
+    above, _, below = path.rpartition("/")
+    _add_folder(folders, above)
+    folders[above].append(below)
+    folders[path] = []
 
 
 def _for_all(items: Iterable[Any], action: Callable[[Any], object]) -> None:

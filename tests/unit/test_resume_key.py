@@ -195,9 +195,8 @@ def test_the_search_for_code_does_not_look_into_libraries(monkeypatch):
     held = dd.from_pandas(pd.DataFrame({"x": [1, 2, 3], "y": [1, 2, 3]}), npartitions=2)
     looked_at = []
     for module in ("code", "code_objects", "own_code"):
-        monkeypatch.setattr(
-            f"prefect_ds.checkpoints.{module}.listing", looked_at.append
-        )
+        imported = importlib.import_module(f"prefect_ds.checkpoints.{module}")
+        monkeypatch.setattr(imported, "listing", looked_at.append)
     computation_key(held.groupby("x").agg("sum").reset_index().merge(held, on="x"))
     assert looked_at == []
 

@@ -1,0 +1,1 @@
+"""Lists, verifies and prunes the checkpoints of a folder or a flow."""

@@ -1,0 +1,127 @@
+"""The checkpoints of a flow: those of the next run, and those that no task renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefect.core import Flow, Task
+
+from prefect_ds.engine.flow_plan import TaskDecision, walked
+from prefect_ds.engine.planned_looks import COUNTS, Look
+from prefect_ds.engine.task_handler import handler_of, handlers_in
+from prefect_ds.listing.places import Located
+from prefect_ds.listing.rendered import Rendered
+from prefect_ds.listing.rows import State, row_of, row_of_seen
+from prefect_ds.outputs import Outputs
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.scan import look_at, scan
+
+
+def located_in_flow(
+    flow: Flow,
+    parameters: Mapping[str, Any],
+    context: Mapping[str, Any] | None = None,
+) -> list[Located]:
+    """Return the checkpoints of the next run of a flow, then its orphans."""
+    rendered = Rendered(flow)
+    runs: dict[tuple[Task, int | None], Located] = {}
+    outputs: dict[str, Located] = {}
+
+    def watch(task: Task, decision: TaskDecision, look: Look) -> None:
+        handler = handler_of(task, flow.result)
+        if handler is None or not decision.is_step:
+            return
+        rendered.add(task, handler, look)
+        if decision.decision == "not needed" and look.path is None:
+            return  # Skipped: its path is not made.
+        located = _located(handler, decision, look)
+        runs[task, decision.map_index] = located
+        if isinstance(handler, Outputs) and look.manifest is not None:
+            for name, path in handler.paths_of(look.manifest).items():
+                outputs[path] = _output(handler.handlers[name], path, located)
+
+    walked(flow, parameters, context=context, watch=watch)
+    # Two runs may share a checkpoint.
+    found = {
+        located.row.path or f"{located.row.run} {located.row.reason}": located
+        for located in runs.values()
+    }
+    return [*{**found, **outputs}.values(), *_orphans(flow, rendered)]
+
+
+def _located(handler: ResultHandler, decision: TaskDecision, look: Look) -> Located:
+    state, reason = _state(decision, look)
+    has_data = look.manifest is not None and not look.is_freed
+    row = row_of(
+        look.path or "",
+        state,
+        reason,
+        look.manifest,
+        has_data=has_data,
+        stamp=look.manifest.stamp if look.manifest is not None else None,
+        is_proved=has_data,
+    )
+    row = replace(row, task=decision.task, map_index=decision.map_index)
+    if look.manifest is None and handler.template is not None:
+        row = replace(row, fields=handler.template.match(row.path) or {})
+    return Located(row, handler.store.files, handler)
+
+
+def _output(handler: ResultHandler, path: str, of_list: Located) -> Located:
+    """Return one of several outputs of a task; the list of them has the decision."""
+    row = row_of_seen(look_at(handler.store.files, path))
+    if row.state == "valid" and of_list.row.state in ("stale", "orphan"):
+        row = replace(row, state=of_list.row.state, reason=of_list.row.reason)
+    return Located(row, handler.store.files, handler)
+
+
+def _state(decision: TaskDecision, look: Look) -> tuple[State, str]:
+    """Return the state of a checkpoint, and why it does not simply count."""
+    reason = decision.reason
+    if look.path is None or look.is_unknown:
+        return "unknown", reason
+    if look.is_damaged:
+        return "damaged", reason
+    manifest = look.manifest
+    if manifest is None:
+        # A person's file has no manifest before a run reads it.
+        return ("missing", reason) if look.runs else ("adopted", look.reason)
+    if look.is_freed:
+        return "freed", look.reason
+    if look.runs:
+        return "stale", look.reason
+    if manifest.adopted:
+        return "adopted", look.reason
+    return "valid", "" if reason == COUNTS else reason
+
+
+def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
+    """Yield the checkpoints of this flow that no task renders any more."""
+    for files, folder, depth in _folders(flow):
+        for seen in scan(files, folder, known=rendered.paths, depth=depth):
+            manifest = seen.manifest
+            if manifest is None or seen.kind != "whole":
+                continue
+            if not rendered.is_orphan(seen.path, manifest):
+                continue
+            reason = "no task of the flow renders its path"
+            row = replace(row_of_seen(seen), state="orphan", reason=reason)
+            yield Located(row, files, None)
+
+
+def _folders(flow: Flow) -> list[tuple[FileSystem, str, int]]:
+    """Return the folders of all path templates, and how deep their paths go."""
+    folders: dict[str, tuple[FileSystem, str, int]] = {}
+    for handler in handlers_in(flow):
+        template = handler.template
+        if template is None:
+            continue
+        root = template.root or "."
+        depth = template.template.count("/") - root.count("/") - 1
+        if root in folders:
+            depth = max(depth, folders[root][2])
+        folders[root] = (handler.store.files, root, depth)
+    return list(folders.values())

@@ -1,0 +1,90 @@
+"""The folders, paths and URLs in which checkpoints are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, NamedTuple, TypeAlias
+
+from fsspec.core import split_protocol
+
+from prefect_ds.errors import CheckpointNotFoundError
+from prefect_ds.listing.rows import ListedCheckpoint, row_of_seen
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.filed_manifests import FiledManifests
+from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.scan import Seen, look_at_all, scan
+
+PathLike: TypeAlias = str | PurePath
+
+
+class Located(NamedTuple):
+    """A checkpoint of a listing, and the file system that it lies on."""
+
+    row: ListedCheckpoint
+    files: FileSystem
+    handler: ResultHandler | None = None
+    """Of the task that renders its path; ``None``: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder with checkpoints, or the path of one."""
+
+    files: FileSystem
+    path: str
+    is_checkpoint: bool
+
+    def located(self) -> Iterator[Located]:
+        """Yield the checkpoints at the place."""
+        return (Located(row_of_seen(seen), self.files) for seen in self.seen())
+
+    def seen(self) -> Iterator[Seen]:
+        """Yield what lies at the place, without folders of no manifests."""
+        if self.is_checkpoint:
+            return look_at_all(self.files, [self.path])
+        found = scan(self.files, self.path)
+        return (seen for seen in found if seen.manifest or seen.kind != "missing")
+
+
+def places(
+    where: PathLike | Iterable[PathLike],
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[Place]:
+    """Return the places that a user names.
+
+    Raises
+    ------
+    CheckpointNotFoundError
+        There is nothing at one of them.
+    """
+    paths = [where] if isinstance(where, (str, PurePath)) else list(where)
+    return [_place(absolute(path), storage_options) for path in paths]
+
+
+def absolute(path: PathLike) -> str:
+    """Return a path or URL as handlers have it."""
+    text = str(path)
+    protocol, bare = split_protocol(text)
+    if protocol not in (None, "file", "local"):
+        return text.rstrip("/")
+    there = os.path.abspath(os.path.expanduser(str(bare)))
+    return there.replace(os.sep, "/")
+
+
+def _place(path: str, storage_options: Mapping[str, Any] | None) -> Place:
+    files = open_files(path, storage_options)
+    if FiledManifests(files, path).names():
+        return Place(files, path, is_checkpoint=True)
+    status = files.status(path, "folder")
+    if status is None:
+        raise CheckpointNotFoundError(f"there is nothing at {path!r}")
+    if status.kind == "file":
+        raise CheckpointNotFoundError(
+            f"{path!r} is no checkpoint: no manifest is filed for it. A flow that has "
+            "a task with this path takes it for a file that a person put there"
+        )
+    return Place(files, path, is_checkpoint=False)

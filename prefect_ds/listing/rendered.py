@@ -1,0 +1,115 @@
+"""Which paths the tasks of a flow render, and which they might in another run."""
+
+from __future__ import annotations
+
+from prefect.core import Flow, Parameter, Task
+
+from prefect_ds.engine.planned_looks import Look
+from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.outputs import Outputs
+from prefect_ds.path_template import PathTemplate
+from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.manifest import Manifest
+
+_OF_EVERY_RUN = {"flow_name", "task_name", "task_slug", "map_index"}
+"""Names of Prefect's context that are the same in every run of a flow."""
+
+
+class Rendered:
+    """The paths that one plan of a flow rendered, and the templates that are open.
+
+    A template is open if a parameter or Prefect's context shapes its paths, or if the
+    plan could not tell them: another run may render other paths. No checkpoint that
+    fits an open template is ever called an orphan.
+
+    Parameters
+    ----------
+    flow
+        The flow.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._paths: set[str] = set()
+        self._open_tasks: set[Task] = set()
+        self._open_templates: list[PathTemplate] | None = None
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths that were rendered."""
+        return self._paths
+
+    def add(self, task: Task, handler: ResultHandler, look: Look) -> None:
+        """Take in what the plan says of one run of a task."""
+        self._open_templates = None
+        if look.path is None:
+            self._open_tasks.add(task)
+            return
+        self._paths.add(look.path)
+        if not isinstance(handler, Outputs):
+            return
+        if look.manifest is None:
+            self._open_tasks.add(task)
+        else:
+            self._paths.update(handler.paths_of(look.manifest).values())
+
+    def is_orphan(self, path: str, manifest: Manifest) -> bool:
+        """Return whether no run of the flow renders the path of its checkpoint."""
+        if manifest.owner.flow != self._flow.name or manifest.adopted:
+            return False
+        if path in self._paths or manifest.owner.task in self._unlimited():
+            return False
+        if self._open_templates is None:
+            self._open_templates = self._find_open()
+        return all(template.match(path) is None for template in self._open_templates)
+
+    def _unlimited(self) -> set[str]:
+        """Return the slugs of the tasks whose path a function of the user's makes."""
+        slugs = set()
+        for task in self._flow.tasks:
+            handler = handler_of(task, self._flow.result)
+            if handler is not None and callable(task.target or handler.location):
+                slugs.add(self._flow.slugs[task])
+        return slugs
+
+    def _find_open(self) -> list[PathTemplate]:
+        templates = []
+        for task in self._flow.tasks:
+            handler = handler_of(task, self._flow.result)
+            if handler is None or callable(task.target or handler.location):
+                continue
+            if isinstance(task.target, str) and task.target:
+                handler = handler.at(task.target)
+            for one in handler.all_handlers():
+                template = one.template
+                if template is not None and self._is_open(task, template):
+                    templates.append(template)
+        return templates
+
+    def _is_open(self, task: Task, template: PathTemplate) -> bool:
+        if task in self._open_tasks:
+            return True
+        edges = self._flow.edges_to(task)
+        of_path = {edge.upstream_task for edge in edges if edge.key in template.names}
+        if of_path or "map_index" in template.names:
+            # How many children there are is for all that is mapped over.
+            of_path |= {edge.upstream_task for edge in edges if edge.mapped}
+        if any(self._has_parameter(upstream) for upstream in of_path):
+            return True
+        given = {edge.key for edge in edges} | self._flow.constants[task].keys()
+        others = template.names - given - _OF_EVERY_RUN
+        return not others <= task.inputs().keys() or bool(others & self._parameters())
+
+    def _has_parameter(self, task: Task) -> bool:
+        waiting, seen = [task], {task}
+        while waiting:
+            upstream = waiting.pop()
+            if isinstance(upstream, Parameter):
+                return True
+            new = self._flow.upstream_tasks(upstream) - seen
+            seen |= new
+            waiting += new
+        return False
+
+    def _parameters(self) -> set[str]:
+        return {parameter.name for parameter in self._flow.parameters()}

@@ -1,0 +1,141 @@
+"""One checkpoint of a listing."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.scan import Seen
+
+State: TypeAlias = Literal[
+    "valid", "stale", "missing", "orphan", "freed", "adopted", "damaged", "unknown"
+]
+"""What a checkpoint is, for the next run.
+
+``valid``: it counts, as far as its manifest tells. ``stale``: it is whole, and of other
+inputs or other code. ``missing``: its data are not there. ``orphan``: no task of the
+flow renders its path. ``freed``: its data were removed to free their space.
+``adopted``: a person put the file there. ``damaged``: sizes or manifest are not those
+that were written. ``unknown``: its path is not known before the run, or it cannot be
+looked at.
+
+Only the listing of a flow has ``stale`` and ``orphan``.
+"""
+
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCheckpoint:
+    """One checkpoint, or the place of one."""
+
+    task: str
+    """Of the task that wrote it, or would write it; empty: not known."""
+    path: str
+    """Empty where only the run can tell it."""
+    state: State
+    reason: str = ""
+    """In words, for all that does not simply count."""
+    map_index: int | None = None
+    """Of a mapped child."""
+    flow: str = ""
+    """Of the flow that wrote it."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The text of every field of the path template."""
+    file_type: str = ""
+    n_rows: int | None = None
+    size_bytes: int | None = None
+    """Of the data that count, or would if their inputs were the same."""
+    seconds: float | None = None
+    """Seconds that computing and writing took."""
+    written_at: datetime.datetime | None = None
+    stamp: str | None = None
+    """Of the data that are there: their size and time of change."""
+    is_proved: bool = False
+    """Whether the data have the stamp of their manifest."""
+
+    @property
+    def run(self) -> str:
+        """The task, with the index of a mapped child."""
+        return self.task if self.map_index is None else f"{self.task}[{self.map_index}]"
+
+    @property
+    def age(self) -> datetime.timedelta | None:
+        """The time since it was written."""
+        if self.written_at is None:
+            return None
+        return datetime.datetime.now(datetime.UTC) - self.written_at
+
+
+def row_of(
+    path: str,
+    state: State,
+    reason: str = "",
+    manifest: Manifest | None = None,
+    *,
+    has_data: bool = True,
+    stamp: str | None = None,
+    is_proved: bool = False,
+) -> ListedCheckpoint:
+    """Return a checkpoint as its manifest describes it."""
+    if manifest is None:
+        return ListedCheckpoint("", path, state, reason, stamp=stamp)
+    seconds = None
+    if manifest.compute_s is not None:
+        seconds = manifest.compute_s + (manifest.write_s or 0.0)
+    return ListedCheckpoint(
+        task=task_name(manifest.owner.task),
+        path=path,
+        state=state,
+        reason=reason,
+        map_index=manifest.owner.map_index,
+        flow=manifest.owner.flow,
+        fields=dict(manifest.fields),
+        file_type=manifest.file_type,
+        n_rows=None if manifest.description else manifest.n_rows,
+        size_bytes=manifest.size_bytes if has_data else None,
+        seconds=seconds,
+        written_at=as_time(manifest.written_at),
+        stamp=stamp,
+        is_proved=is_proved,
+    )
+
+
+def row_of_seen(seen: Seen) -> ListedCheckpoint:
+    """Return what a look at the sizes says of a checkpoint."""
+    state: State
+    if seen.kind == "whole":
+        is_adopted = seen.manifest is not None and seen.manifest.adopted
+        state = "adopted" if is_adopted else "valid"
+    else:
+        state = seen.kind
+    return row_of(
+        seen.path,
+        state,
+        seen.reason,
+        seen.manifest,
+        has_data=seen.kind == "whole",
+        stamp=seen.stamp,
+        is_proved=seen.is_proved,
+    )
+
+
+def task_name(slug: str) -> str:
+    """Return a task's name from its slug, which Prefect numbers.
+
+    >>> task_name("download-1"), task_name("download-2")
+    ('download', 'download-2')
+    """
+    return slug.removesuffix("-1")
+
+
+def as_time(text: str) -> datetime.datetime | None:
+    """Return the time of a manifest; ``None`` where it is none."""
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)
