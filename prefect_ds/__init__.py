@@ -7,7 +7,11 @@ from prefect_ds.explanation import Explanation, explain
 from prefect_ds.file_result_handler import FileResultHandler
 from prefect_ds.flow_runner import DSFlowRunner
 from prefect_ds.listing.checkpoints import Checkpoints
+from prefect_ds.listing.details import Details, show
 from prefect_ds.listing.find import checkpoints
+from prefect_ds.listing.pruned import Pruned
+from prefect_ds.listing.pruning import prune
+from prefect_ds.listing.verification import Verified, verify
 from prefect_ds.marker_result_handler import MarkerResultHandler
 from prefect_ds.object_result_handler import ObjectResultHandler
 from prefect_ds.objects.picture import Picture
@@ -23,6 +27,7 @@ __all__ = [
     "Checkpoints",
     "DSFlowRunner",
     "DSTaskRunner",
+    "Details",
     "Explanation",
     "FileResultHandler",
     "MarkerResultHandler",
@@ -31,11 +36,16 @@ __all__ = [
     "PandasResultHandler",
     "PathTemplate",
     "Picture",
+    "Pruned",
+    "Verified",
     "accept",
     "checkpoints",
     "explain",
+    "prune",
     "register_file_type",
+    "show",
     "task",
+    "verify",
 ]
 
 # The one thing that importing changes in Prefect: `flow.run` understands

@@ -41,6 +41,8 @@ def needed_runs(
     freed: Mapping[Task, set[int | None]],
     mapped: set[Task],
     asked: TaskRun | None = None,
+    *,
+    are_gone: bool = True,
 ) -> set[TaskRun]:
     """Return the task runs whose freed data something needs.
 
@@ -56,6 +58,9 @@ def needed_runs(
         The mapped tasks whose children are known.
     asked
         The task run whose result the user asks for; ``None``: all of the last tasks.
+    are_gone
+        Whether the freed data are gone, so that their task runs again and takes its own
+        inputs. ``False`` asks which of them may be freed.
     """
     wanted: dict[Task, set[int | None]] = defaultdict(set)
     if asked is not None:
@@ -71,7 +76,7 @@ def needed_runs(
             if _ALL in wanted[task] or index in wanted[task]
         }
         needed |= {(task, index) for index in of_task}
-        takes = runs.get(task, set()) | of_task
+        takes = runs.get(task, set()) | (of_task if are_gone else set())
         if isinstance(task, (*BETWEEN, Constant)) and task.result is None:
             takes = takes | wanted[task]
         for edge in flow.edges_to(task):

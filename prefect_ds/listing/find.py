@@ -62,8 +62,7 @@ def checkpoints(
     >>> [checkpoint.state for checkpoint in checkpoints(flow)]
     ['missing', 'missing']
     """
-    if not isinstance(where, (str, PurePath, Flow)):
-        where = list(where)
+    where = repeatable(where)
     rows = tuple(
         located.row for located in locate(where, parameters, context, storage_options)
     )
@@ -84,6 +83,11 @@ def locate(
         raise TypeError("parameters and context are those of a flow; this is a path")
     for place in places(where, storage_options):
         yield from place.located()
+
+
+def repeatable(where: Where) -> Where:
+    """Return the same as something that can be gone through twice."""
+    return where if isinstance(where, (str, PurePath, Flow)) else list(where)
 
 
 def name_of(where: Where) -> str:

@@ -100,7 +100,7 @@ def _state(decision: TaskDecision, look: Look) -> tuple[State, str]:
 
 def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
     """Yield the checkpoints of this flow that no task renders any more."""
-    for files, folder, depth in _folders(flow):
+    for files, folder, depth in folders_of(flow):
         for seen in scan(files, folder, known=rendered.paths, depth=depth):
             manifest = seen.manifest
             if manifest is None or seen.kind != "whole":
@@ -112,7 +112,7 @@ def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
             yield Located(row, files, None)
 
 
-def _folders(flow: Flow) -> list[tuple[FileSystem, str, int]]:
+def folders_of(flow: Flow) -> list[tuple[FileSystem, str, int]]:
     """Return the folders of all path templates, and how deep their paths go."""
     folders: dict[str, tuple[FileSystem, str, int]] = {}
     for handler in handlers_in(flow):

@@ -55,7 +55,7 @@ class ListedCheckpoint:
     stamp: str | None = None
     """Of the data that are there: their size and time of change."""
     is_proved: bool = False
-    """Whether the data have the stamp of their manifest."""
+    """Whether the data have the stamp of their manifest, which says what made them."""
 
     @property
     def run(self) -> str:
@@ -100,7 +100,7 @@ def row_of(
         seconds=seconds,
         written_at=as_time(manifest.written_at),
         stamp=stamp,
-        is_proved=is_proved,
+        is_proved=is_proved and manifest.identity is not None and not manifest.adopted,
     )
 
 

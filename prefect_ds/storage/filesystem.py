@@ -168,6 +168,9 @@ class FileSystem(Protocol):
         ``kind``, where it is known, may spare requests.
         """
 
+    def remove_if_empty(self, folder: str) -> None:
+        """Remove a folder unless something is in it; nothing there is fine."""
+
     def sync_tree(self, path: str) -> None:
         """Make a file, or a folder with all that is in it, survive a power cut."""
 

@@ -95,34 +95,42 @@ def clean(
 
     See :meth:`CheckpointStore.clean`.
     """
+    old = leftovers(files, folder, older_than_s=older_than_s, puts_back=not dry_run)
+    if not dry_run:
+        for leftover in old:
+            files.remove(leftover)
+    return old
+
+
+def leftovers(
+    files: FileSystem, folder: str, *, older_than_s: float, puts_back: bool
+) -> list[str]:
+    """Return the paths that killed and replaced writes left in a folder.
+
+    With ``puts_back``, a copy that a crash left in staging goes back to its place.
+    """
     side = f"{folder}/{SIDE_FOLDER}"
     newest = time.time() - older_than_s
-    leftovers = [
-        f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")
-    ]
+    found = [f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")]
     for hidden in files.names(f"{side}/manifests"):
         filed = filed_in(files, folder, hidden)
         if filed is None:
-            leftovers += _superseded(files, folder, hidden)
+            found += _superseded(files, folder, hidden)
             continue
         path = filed.path
         status = files.status(path)
         names = filed.names()
         displaced = None if status else find_displaced(files, path, names)
-        if displaced is not None and displaced.path in leftovers:
+        if displaced is not None and displaced.path in found:
             # A copy that a crash left in staging goes back to its place.
-            leftovers.remove(displaced.path)
+            found.remove(displaced.path)
             status = files.status(displaced.path)
-            if not dry_run:
+            if puts_back:
                 put_back(files, path, displaced)
-        leftovers += _unneeded_manifests(filed, names, status)
+        found += _unneeded_manifests(filed, names, status)
         if status is not None and status.is_shared_folder:
-            leftovers += _stray_parts(filed, status, newest)
-    old = [leftover for leftover in leftovers if _is_older(files, leftover, newest)]
-    if not dry_run:
-        for leftover in old:
-            files.remove(leftover)
-    return old
+            found += _stray_parts(filed, status, newest)
+    return [leftover for leftover in found if _is_older(files, leftover, newest)]
 
 
 def unfinished_writes(files: FileSystem, folder: str) -> tuple[int, int]:

@@ -62,15 +62,7 @@ class LocalFiles:
     def create(self, path: str, data: bytes) -> None:
         """Write a small new file, or raise ``FileExistsError``."""
         written = f"{path}.{uuid.uuid4().hex}"
-        for last_try in (False, False, True):
-            make_folder(os.path.dirname(path))
-            try:
-                file = open(written, "xb")  # noqa: SIM115 - closed below
-                break
-            except FileNotFoundError:
-                # Another writer cleared the empty folder between the two calls.
-                if last_try:
-                    raise
+        file = _new_file(written)
         try:
             with file:
                 file.write(data)
@@ -82,9 +74,8 @@ class LocalFiles:
 
     def put(self, path: str, data: bytes) -> None:
         """Write a small file in one step, over one that may be there."""
-        make_folder(os.path.dirname(path))
         written = f"{path}.{uuid.uuid4().hex}"
-        with open(written, "xb") as file:
+        with _new_file(written) as file:
             file.write(data)
         os.replace(written, path)
 
@@ -268,6 +259,11 @@ class LocalFiles:
                 raise
             shutil.rmtree(path)
 
+    def remove_if_empty(self, folder: str) -> None:
+        """Remove a folder unless something is in it; nothing there is fine."""
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
     def sync_tree(self, path: str) -> None:
         """Fsync a file, or a folder with all that is in it."""
         if not os.path.isdir(path):
@@ -284,6 +280,17 @@ class LocalFiles:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _new_file(path: str) -> BinaryIO:
+    """Return a new file open for writing, in a folder that is made if it is missing."""
+    for _ in range(2):
+        make_folder(os.path.dirname(path))
+        # Another process may clear the empty folder between the two calls.
+        with contextlib.suppress(FileNotFoundError):
+            return open(path, "xb")
+    make_folder(os.path.dirname(path))
+    return open(path, "xb")
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -228,6 +228,9 @@ class ObjectFiles:
                 if self.status(path) is not None:
                     self.fs.rmdir(path)
 
+    def remove_if_empty(self, folder: str) -> None:
+        """Do nothing: a prefix without objects is not there."""
+
     def sync_tree(self, path: str) -> None:
         """Do nothing: the store keeps every PUT that it has answered."""
 

@@ -145,6 +145,8 @@ def _look_at(files: FileSystem, path: str) -> Seen:
         problem = _difference(filed, status, manifest)
         if not problem:
             return Seen(path, "whole", manifest, stamp=status.stamp)
+        if status.is_shared_folder and manifest.is_partly_freed(files.sizes(path)):
+            return Seen(path, "freed", manifest, _freed(manifest))
         return Seen(path, "damaged", manifest, problem, status.stamp)
     return Seen(path, "damaged", reason=problem, stamp=status.stamp)
 
@@ -152,9 +154,13 @@ def _look_at(files: FileSystem, path: str) -> Seen:
 def _without_data(filed: FiledManifests) -> Seen:
     freed = filed.freed()
     if freed is not None:
-        return Seen(filed.path, "freed", freed, f"its data were freed {freed.freed_at}")
+        return Seen(filed.path, "freed", freed, _freed(freed))
     reason = "its data are gone, only the manifest is left"
     return Seen(filed.path, "missing", _newest(filed), reason)
+
+
+def _freed(manifest: Manifest) -> str:
+    return f"its data were freed {manifest.freed_at}"
 
 
 def _by_size(filed: FiledManifests, status: Status) -> Seen:

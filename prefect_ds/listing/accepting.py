@@ -1,0 +1,49 @@
+"""Accepts checkpoints by their paths, without their flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
+from prefect_ds.listing.places import PathLike, absolute
+from prefect_ds.storage.history import Event, now
+from prefect_ds.storage.store import CheckpointStore
+
+
+def accept_paths(
+    paths: Iterable[PathLike], storage_options: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Let checkpoints count for the code of the next run, and return their paths.
+
+    Every byte is compared with the manifest first. See
+    :meth:`handler.accept <prefect_ds.PandasResultHandler.accept>` for what is covered.
+
+    Raises
+    ------
+    CheckpointNotFoundError
+        Nothing is at a path, or a person put it there: that counts as it is.
+    DamagedCheckpointError
+        The bytes are not those that were written. Those before it are accepted.
+    """
+    accepted = []
+    for path in map(absolute, paths):
+        store = CheckpointStore.open(path, storage_options)
+        problems = store.verify(path)
+        if problems:
+            raise DamagedCheckpointError(
+                f"the checkpoint at {path!r} is damaged and was not accepted: "
+                f"{problems[0]}; the next run computes it again"
+            )
+        manifest = store.look_up(path).manifest
+        if manifest is None or manifest.identity is None:
+            raise CheckpointNotFoundError(
+                f"{path!r} was put there by hand, and counts as it is"
+            )
+        event = Event("accepted", now(), "", manifest.identity.digest)
+        history = (*manifest.history, event)
+        changed = replace(manifest, is_accepted=True, history=history)
+        store.rewrite(path, manifest, changed)
+        accepted.append(path)
+    return accepted

@@ -1,0 +1,273 @@
+"""Frees space: chooses what may go, lists it, and removes it if asked to."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefect import Flow
+
+from prefect_ds.checkpoints.age import as_duration, in_words
+from prefect_ds.checkpoints.reference import size
+from prefect_ds.listing.find import Where, locate, name_of, repeatable
+from prefect_ds.listing.freeable import freeable
+from prefect_ds.listing.of_flow import folders_of
+from prefect_ds.listing.places import Located, places
+from prefect_ds.listing.pruned import Pruned, What
+from prefect_ds.listing.removing import (
+    Removal,
+    of_checkpoint,
+    of_data,
+    of_leftovers,
+    of_set_aside,
+)
+from prefect_ds.listing.side_by_side import side_by_side
+from prefect_ds.outputs import Outputs
+from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.scan import folders_with_checkpoints
+
+
+def prune(
+    where: Where,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    orphans: bool = False,
+    freed: bool = False,
+    older_than: datetime.timedelta | str | None = None,
+    max_size: int | str | None = None,
+    set_aside: bool = False,
+    leftovers: bool = True,
+    leftovers_older_than: datetime.timedelta | str = "1d",
+    dry_run: bool = True,
+    context: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Pruned:
+    """Return what may go from a folder, or of a flow; with ``dry_run=False`` remove it.
+
+    Never removes what a person put there, what prefect_ds cannot prove that it wrote,
+    and writes under way. A checkpoint is removed only if its data are still those that
+    were listed.
+
+    Parameters
+    ----------
+    where, parameters, context, storage_options
+        As for :func:`prefect_ds.checkpoints`.
+    orphans
+        Checkpoints of the flow that none of its tasks renders any more.
+    freed
+        Data of the flow that nothing needs, since all that takes them loads. Their
+        manifests stay, as :meth:`handler.free <prefect_ds.PandasResultHandler.free>`
+        leaves them.
+    older_than
+        Only what is older: ``"30d"``. By itself it chooses any checkpoint that is; with
+        another choice, those of it that are.
+    max_size
+        Bytes, or text such as ``"50GB"``: the oldest checkpoints go until the others
+        have no more.
+    set_aside
+        Data that were set aside, of whoever they are.
+    leftovers
+        What stopped and replaced writes left.
+    leftovers_older_than
+        Younger leftovers stay: a writer may still be at work on them.
+    dry_run
+        Only list.
+    progress
+        Whether to show a progress bar; ``None``: in a terminal and in a notebook, where
+        tqdm is installed.
+
+    Raises
+    ------
+    ValueError
+        ``orphans`` or ``freed`` are asked for, and ``where`` is no flow.
+
+    Notes
+    -----
+    A run that is about to read a checkpoint which goes fails with
+    :class:`~prefect_ds.errors.CheckpointNotFoundError`, and the next run computes it:
+    choose ages above the length of a run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from prefect_ds import prune
+    >>> prune(tempfile.mkdtemp(), older_than="30d").size_bytes
+    0
+    """
+    if (orphans or freed) and not isinstance(where, Flow):
+        raise ValueError(
+            "only a flow knows its orphans, and what nothing needs: give prune the "
+            "flow in place of a path"
+        )
+    where = repeatable(where)
+    found = list(locate(where, parameters, context, storage_options))
+    least_age = as_duration(older_than)
+    choice = _Choice(found, least_age)
+    if isinstance(where, Flow) and freed:
+        choice.add_not_needed(freeable(where, parameters or {}, context))
+    if orphans:
+        choice.add_orphans()
+    if max_size is not None:
+        choice.add_above(as_bytes(max_size))
+    elif least_age is not None and not (orphans or freed or set_aside):
+        choice.add_old(least_age)
+    removals = list(choice.removals.values())
+    young = as_duration(leftovers_older_than)
+    for files, folder in _side_folders(where, storage_options):
+        if set_aside:
+            removals += of_set_aside(files, folder, least_age or _NO_AGE)
+        if leftovers and young is not None:
+            removals += of_leftovers(files, folder, young, puts_back=not dry_run)
+    return _carried_out(name_of(where), removals, dry_run, progress)
+
+
+_NO_AGE = datetime.timedelta(0)
+
+
+class _Choice:
+    """The checkpoints that may go, chosen by one reason after the other.
+
+    Parameters
+    ----------
+    found
+        All checkpoints.
+    least_age
+        Younger ones stay; ``None``: of any age.
+    """
+
+    def __init__(
+        self, found: list[Located], least_age: datetime.timedelta | None
+    ) -> None:
+        self._found = found
+        self._may_go = [
+            located for located in found if _is_ours_and_older(located, least_age)
+        ]
+        self.removals: dict[str, Removal] = {}
+
+    def add_orphans(self) -> None:
+        """Choose what no task of the flow renders."""
+        for located in self._may_go:
+            if located.row.state == "orphan":
+                self._add(located, "orphan", located.row.reason)
+
+    def add_old(self, least_age: datetime.timedelta) -> None:
+        """Choose what is old enough."""
+        for located in self._may_go:
+            assert located.row.age is not None
+            reason = f"{in_words(located.row.age)} old; {in_words(least_age)} asked for"
+            self._add(located, "old", reason)
+
+    def add_above(self, most_bytes: int) -> None:
+        """Choose the oldest until the others have no more than so many bytes."""
+        stays = [one.row for one in self._found if one.row.path not in self.removals]
+        total = sum(row.size_bytes or 0 for row in stays)
+        for located in sorted(self._may_go, key=_written_at):
+            if total <= most_bytes:
+                return
+            if located.row.path not in self.removals:
+                reason = f"among the oldest; {size(most_bytes)} may stay"
+                self._add(located, "old", reason)
+                total -= located.row.size_bytes or 0
+
+    def add_not_needed(self, paths: set[str]) -> None:
+        """Choose the data of the checkpoints at these paths; the manifests stay."""
+        by_path = {located.row.path: located for located in self._may_go}
+        for path in sorted(paths & by_path.keys()):
+            located = by_path[path]
+            handler = located.handler
+            if handler is None:
+                continue
+            size_bytes = located.row.size_bytes or 0
+            if isinstance(handler, Outputs):
+                # The list of them stays.
+                outputs = handler.paths_of(handler.manifest(path)).values()
+                if not by_path.keys() >= set(outputs):
+                    continue
+                size_bytes = sum(by_path[one].row.size_bytes or 0 for one in outputs)
+            reason = "all that takes it loads; its manifest stays"
+            self.removals[path] = of_data(handler, located, size_bytes, reason)
+
+    def _add(self, located: Located, what: What, reason: str) -> None:
+        removal = of_checkpoint(located, what, reason)
+        self.removals.setdefault(located.row.path, removal)
+
+
+def _is_ours_and_older(located: Located, least_age: datetime.timedelta | None) -> bool:
+    row = located.row
+    if not row.is_proved or row.state not in ("valid", "stale", "orphan"):
+        return False
+    if row.age is None:
+        return False
+    return least_age is None or row.age >= least_age
+
+
+def _written_at(located: Located) -> tuple[datetime.datetime, str]:
+    assert located.row.written_at is not None
+    return located.row.written_at, located.row.path
+
+
+def _side_folders(
+    where: Where, storage_options: Mapping[str, Any] | None
+) -> Iterator[tuple[FileSystem, str]]:
+    """Yield the folders of checkpoints at a place, or those of a flow's templates."""
+    if isinstance(where, Flow):
+        for files, root, depth in folders_of(where):
+            for folder in folders_with_checkpoints(files, root, depth):
+                yield files, folder
+        return
+    for place in places(where, storage_options):
+        if not place.is_checkpoint:
+            for folder in folders_with_checkpoints(place.files, place.path):
+                yield place.files, folder
+
+
+def _carried_out(
+    where: str, removals: list[Removal], dry_run: bool, progress: bool | None
+) -> Pruned:
+    # Folders of two templates may be the same.
+    unique = list({removal.item.path: removal for removal in removals}.values())
+    if dry_run:
+        return Pruned(where, tuple(one.item for one in unique), {}, is_dry=True)
+    answers = side_by_side(
+        lambda removal: removal.remove(), unique, what="Removing", progress=progress
+    )
+    kept = {
+        removal.item.path: why
+        for removal, why in zip(unique, answers, strict=True)
+        if why
+    }
+    gone = tuple(one.item for one in unique if one.item.path not in kept)
+    return Pruned(where, gone, kept, is_dry=False)
+
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+
+
+def as_bytes(text: int | str) -> int:
+    """Return a number of bytes from text such as ``50GB`` or ``1.5 GiB``.
+
+    Raises
+    ------
+    ValueError
+        It is negative, or text of another form.
+
+    Examples
+    --------
+    >>> as_bytes("50GB"), as_bytes("2 KiB"), as_bytes(7)
+    (50000000000, 2048, 7)
+    """
+    match = _SIZE.fullmatch(str(text))
+    if match is None:
+        raise ValueError(
+            f"max_size={text!r}: give a number of bytes, or text such as '50GB' or "
+            "'1.5 GiB'"
+        )
+    number, unit, is_binary = match.groups()
+    factor = _UNITS[unit.lower()]
+    if is_binary and unit:
+        factor = 1024 ** (list(_UNITS).index(unit.lower()))
+    return int(float(number) * factor)

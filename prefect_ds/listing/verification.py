@@ -1,0 +1,113 @@
+"""Every byte of many checkpoints, compared with their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_ds.checkpoints.reference import count, size
+from prefect_ds.errors import CheckpointNotFoundError, NewerFormatError
+from prefect_ds.listing.checkpoints import shown_path
+from prefect_ds.listing.find import Where, locate, name_of, repeatable
+from prefect_ds.listing.places import Located
+from prefect_ds.listing.side_by_side import side_by_side
+from prefect_ds.storage.store import CheckpointStore
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What reading every byte of many checkpoints showed; printed, the faults."""
+
+    where: str
+    n_checkpoints: int
+    size_bytes: int
+    faults: Mapping[str, tuple[str, ...]]
+    """In words, by the path of each checkpoint that is not sound."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every checkpoint has the bytes that were written."""
+        return not self.faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values that JSON has."""
+        return {
+            "where": self.where,
+            "n_checkpoints": self.n_checkpoints,
+            "size_bytes": self.size_bytes,
+            "faults": {path: list(faults) for path, faults in self.faults.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{shown_path(path)}: {'; '.join(faults)}"
+            for path, faults in self.faults.items()
+        ]
+        read = f"{count(self.n_checkpoints, 'checkpoint')}, {size(self.size_bytes)}"
+        sound = "all sound" if self.is_sound else f"{len(self.faults):,} damaged"
+        return "\n".join([*lines, f"{self.where}: {read}, {sound}."])
+
+
+def verify(
+    where: Where,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    context: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Verified:
+    """Read every byte of many checkpoints and return their faults.
+
+    For a flow each checkpoint is read as its task's handler reads it, so that a file
+    that cannot be decoded is a fault too. For a folder the bytes are compared with
+    their manifests. Nothing is set aside.
+
+    Parameters
+    ----------
+    where, parameters, context, storage_options
+        As for :func:`prefect_ds.checkpoints`.
+    progress
+        Whether to show a progress bar; ``None``: in a terminal and in a notebook, where
+        tqdm is installed.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd
+    >>> from prefect_ds import PandasResultHandler, verify
+    >>> folder = tempfile.mkdtemp()
+    >>> handler = PandasResultHandler(f"{folder}/table.csv")
+    >>> written = handler.write(pd.DataFrame({"n": [1, 2]}))
+    >>> verify(folder).is_sound
+    True
+    """
+    where = repeatable(where)
+    there = [
+        located
+        for located in locate(where, parameters, context, storage_options)
+        if located.row.state in ("valid", "stale", "orphan", "adopted", "damaged")
+    ]
+    is_far = any(not located.files.renames_folders for located in there)
+    answers = side_by_side(
+        _faults, there, what="Verifying", progress=progress, is_far=is_far
+    )
+    faults = {
+        located.row.path: found
+        for located, found in zip(there, answers, strict=True)
+        if found
+    }
+    size_bytes = sum(located.row.size_bytes or 0 for located in there)
+    return Verified(name_of(where), len(there), size_bytes, faults)
+
+
+def _faults(located: Located) -> tuple[str, ...]:
+    row, handler = located.row, located.handler
+    try:
+        if handler is not None and row.state != "damaged":
+            return tuple(handler.verify(row.path))
+        return tuple(CheckpointStore(located.files).verify(row.path))
+    except CheckpointNotFoundError:
+        # A person's file has no manifest to be compared with; or a run removed it.
+        return () if row.state == "adopted" else ("it is gone by now",)
+    except (OSError, NewerFormatError) as error:
+        return (f"it cannot be read: {error}",)
