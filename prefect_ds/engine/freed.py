@@ -14,7 +14,7 @@ from prefect.core import Flow, Task
 from prefect.tasks.core.constants import Constant
 
 from prefect_ds.engine.planned_values import BETWEEN
-from prefect_ds.engine.task_handler import handlers_in
+from prefect_ds.engine.task_handler import handlers_in, is_taken_item
 
 TaskRun: TypeAlias = tuple[Task, int | None]
 """A task, and the index of its child; ``None`` where it is not mapped."""
@@ -77,7 +77,8 @@ def needed_runs(
         }
         needed |= {(task, index) for index in of_task}
         takes = runs.get(task, set()) | (of_task if are_gone else set())
-        if isinstance(task, (*BETWEEN, Constant)) and task.result is None:
+        is_between = isinstance(task, (*BETWEEN, Constant))
+        if is_between and (task.result is None or is_taken_item(task)):
             takes = takes | wanted[task]
         for edge in flow.edges_to(task):
             if edge.key is None:

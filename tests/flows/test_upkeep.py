@@ -138,6 +138,29 @@ def test_outputs_are_freed_together(tmp_path):
     assert explain(flow).n_runs == (0, 0)
 
 
+def test_an_output_that_a_task_takes_by_itself_is_needed(tmp_path):
+    result = Outputs(
+        table=PandasResultHandler(f"{tmp_path}/table.csv"),
+        notes=ObjectResultHandler(f"{tmp_path}/notes.json"),
+    )
+
+    @task(name="several", result=result)
+    def several():
+        return {"table": pd.DataFrame({"x": [1]}), "notes": {"n": 1}}
+
+    @task(name="say")
+    def say(notes):
+        return notes["n"]
+
+    with Flow("several") as flow:
+        said = say(several()["notes"])
+    run(flow)
+    assert not prune(flow, freed=True).items
+    # If a person frees them all the same, the run computes them again.
+    result.free(checkpoints(flow)[0].path)
+    assert run(flow).result[said].result == 1
+
+
 def test_the_oldest_go_until_the_others_fit(tmp_path):
     flow = rain(tmp_path, [1, 2, 3])
     run(flow)
