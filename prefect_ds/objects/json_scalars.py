@@ -20,7 +20,7 @@ import pandas as pd
 
 from prefect_ds.objects.base import Marks, UnkeepableError, name_of
 
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NOT_FINITE: Final = ("NaN", "Infinity", "-Infinity")
 
 
 def to_scalar(value: Any) -> tuple[Any, Marks]:
@@ -111,7 +111,7 @@ def from_scalar(plain: Any, mark: Marks) -> Any:
             raise ValueError(f"{plain!r} is not null")
         return getattr(pd, name)
     if name == "float":
-        return plain if type(plain) is float else _NOT_FINITE[_text(plain)]
+        return plain if type(plain) is float else _not_finite(_text(plain))
     if name.startswith("numpy."):
         return _numpy_value(plain, name.removeprefix("numpy."))
     value = _FROM_TEXT[name](_text(plain))
@@ -125,12 +125,19 @@ def from_scalar(plain: Any, mark: Marks) -> Any:
     return value
 
 
+def _not_finite(text: str) -> float:
+    if text not in _NOT_FINITE:
+        raise ValueError(f"{text!r} is no number")
+    # A new object each time: a set may hold several that are no number.
+    return float(text)
+
+
 def _numpy_value(plain: Any, name: str) -> Any:
     if name == "str":
         return np.str_(_text(plain))
     dtype = np.dtype(name)
     if dtype.kind == "f" and type(plain) is str:
-        plain = _NOT_FINITE[plain]
+        plain = _not_finite(plain)
     if dtype.kind in "Mm":
         return dtype.type(plain, np.datetime_data(dtype))
     expected = {"b": bool, "f": float}.get(dtype.kind, int)

@@ -42,7 +42,8 @@ def is_builtin(value: Any) -> bool:
         kind = type(item)
         if kind in _PLAIN:
             continue
-        if kind is np.ndarray and not item.dtype.hasobject:
+        # numpy's pickles of strided arrays may turn the bytes of numbers round.
+        if kind is np.ndarray and item.dtype.isnative and not item.dtype.hasobject:
             continue
         if kind not in (list, tuple, set, frozenset, dict):
             return False

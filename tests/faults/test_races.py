@@ -34,6 +34,8 @@ from tests.support.scale import SCALE, at_full_scale
 KINDS = ["csv", "parquet", PARTS]
 BY_TASKS = pytest.param(TASK_FOLDER, marks=at_full_scale)
 """A folder that the task writes by itself."""
+OF_OBJECTS = [pytest.param(kind, marks=at_full_scale) for kind in racers.OBJECTS]
+MARKER = pytest.param(racers.MARKER, marks=at_full_scale)
 RACES = 3
 ROUNDS = 3 * SCALE
 
@@ -80,6 +82,9 @@ def workers(cluster):
 @pytest.fixture(params=["threads", "processes", "workers"])
 def race(request) -> Callable[..., list[Any]]:
     """Does calls at the same moment."""
+    of_outputs = "outputs" in request.node.name
+    if SCALE == 1 and of_outputs and request.param != "processes":
+        pytest.skip("PREFECT_DS_TEST_SCALE=10 does this one")
     return request.getfixturevalue(request.param)
 
 
@@ -93,7 +98,7 @@ def staged(folder) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, TASK_FOLDER])
+@pytest.mark.parametrize("kind", [*KINDS, TASK_FOLDER, *OF_OBJECTS])
 def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
     race, request, tmp_path, kind
 ):
@@ -117,7 +122,29 @@ def test_flows_with_the_same_inputs_all_hand_on_the_one_result_that_stands(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
+def test_several_outputs_of_flows_with_the_same_inputs_are_never_mixed(race, tmp_path):
+    """A flow may find that another has replaced them, and says so."""
+    for number in range(ROUNDS):
+        folder = tmp_path / str(number)
+        flow = partial(run_flow, str(folder), racers.OUTPUTS, ["a", "b"], [1, 2])
+        answers = race(flow, flow, flow)
+        handler = handler_of(str(folder), racers.OUTPUTS)
+        for index, key in enumerate("ab"):
+            path = handler.render({"key": key})
+            there = whole(handler.load(path))
+            handed_on = [answer[index] for answer in answers]
+            assert there in handed_on
+            assert all(
+                "was replaced at" in answer
+                for answer in handed_on
+                if isinstance(answer, str)
+            )
+            assert handler.verify(path) == []
+        assert (set_aside(folder), staged(folder)) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS, *OF_OBJECTS, racers.OUTPUTS])
 def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path, kind):
     handler = handler_of(str(tmp_path), kind)
     path = handler.render({"key": "a"})
@@ -150,7 +177,9 @@ def test_flows_with_other_inputs_never_hand_on_each_others_result(race, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
+@pytest.mark.parametrize(
+    "kind", [*KINDS, BY_TASKS, *OF_OBJECTS, racers.OUTPUTS, MARKER]
+)
 def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)
@@ -180,7 +209,7 @@ def test_children_of_one_run_on_one_path_collide_whoever_is_first(race, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS])
+@pytest.mark.parametrize("kind", [*KINDS, BY_TASKS, *OF_OBJECTS, MARKER])
 def test_children_of_one_run_with_equal_inputs_share_one_result(race, tmp_path, kind):
     for number in range(5 * ROUNDS):
         folder = tmp_path / str(number)

@@ -107,6 +107,7 @@ JSON_KEPT = {
     "numpy durations": [np.timedelta64(3, "s"), np.timedelta64("NaT", "D")],
     "set": {3, 1, 2},
     "set of text": {"b", "a"},
+    "set of nan": {math.nan, float("nan"), 1},
     "mixed set": {1, "1", 2.5, None, (1, 2), frozenset({3})},
     "date": datetime.date(2024, 2, 29),
     "time": datetime.time(12, 30, 0, 5),
@@ -248,6 +249,7 @@ for _name in ("generator", "too deep"):
 PICKLE_REFUSED = {
     "lock": ({"a": [1, threading.Lock()]}, 'result["a"][1] (_thread.lock'),
     "generator": ((i for i in ()), "result (generator"),
+    "turned and backwards": ({"a": np.arange(3, dtype=">f8")[::-1]}, "comes back as"),
     "set of generators": ([{"g": (i for i in ())}], 'result[0]["g"] (generator'),
 }
 

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import pandas as pd
 from prefect import Flow
 from prefect.executors import LocalExecutor
 
-from prefect_ds import DSTaskRunner, FileResultHandler, PandasResultHandler, task
+from prefect_ds import (
+    DSTaskRunner,
+    FileResultHandler,
+    MarkerResultHandler,
+    ObjectResultHandler,
+    Outputs,
+    PandasResultHandler,
+    task,
+)
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError
@@ -27,6 +36,9 @@ from prefect_ds.storage.store import CheckpointStore
 
 PARTS = "parts"
 TASK_FOLDER = "task-folder"
+OBJECTS = ("json", "npy")
+OUTPUTS = "outputs"
+MARKER = "marker"
 COLUMNS = ("version", "attempt")
 N_ROWS = 300
 
@@ -99,8 +111,16 @@ def frame(version: object, *, n_rows: int = N_ROWS) -> pd.DataFrame:
 
 
 def value_of(kind: str, version: object) -> Any:
-    """What a task returns: a frame, or the path of a folder that has one in two files."""
+    """What a task returns: a frame, in one form or another, whole or in two pieces."""
+    if kind == MARKER:
+        return None
     made = frame(version)
+    if kind == "json":
+        return made.to_dict("list")
+    if kind == "npy":
+        return made.to_numpy(dtype="U40")
+    if kind == OUTPUTS:
+        return {"a": made, "b": made.to_dict("list")}
     if kind != TASK_FOLDER:
         return made
     folder = Path(tempfile.mkdtemp(prefix="prefect_ds-")) / "written"
@@ -114,6 +134,15 @@ def handler_of(folder: str, kind: str, **options: Any) -> ResultHandler:
     """A handler of a file type, of folders of parts, or of folders that tasks write."""
     if kind == TASK_FOLDER:
         return FileResultHandler(f"{folder}/{{key}}", **options)
+    if kind in OBJECTS:
+        return ObjectResultHandler(f"{folder}/{{key}}.{kind}", **options)
+    if kind == MARKER:
+        return MarkerResultHandler(f"{folder}/{{key}}", **options)
+    if kind == OUTPUTS:
+        return Outputs(
+            a=PandasResultHandler(f"{folder}/{{key}}.csv", **options),
+            b=ObjectResultHandler(f"{folder}/{{key}}.json", **options),
+        )
     if kind == PARTS:
         return DaskDataFrameResultHandler(
             f"{folder}/{{key}}", partition_size=N_ROWS * 30, **options
@@ -123,7 +152,12 @@ def handler_of(folder: str, kind: str, **options: Any) -> ResultHandler:
 
 def whole(data: Any) -> tuple[str, str]:
     """Return version and attempt of a frame; an error where it is mixed, or cut."""
+    if isinstance(data, dict) and "a" in data:
+        assert whole(data["a"]) == whole(data["b"]), "a mix"
+        return whole(data["a"])
     data = data.compute() if hasattr(data, "compute") else data
+    if isinstance(data, dict | np.ndarray):
+        data = pd.DataFrame(data, columns=COLUMNS)
     if isinstance(data, Path):
         try:
             columns = [pd.read_csv(data / "columns" / each) for each in COLUMNS]
@@ -168,13 +202,12 @@ def keep(folder: str, kind: str, version: object, run_id: str, map_index: int) -
         Owner("flow", run_id, "make", map_index),
         Identity("make", {"version": str(version)}),
     )
-    return whole(
-        handler.keep(
-            value_of(kind, version),
-            handler.render({"key": "a"}),
-            origin=Origin(owner=owner, identity=identity),
-        ).value
-    )[1]
+    kept = handler.keep(
+        value_of(kind, version),
+        handler.render({"key": "a"}),
+        origin=Origin(owner=owner, identity=identity, fields={"key": "a"}),
+    )
+    return kept.reference.content if kind == MARKER else whole(kept.value)[1]
 
 
 def rewrite(folder: str, kind: str, n_times: int) -> int:
