@@ -80,7 +80,7 @@ def explain(
     return Explanation(flow.name, tuple(decisions), step_edges(flow, steps))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """What the next run of a flow would do; printed, it is a table.
 
@@ -205,6 +205,9 @@ class Explanation:
         alignment = ("left", "left", "right", "right", "right", "left")
         table = tabulate(rows, headers, disable_numparse=True, colalign=alignment)
         return f"{table}\n{self._summary()}"
+
+    # A notebook keeps both forms of an output in its file: this one is short, too.
+    __repr__ = __str__
 
     def _groups(self) -> list[list[TaskDecision]]:
         """Return the steps with equal task, decision and reason together."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import shorten
 
 import pandas as pd
@@ -73,7 +73,7 @@ class TaskReport:
     slug: str = ""
     """Of the task in its flow: unique, where a name is not. Empty where the report does
     not know the flow."""
-    runs: tuple[TaskRun, ...] = ()
+    runs: tuple[TaskRun, ...] = field(default=(), repr=False)
     """The task's run, or those of its children."""
 
     @classmethod
@@ -151,7 +151,7 @@ class TaskReport:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunReport:
     """The tasks of a run."""
 
@@ -344,6 +344,9 @@ class RunReport:
             lines=tuple(f"{line}." for line in self._sums()),
             error=self.error,
         )
+
+    # A notebook keeps both forms of an output in its file: this one is short, too.
+    __repr__ = __str__
 
     def _sums(self) -> Iterator[str]:
         """Say in a line what was loaded, if anything was."""

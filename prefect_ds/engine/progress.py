@@ -16,7 +16,8 @@ from typing import Any
 
 from prefect.engine.state import State
 
-from prefect_ds.report import outcome_of
+from prefect_ds.engine.notebooks import bar_class, grow, has_widgets, quiet_logs
+from prefect_ds.engine.outcomes import outcome_of
 
 _REST = len(" |#| 00:00<00:00")
 """Columns behind the counts: a short bar, and the time."""
@@ -25,14 +26,15 @@ _REST = len(" |#| 00:00<00:00")
 def wanted(progress: bool | None) -> bool:
     """Return whether to show progress.
 
-    If the caller does not say, it is shown on a terminal, if tqdm is installed.
+    If the caller does not say, it is shown on a terminal, if tqdm is installed, and in
+    a notebook, if ipywidgets is there as well.
 
     Raises
     ------
     ImportError
         Progress was asked for, and tqdm is not installed.
     """
-    if progress is None and not _is_terminal(sys.stderr):
+    if progress is None and not (_is_terminal(sys.stderr) or has_widgets()):
         return False
     try:
         import tqdm  # noqa: F401
@@ -88,7 +90,7 @@ class Progress:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Show the bars; log lines go above them."""
-        with _logs_above(self._stream):
+        with quiet_logs(), _logs_above(self._stream):
             try:
                 yield
             finally:
@@ -99,20 +101,19 @@ class Progress:
 
     def submitted(self, task: str) -> None:
         """Count a run of the task that is now ahead."""
-        from tqdm import tqdm
-
         with self._lock:
-            if task not in self._bars:
+            if task in self._bars:
+                grow(self._bars[task])
+            else:
                 self._counts[task] = Counter()
-                self._bars[task] = tqdm(
-                    total=0,
+                self._bars[task] = bar_class()(
+                    total=1,
                     file=self._stream,
                     position=len(self._bars),
                     dynamic_ncols=True,
                     bar_format="{desc} |{bar}| {elapsed}<{remaining}",
                 )
             self._left += 1
-            self._bars[task].total += 1
             self._describe(task)
             self._bars[task].refresh()
 
