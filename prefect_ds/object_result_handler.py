@@ -114,6 +114,11 @@ class ObjectResultHandler(ResultHandler):
         """The name of the type of the file."""
         return self.object_type.name
 
+    @property
+    def own_code(self) -> tuple[Any, ...]:
+        """The functions of a type that the user has registered."""
+        return self.object_type.own_code
+
     def kept_classes(self) -> tuple[type, ...]:
         """Return the classes that the type of the file keeps."""
         return self.object_type.kept_classes()

@@ -18,6 +18,14 @@ class KeptValues:
     takes_files: ClassVar[bool] = False
     """Whether a value is the path of a file, which leaves its place."""
 
+    @property
+    def own_code(self) -> tuple[Any, ...]:
+        """The user's functions that write and read the file.
+
+        They count for the identity of a checkpoint, as the task's code does.
+        """
+        return ()
+
     def accepts(self, value: Any) -> bool:
         """Return whether the handler keeps values of this type."""
         return isinstance(value, self.kept_classes())

@@ -55,8 +55,11 @@ def of_all_runs(
     """
     parameters = _parameters(task)
     settings = settings_of(task)
+    # Not as roots of their own, whose defaults may be left out as inputs of the task.
+    own_code = [one.own_code for one in handler.all_handlers() if one.own_code]
     code = CodeWalk(
         *_roots(task),
+        *own_code,
         module=getattr(_unbound(task.run), "__module__", ""),
         given=parameters,
         ignore=handler.ignore,

@@ -137,12 +137,17 @@ def _name(key: Any, arrays: dict[Any, Any]) -> str:
 
 
 def _read_npz(file: BinaryIO, marks: Marks | None) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            with archive.open(member) as part:
-                key = member.filename.removesuffix(_ENDING)
-                arrays[key] = read_array(part)  # type: ignore[arg-type]
+            key = member.filename.removesuffix(_ENDING)
+            if key in arrays:
+                raise ValueError(f"it has two arrays named {key!r}")
+            try:
+                with archive.open(member) as part:
+                    arrays[key] = read_array(part)  # type: ignore[arg-type]
+            except ValueError as error:
+                raise ValueError(f"its member {member.filename!r}: {error}") from error
     return arrays
 
 

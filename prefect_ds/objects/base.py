@@ -92,6 +92,8 @@ class ObjectType:
     """Converts a task's result to the value that is kept, as a figure to a picture."""
     place: Callable[[Any, str], Any] = _same_place
     """Adds the path to a value that knows where it is kept."""
+    own_code: tuple[Callable[..., Any], ...] = ()
+    """The functions of a user's own that write and read it."""
     needs_its_code: bool = False
     """Whether a read imports the classes of its values, as a pickle does."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, BinaryIO, Final
 
 from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
@@ -11,7 +12,13 @@ def _text_classes() -> tuple[type, ...]:
     return (str,)
 
 
-def _write_text(value: Any, file: BinaryIO) -> None:
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""Some editors put it before the text. It is none of the text."""
+_OTHER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HAS_MARK: Final = "byte order mark"
+
+
+def _write_text(value: Any, file: BinaryIO) -> Marks | None:
     if type(value) is not str:
         hint = "return str(value)"
         raise UnkeepableError(f"{name_of(type(value))}", value, hint)
@@ -22,10 +29,20 @@ def _write_text(value: Any, file: BinaryIO) -> None:
         why = f"its character {error.start} is half a character, {half!r}"
         raise UnkeepableError(why, value) from None
     file.write(data)
+    return _HAS_MARK if value.startswith(_BYTE_ORDER_MARK) else None
 
 
 def _read_text(file: BinaryIO, marks: Marks | None) -> str:
-    return file.read().decode()
+    data = file.read()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        if data.startswith(_OTHER_MARKS):
+            raise ValueError("it is text in UTF-16: save it as UTF-8") from error
+        raise ValueError(f"it is no text in UTF-8: {error}") from error
+    if marks is None:
+        return text.removeprefix(_BYTE_ORDER_MARK)
+    return text
 
 
 TEXT: Final = ObjectType(

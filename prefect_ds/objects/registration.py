@@ -23,14 +23,16 @@ def register_file_type(
     """Add a type of file to those of :class:`prefect_ds.ObjectResultHandler`.
 
     A handler that is made afterwards carries the two functions along, so that workers
-    need no registration. Its value is read once when it is written, and refused if
-    another comes back; of objects of your own classes, only the class is compared.
+    need no registration. They count as the code of the task does: a change of them, or
+    of what they call, makes its checkpoints stale.
+
+    A value is read once when it is written, and refused if another comes back; of
+    objects of your own classes, only the class is compared.
 
     Parameters
     ----------
     name
-        Of the type, for ``file_type=`` and for messages. It is a part of what a
-        checkpoint is a result of: give a changed format another name.
+        Of the type, for ``file_type=`` and for messages.
     write
         Gets the value and an empty file, open for writing in binary mode.
     read
@@ -93,4 +95,5 @@ def register_file_type(
         write=write_proved,
         read=read_plainly,
         endings=tuple(endings),
+        own_code=(write, read),
     )

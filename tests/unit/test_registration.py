@@ -5,10 +5,18 @@ import sys
 
 import cloudpickle
 import pytest
+from prefect import Flow
 
-from prefect_ds import ObjectResultHandler, register_file_type
+from prefect_ds import (
+    DSTaskRunner,
+    ObjectResultHandler,
+    Outputs,
+    register_file_type,
+    task,
+)
 from prefect_ds.errors import FileTypeError, ResultTypeError, RoundTripError
 from prefect_ds.objects.registry import REGISTERED
+from prefect_ds.report import outcome_of
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +79,88 @@ def test_another_class_is_refused(tmp_path):
 def test_a_name_or_an_ending_of_ours_is_refused(name, endings):
     with pytest.raises(FileTypeError):
         register(name, endings)
+
+
+PLACES = 2
+
+
+def rounded(value):
+    return complex(round(value.real, PLACES), round(value.imag, PLACES))
+
+
+def run(folder, read, match="code"):
+    """Run a flow of one task that keeps its result in a type of its own; return how it ended."""
+
+    def write(value, file):
+        file.write(repr(value).encode())
+
+    register_file_type(
+        "complex", write, read, endings=[".complex"], kept_classes=[complex]
+    )
+
+    @task(result=ObjectResultHandler(folder / "x.complex", match=match))
+    def root(level):
+        return complex(level, 1)
+
+    with Flow("roots") as flow:
+        made = root(4)
+    return flow.run(task_runner_cls=DSTaskRunner).result[made]
+
+
+def plain(file):
+    return complex(file.read().decode())
+
+
+def with_helper(file):
+    return rounded(complex(file.read().decode()))
+
+
+def with_default(file, level=3):
+    assert level
+    return complex(file.read().decode())
+
+
+def with_another_default(file, level=4):
+    assert level
+    return complex(file.read().decode())
+
+
+def test_a_change_of_its_functions_makes_checkpoints_stale(tmp_path, monkeypatch):
+    assert outcome_of(run(tmp_path, plain)) == "ran"
+    assert outcome_of(run(tmp_path, plain)) == "loaded"
+    assert "with_helper" in run(tmp_path, with_helper).message
+    assert outcome_of(run(tmp_path, with_helper)) == "loaded"
+    # What they call and read counts too.
+    monkeypatch.setitem(globals(), "PLACES", 3)
+    assert "'PLACES' 2 -> 3" in run(tmp_path, with_helper).message
+    # A default is none of the task's, though the task has an argument of that name.
+    run(tmp_path, with_default)
+    assert outcome_of(run(tmp_path, with_another_default)) == "ran"
+
+
+def test_where_code_does_not_count_a_change_of_them_is_said(tmp_path):
+    run(tmp_path, plain, match="inputs")
+    state = run(tmp_path, with_helper, match="inputs")
+    assert outcome_of(state) == "loaded"
+    assert "code has changed" in state.message
+
+
+def test_they_count_in_several_outputs_too(tmp_path):
+    def outcome(read):
+        register(read=read)
+
+        @task(
+            result=Outputs(
+                a=ObjectResultHandler(tmp_path / "a.complex"),
+                b=ObjectResultHandler(tmp_path / "b.json"),
+            )
+        )
+        def roots():
+            return {"a": 1j, "b": 1}
+
+        with Flow("roots") as flow:
+            made = roots()
+        return outcome_of(flow.run(task_runner_cls=DSTaskRunner).result[made])
+
+    reads = (plain, plain, with_helper)
+    assert [outcome(read) for read in reads] == ["ran", "loaded", "ran"]
