@@ -17,6 +17,7 @@ from tabulate import tabulate
 from prefect_ds.checkpoints.age import as_duration, in_words
 from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.listing.rows import STATES, ListedCheckpoint, State
+from prefect_ds.pages.rendering import MOST_ROWS, render_table
 
 _ROWS_OF_TEXT = 60
 """More checkpoints than these are left out of ``str()``."""
@@ -42,7 +43,7 @@ _HEADERS = (
 _RIGHT = {"rows", "size", "age", "seconds"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Checkpoints:
     """Checkpoints of a folder, of some paths, or of a flow; printed, it is a table.
 
@@ -163,6 +164,20 @@ class Checkpoints:
     def __str__(self) -> str:
         return self.table(_ROWS_OF_TEXT)
 
+    # A notebook keeps both forms of an output in its file: this one is short, too.
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        headers, cells = _cells_of_all(self.rows[:MOST_ROWS])
+        return render_table(
+            headers,
+            cells,
+            n_rows=len(self.rows),
+            numbers=_RIGHT,
+            how="state",
+            lines=[self.sums()],
+        )
+
     def table(self, most: int | None = None) -> str:
         """Return the table, with at most so many checkpoints, and a line of sums."""
         shown = self.rows[:most]
@@ -214,12 +229,19 @@ def shown_path(path: str) -> str:
     return path.removeprefix(here)
 
 
-def _table(rows: Iterable[ListedCheckpoint]) -> str:
-    """Return the table of these checkpoints, without columns that are empty."""
+def _cells_of_all(
+    rows: Iterable[ListedCheckpoint],
+) -> tuple[list[str], list[list[str]]]:
+    """Return the headers and the cells of a table, without columns that are empty."""
     lines = [dict(zip(_HEADERS, _cells(row), strict=True)) for row in rows]
     headers = [header for header in _HEADERS if any(line[header] for line in lines)]
+    return headers, [[line[header] for header in headers] for line in lines]
+
+
+def _table(rows: Iterable[ListedCheckpoint]) -> str:
+    headers, cells = _cells_of_all(rows)
     return tabulate(
-        [[line[header] for header in headers] for line in lines],
+        cells,
         headers,
         disable_numparse=True,
         colalign=["right" if header in _RIGHT else "left" for header in headers],

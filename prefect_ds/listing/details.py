@@ -12,6 +12,7 @@ from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.listing.checkpoints import shown_path
 from prefect_ds.listing.places import PathLike, absolute
 from prefect_ds.listing.rows import ListedCheckpoint, row_of_seen
+from prefect_ds.pages.rendering import render_table
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import parent
@@ -20,7 +21,7 @@ from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.scan import look_at, scan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Details:
     """All that is known of one checkpoint; printed, some lines for people."""
 
@@ -68,6 +69,17 @@ class Details:
                 lines.append(f"  {label:<12}{text}")
                 label = ""
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for label, texts in self._facts():
+            for text in filter(None, texts):
+                rows.append((label, text))
+                label = ""
+        title = f"{shown_path(self.checkpoint.path)}: {self.checkpoint.state}"
+        return render_table(("", ""), rows, title=title)
 
     def _facts(self) -> Iterator[tuple[str, list[str]]]:
         """Yield what there is to say, as a label and its lines."""

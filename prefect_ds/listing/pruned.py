@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.listing.checkpoints import shown_path
+from prefect_ds.pages.rendering import MOST_ROWS, render_table
 
 What: TypeAlias = Literal["orphan", "old", "not needed", "set aside", "leftover"]
 """Why it may go.
@@ -18,6 +19,9 @@ What: TypeAlias = Literal["orphan", "old", "not needed", "set aside", "leftover"
 asks for it. ``not needed``: all that takes it loads; its data go, its manifest stays.
 ``set aside``: data that were set aside. ``leftover``: of a stopped or replaced write.
 """
+
+
+_HEADERS = ("what", "task", "path", "size", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Prunable:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pruned:
     """What a prune removed, or would remove; printed, it is a table.
 
@@ -85,7 +89,7 @@ class Pruned:
             rows = [_row(item) for item in self.items]
             table = tabulate(
                 rows,
-                ("what", "task", "path", "size", "reason"),
+                _HEADERS,
                 disable_numparse=True,
                 colalign=("left", "left", "left", "right", "left"),
             )
@@ -93,6 +97,19 @@ class Pruned:
         lines += [f"kept {shown_path(path)}: {why}" for path, why in self.kept.items()]
         lines.append(self._sums())
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [_row(item) for item in self.items[:MOST_ROWS]]
+        kept = [f"kept {shown_path(path)}: {why}" for path, why in self.kept.items()]
+        return render_table(
+            _HEADERS,
+            rows,
+            n_rows=len(self.items),
+            numbers=["size"],
+            lines=[*kept, self._sums()],
+        )
 
     def _sums(self) -> str:
         if not self.items:

@@ -15,7 +15,7 @@ from prefect_ds.listing.side_by_side import side_by_side
 from prefect_ds.storage.store import CheckpointStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verified:
     """What reading every byte of many checkpoints showed; printed, the faults."""
 
@@ -47,6 +47,8 @@ class Verified:
         read = f"{count(self.n_checkpoints, 'checkpoint')}, {size(self.size_bytes)}"
         sound = "all sound" if self.is_sound else f"{len(self.faults):,} damaged"
         return "\n".join([*lines, f"{self.where}: {read}, {sound}."])
+
+    __repr__ = __str__
 
 
 def verify(

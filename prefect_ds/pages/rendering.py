@@ -57,6 +57,7 @@ def render_table(
     lines: Sequence[str] = (),
     numbers: Collection[str] = (),
     how: str | None = None,
+    n_rows: int | None = None,
 ) -> str:
     """Return a table as the HTML that a notebook shows below a cell.
 
@@ -75,13 +76,15 @@ def render_table(
         Headers of the columns that are aligned at the right.
     how
         Header of a column with words such as "loaded" or "failed", which get colors.
+    n_rows
+        How many rows there are, if ``rows`` has not all of them.
     """
     template = _environment().get_template("table.html.j2")
     shown = [["" if cell is None else cell for cell in row] for row in rows[:MOST_ROWS]]
     return template.render(
         headers=headers,
         rows=shown,
-        n_left_out=max(len(rows) - MOST_ROWS, 0),
+        n_left_out=(n_rows or len(rows)) - len(shown),
         title=title,
         lines=lines,
         right=[header in numbers for header in headers],

@@ -27,6 +27,14 @@ _TONES = {
     "not needed": "idle",
     "loaded": "loaded",
     "load": "loaded",
+    # States of checkpoints in a listing
+    "valid": "loaded",
+    "adopted": "ran",
+    "stale": "maybe",
+    "orphan": "maybe",
+    "damaged": "failed",
+    "missing": "idle",
+    "freed": "idle",
 }
 
 

@@ -33,6 +33,9 @@ with Flow("rain") as flow:
     "before": "explain(flow)",
     "run": "state = flow.run(task_runner_cls=DSTaskRunner)",
     "report": "RunReport.of(state.result, flow=flow)",
+    "listing": "import prefect_ds; prefect_ds.checkpoints('data')",
+    "details": "prefect_ds.show('data/part_1.csv')",
+    "prune": "prefect_ds.prune('data', older_than='1s')",
     "verbose": """
 import os
 os.environ["PREFECT__LOGGING__LEVEL"] = "INFO"
@@ -79,6 +82,9 @@ def test_handlers_explanations_and_reports_are_shown_as_html(executed):
             "part_1.csv",
             "&lt;b&gt;three&lt;/b&gt;",
         ],
+        "listing": ["data/part_1.csv", 'class="chip loaded"', "2 checkpoints"],
+        "details": ["data/part_1.csv: valid", "template"],
+        "prune": ["nothing"],
     }.items():
         (output,) = outputs[cell]
         shown = output["data"]["text/html"]
