@@ -99,6 +99,16 @@ def test_the_examples_about_results_run(
     assert sorted(os.listdir()) == ["done", "models", "reports", "split", "weather"]
 
 
+def test_the_examples_of_the_page_on_pages_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mermaid, dot = outputs_of("docs/pages.md", capsys)
+    assert '["download<br/>3 ran"]' in mermaid
+    assert r"download\n3 load" in dot
+    assert sorted(os.listdir("reports")) == ["plan.html", "rain.html"]
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 800
 
