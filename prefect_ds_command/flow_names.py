@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
-import importlib.util
 import os
 import re
 import sys
+import tokenize
 import traceback
 from collections.abc import Mapping
 from types import ModuleType
@@ -35,8 +36,8 @@ def is_flow_name(text: str) -> bool:
 def load_flow(text: str) -> Flow:
     """Return the flow of this name.
 
-    The file or module is imported, as ``import`` does it: code below
-    ``if __name__ == "__main__":`` does not run.
+    A file is loaded as ``python file.py`` does it, a module as ``import`` does. Code
+    below ``if __name__ == "__main__":`` does not run.
 
     Raises
     ------
@@ -50,28 +51,54 @@ def load_flow(text: str) -> Flow:
             f"{text!r} names no flow: give file.py, file.py:name or module:name"
         )
     where, name = match["where"], match["name"]
-    module = _of_file(where) if in_file else _of_module(where)
+    import prefect
+
+    # Prefect refuses to run a flow then: a file without a guard would run it here.
+    with prefect.context(loading_flow=True):
+        module = _of_file(where) if in_file else _of_module(where)
     return _flow_in(vars(module), where, name)
 
 
 def _of_file(path: str) -> ModuleType:
-    """Import a file as a script has it: its folder comes first on ``sys.path``."""
+    """Load a file as ``python file.py`` has it, without what a guarded block does.
+
+    As the script it is ``__main__``: its classes are named so in the identities of its
+    checkpoints.
+    """
     if not os.path.isfile(path):
         raise click.UsageError(f"there is no file {path!r}")
     path = os.path.abspath(path)
     sys.path.insert(0, os.path.dirname(path))
     sys.argv = [path]
-    stem = os.path.splitext(os.path.basename(path))[0]
-    spec = importlib.util.spec_from_file_location(stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[stem] = module
+    module = ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
     try:
-        spec.loader.exec_module(module)
+        with tokenize.open(path) as file:
+            tree = ast.parse(file.read(), path)
+        _drop_main_blocks(tree)
+        exec(compile(tree, path, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         raise _in_users_code(error, path) from error
     return module
+
+
+def _drop_main_blocks(tree: ast.Module) -> None:
+    """Take what is below ``if __name__ == "__main__":`` out of a file."""
+    kept: list[ast.stmt] = []
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and _asks_for_main(statement.test):
+            kept += statement.orelse
+        else:
+            kept.append(statement)
+    tree.body = kept
+
+
+def _asks_for_main(test: ast.expr) -> bool:
+    nodes = list(ast.walk(test))
+    has_name = any(isinstance(one, ast.Name) and one.id == "__name__" for one in nodes)
+    texts = [one.value for one in nodes if isinstance(one, ast.Constant)]
+    return has_name and "__main__" in texts
 
 
 def _of_module(name: str) -> ModuleType:
@@ -89,8 +116,9 @@ def _of_module(name: str) -> ModuleType:
 def _in_users_code(error: BaseException, where: str) -> click.ClickException:
     """Return the error of a user's file, with the lines of the traceback from there."""
     frames = error.__traceback__
-    skipped = (__file__, "<frozen importlib._bootstrap", importlib.__file__)
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(skipped):
+    of_import = ("<frozen importlib._bootstrap", importlib.__file__)
+    ours = (__file__, ast.__file__, *of_import)
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames)
     return click.ClickException(f"{where} could not be imported:\n{''.join(lines)}")
