@@ -6,149 +6,26 @@ Made on the client from the tasks' final states.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from textwrap import shorten
 
 import pandas as pd
 from prefect.core import Flow, Parameter, Task
-from prefect.engine.state import State, TriggerFailed
+from prefect.engine.state import State
 from tabulate import tabulate
 
-from prefect_ds.checkpoints.lazy_result import raw_value
-from prefect_ds.checkpoints.reference import CheckpointReference, count, size
+from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.engine.maybe_loaded import maybe_loaded
-from prefect_ds.engine.outcomes import (
-    COMPUTE_S,
-    Outcome,
-    TaskRun,
-    outcome_of,
-    runs_of,
-    states_of,
-)
+from prefect_ds.engine.outcomes import COMPUTE_S, Outcome, TaskRun, outcome_of
 from prefect_ds.engine.step_edges import step_edges
 from prefect_ds.pages.graph import to_dot, to_mermaid
-from prefect_ds.pages.page import Page, Row, Step, in_words
+from prefect_ds.pages.page import Page, in_words
 from prefect_ds.pages.rendering import render_fragment, render_page
 from prefect_ds.pages.writing import write_page
+from prefect_ds.task_report import TaskReport
 
 __all__ = ["COMPUTE_S", "Outcome", "RunReport", "TaskReport", "TaskRun", "outcome_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class TaskReport:
-    """One task of a run; a mapped task with all its children."""
-
-    task: str
-    n_loaded: int
-    """Results that were there already."""
-    n_ran: int
-    """Runs of the task's code that succeeded."""
-    n_failed: int
-    n_not_needed: int
-    """Skipped, or freed data that nothing needed."""
-    n_other: int
-    """Not finished."""
-    size_bytes: int
-    """Of the checkpoints, loaded or written."""
-    compute_s: float
-    """Seconds of running the task's code in this run, the computing of Dask frames in
-    them."""
-    write_s: float
-    """Seconds of writing the checkpoints of this run."""
-    saved_s: float
-    """Seconds that the loaded results took, when they were computed and written."""
-    error: str
-    """The message of the first run that failed itself, not only its upstream."""
-    kept_compute_s: float = 0.0
-    """Seconds that computing the checkpoints took, in this run or an earlier one."""
-    kept_write_s: float = 0.0
-    """Seconds that writing them took."""
-    n_maybe: int = 0
-    """Of those that were loaded: a task that they depend on ran, with the same outcome
-    as before. 0 where the report does not know the flow."""
-    remarks: tuple[str, ...] = ()
-    """What was not compared, or has changed without counting; the most common first."""
-    slug: str = ""
-    """Of the task in its flow: unique, where a name is not. Empty where the report does
-    not know the flow."""
-    runs: tuple[TaskRun, ...] = field(default=(), repr=False)
-    """The task's run, or those of its children."""
-
-    @classmethod
-    def of(
-        cls, task: Task, state: State, maybe: Collection[int] = (), slug: str = ""
-    ) -> TaskReport:
-        """Return the report of one task from its final state.
-
-        Parameters
-        ----------
-        task, state
-            The task and its final state.
-        maybe
-            Positions of the runs that were loaded after a task that they depend on ran.
-        slug
-            Of the task in its flow.
-        """
-        states = states_of(state)
-        references = [
-            raw
-            for raw in map(raw_value, states)
-            if isinstance(raw, CheckpointReference) and not raw.is_freed
-        ]
-        errors = [str(state.message) for state in states if _has_failed_itself(state)]
-        return cls.of_runs(
-            task.name,
-            runs_of(state, maybe),
-            error=errors[0] if errors else "",
-            remarks=_remarks(references),
-            slug=slug,
-        )
-
-    @classmethod
-    def of_runs(
-        cls,
-        task: str,
-        runs: Sequence[TaskRun],
-        *,
-        error: str = "",
-        remarks: tuple[str, ...] = (),
-        slug: str = "",
-    ) -> TaskReport:
-        """Return the report of one task from its runs."""
-        outcomes = Counter(run.outcome for run in runs)
-        return cls(
-            task=task,
-            n_loaded=outcomes["loaded"],
-            n_ran=outcomes["ran"],
-            n_failed=outcomes["failed"],
-            n_not_needed=outcomes["not needed"],
-            n_other=outcomes["other"],
-            size_bytes=sum(run.size_bytes or 0 for run in runs),
-            compute_s=sum(run.compute_s for run in runs),
-            write_s=sum(run.write_s for run in runs),
-            saved_s=sum(run.saved_s for run in runs),
-            error=error,
-            kept_compute_s=sum(run.kept_compute_s for run in runs),
-            kept_write_s=sum(run.kept_write_s for run in runs),
-            n_maybe=sum(run.is_maybe for run in runs),
-            remarks=remarks,
-            slug=slug,
-            runs=tuple(runs),
-        )
-
-    @property
-    def loss(self) -> str:
-        """In words that the checkpoints do not pay; empty where they may."""
-        # Small losses are noise, and a file may be wanted for itself.
-        if self.kept_write_s - self.kept_compute_s < _LEAST_LOSS_S:
-            return ""
-        return (
-            f"its checkpoints do not pay: computing them took "
-            f"{self.kept_compute_s:.2f} s, writing them {self.kept_write_s:.2f} s, and "
-            "reading them comes on top; drop the handler, or choose a faster file type"
-        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -338,7 +215,7 @@ class RunReport:
             status=status,
             tone=tone,
             seconds=("compute", "write", "saved"),
-            steps=tuple(map(_step, self.tasks)),
+            steps=tuple(report.step() for report in self.tasks),
             edges=self.edges,
             facts=facts,
             lines=tuple(f"{line}." for line in self._sums()),
@@ -382,49 +259,5 @@ def _seconds(numbers: Iterable[float]) -> str:
     return in_words(sum(numbers))
 
 
-def _step(report: TaskReport) -> Step:
-    """Return a task as values for a page."""
-    rows = [
-        Row(
-            child=run.map_index,
-            how=f"{run.outcome} (maybe)" if run.is_maybe else run.outcome,
-            reason=run.reason,
-            path=run.path,
-            size_bytes=run.size_bytes,
-            # A column of zeros hides the numbers.
-            seconds=(run.compute_s or None, run.write_s or None, run.saved_s or None),
-        )
-        for run in report.runs
-    ]
-    notes = report.remarks
-    if report.loss:
-        notes += (report.loss,)
-    key = report.slug or report.task
-    return Step(key, report.task, rows, notes, report.error)
-
-
-_LEAST_LOSS_S = 0.5
-"""Seconds below which a loss is not worth a line."""
-
-
-_MOST_REMARKS = 3
 _WIDTH_OF_ERROR = 400
 """Of an error below the table. The log has the whole of it, and so has the state."""
-
-
-def _remarks(references: Iterable[CheckpointReference]) -> tuple[str, ...]:
-    """Return the remarks on a task's results, one for all that have the same."""
-    numbers = Counter(
-        remark for reference in references for remark in reference.remarks
-    )
-    remarks = [
-        remark if number == 1 else f"{remark} ({number} results)"
-        for remark, number in numbers.most_common(_MOST_REMARKS)
-    ]
-    if len(numbers) > _MOST_REMARKS:
-        remarks.append(f"and {len(numbers) - _MOST_REMARKS} remarks more")
-    return tuple(remarks)
-
-
-def _has_failed_itself(state: State) -> bool:
-    return state.is_failed() and not isinstance(state, TriggerFailed)

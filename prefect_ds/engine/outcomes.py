@@ -77,6 +77,11 @@ class TaskRun(NamedTuple):
         """Seconds that an earlier run had spent on what was loaded."""
         return self.kept_compute_s + self.kept_write_s if self.was_there else 0.0
 
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """Seconds of computing, of writing, and those saved."""
+        return self.compute_s, self.write_s, self.saved_s
+
 
 def states_of(state: State) -> list[State]:
     """Return the state of a task's run, or those of its mapped children."""
