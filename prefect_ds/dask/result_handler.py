@@ -6,10 +6,9 @@ import contextlib
 import datetime
 import inspect
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 
 import dask.dataframe as dd
 import pandas as pd
@@ -24,6 +23,13 @@ from prefect_ds.dask.expressions import (
 )
 from prefect_ds.dask.foreign_parquet import foreign_meta
 from prefect_ds.dask.frame_write import FrameWrite, Written, known_rows
+from prefect_ds.dask.given import (
+    KEPT_CLASSES,
+    as_frame,
+    as_result,
+    is_kept,
+    schema_of_frame,
+)
 from prefect_ds.dask.lowering import Lowered, lower
 from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
@@ -36,7 +42,7 @@ from prefect_ds.dask.parts import (
 )
 from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from prefect_ds.dask.staging import Staging
-from prefect_ds.errors import FileTypeError, ResultTypeError
+from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.registry import check_ending
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.identity import Match
@@ -52,23 +58,11 @@ from prefect_ds.storage.part_names import PartNames
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
-_PANDAS_PARTITION_BYTES = 128 * 2**20
-_ADVICE = {
-    "Series": "return its .to_frame()",
-    "Index": "return its .to_frame()",
-    "Scalar": "return its .compute()",
-    "Bag": "return its .to_dataframe()",
-    "Array": "return dask.dataframe.from_dask_array(it, columns=[...])",
-    "Delayed": "return dask.dataframe.from_delayed([...])",
-    "DelayedLeaf": "return dask.dataframe.from_delayed([...])",
-}
-_OTHER_ADVICE = "return one, or give the task another handler"
-
 
 class DaskDataFrameResultHandler(ResultHandler):
     """Keeps the Dask DataFrame that a task returns as a folder of parquet files.
 
-    Any tool can open it.
+    Any tool can open it. A Series is kept as a folder of files of one column.
 
     The workers write the partitions from where they are. The task's result is then a
     lazy frame over the files: what computes it never runs the task's graph again. A
@@ -182,15 +176,19 @@ class DaskDataFrameResultHandler(ResultHandler):
         return (*super().options, self.partition_on, self.partition_size)
 
     def kept_classes(self) -> tuple[type, ...]:
-        """Return Dask's DataFrame, and pandas' own."""
-        return (dd.DataFrame, pd.DataFrame)
+        """Return Dask's DataFrame and Series, and pandas' own."""
+        return KEPT_CLASSES
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is a frame or a series of Dask's or pandas'."""
+        return is_kept(value)
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
         # A pandas frame is in this process already: it does not go through the
         # scheduler to be written elsewhere.
-        is_here = isinstance(value, pd.DataFrame)
-        given = self._frame(value)
+        result = as_frame(value, self.partition_size, type(self).__name__)
+        is_here, given = result.is_here, result.frame
         # What Dask computes may have other partitions than the frame says: a groupby,
         # files that are read together.
         lowered = lower(given, path, "threads" if is_here else None)
@@ -217,7 +215,7 @@ class DaskDataFrameResultHandler(ResultHandler):
             n_rows = known_rows(given.expr)
             written = FrameWrite(path, lowered, writer, staging, n_rows).run()
             parts = tuple(staged.part for staged in written.parts)
-            schema = self._schema(meta, written)
+            schema = result.schema(self._schema(meta, written))
             placed = files.finish_folder(
                 folder, {staged.file: staged.part.name for staged in written.parts}
             )
@@ -278,13 +276,14 @@ class DaskDataFrameResultHandler(ResultHandler):
             "partitions": partitions,
         }
 
-    def _load(self, path: str, manifest: Manifest) -> dd.DataFrame:
+    def _load(self, path: str, manifest: Manifest) -> dd.DataFrame | dd.Series:
         assert manifest.schema is not None
         return self._open(path, manifest.parts, manifest.schema, manifest.content)
 
     def _open(
-        self, path: str, parts: Sequence[Part], schema: JSONObject, content: str
-    ) -> dd.DataFrame:
+        self, path: str, parts: Sequence[Part], of_result: JSONObject, content: str
+    ) -> dd.DataFrame | dd.Series:
+        schema = schema_of_frame(of_result)
         n_partitions = schema["n_partitions"]
         numbers = schema["partitions"]
         if numbers is None:
@@ -304,7 +303,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             self.read_kwargs,
             is_sorted,
         )
-        return open_frame(FrameSource(reader, tuple(map(tuple, partitions)), divisions))
+        source = FrameSource(reader, tuple(map(tuple, partitions)), divisions)
+        return as_result(open_frame(source), of_result)
 
     def _describe_foreign(self, path: str) -> Draft:
         files = self.store.files
@@ -336,34 +336,6 @@ class DaskDataFrameResultHandler(ResultHandler):
             "partitions": [numbers.get(i) for i in range(len(parts))],
         }
         return Draft(tuple(parts), meta.shape[1], schema, None)
-
-    def _frame(self, value: Any) -> dd.DataFrame:
-        """Return the task's result as a Dask frame."""
-        if isinstance(value, pd.DataFrame):
-            size = self.partition_size or _PANDAS_PARTITION_BYTES
-            n_partitions = max(
-                1, math.ceil(int(value.memory_usage(index=True).sum()) / size)
-            )
-            if isinstance(value.index, pd.MultiIndex):
-                raise ResultTypeError(
-                    "Dask has no frames with a MultiIndex: return the frame's "
-                    ".reset_index()"
-                )
-            return cast(
-                dd.DataFrame,
-                dd.from_pandas(value, npartitions=n_partitions, sort=False),
-            )
-        if not isinstance(value, dd.DataFrame):
-            kind = type(value).__name__
-            library, advice = (
-                type(value).__module__.partition(".")[0],
-                _ADVICE.get(kind, _OTHER_ADVICE),
-            )
-            raise ResultTypeError(
-                f"the task returned a {library} {kind}, and {type(self).__name__} "
-                f"keeps Dask DataFrames: {advice}"
-            )
-        return value
 
 
 def _check_kwargs(

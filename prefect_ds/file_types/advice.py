@@ -23,6 +23,7 @@ _BY_CLASS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
 )
 _BY_NAME: Final = {
     "dask.DataFrame": "prefect_ds.dask.DaskDataFrameResultHandler",
+    "dask.Series": "prefect_ds.dask.DaskDataFrameResultHandler",
     "geopandas.GeoDataFrame": "ObjectResultHandler('x.parquet', 'geopandas')",
     "matplotlib.Figure": "ObjectResultHandler('x.png')",
     "polars.DataFrame": "ObjectResultHandler('x.parquet', 'polars')",

@@ -20,14 +20,8 @@ def wrong_type(value: object) -> str:
     """Return the message about a task's result that is no frame."""
     kind = type(value)
     hint = f"keep it with {handler_for(kind)}"
-    if kind.__module__.startswith("dask."):
-        if kind.__name__ == "Series":
-            hint = (
-                "return series.compute(), or series.to_frame() with "
-                "prefect_ds.dask.DaskDataFrameResultHandler"
-            )
-        elif kind.__name__ == "DataFrame":
-            hint = f"{hint}, or return frame.compute()"
+    if kind.__module__.startswith("dask.") and hasattr(value, "compute"):
+        hint = f"{hint}, or return its .compute()"
     return (
         "a pandas DataFrame or Series is needed, the task returned "
         f"{kind.__module__}.{kind.__qualname__}: {hint}"

@@ -50,6 +50,8 @@ _REASONS: Final = {
     **dict.fromkeys(("dict", "numpy", "records", "xarray"), _NO_PATH),
     **dict.fromkeys(("fwf", "sas", "spss"), _READ_ONLY),
     **dict.fromkeys(("latex", "markdown", "string"), _WRITE_ONLY),
+    "polars": "ObjectResultHandler(path, 'polars') keeps its frames",
+    "geopandas": "ObjectResultHandler(path, 'geopandas') keeps its frames",
     "gbq": "pandas has no BigQuery functions since version 3",
 }
 """Why names that pandas has are not in the table."""

@@ -38,8 +38,23 @@ def to_frame(series: pd.Series[Any]) -> tuple[pd.DataFrame, JSONObject]:
     (     7
     0  0.5, {'name': 7})
     """
-    note: JSONObject = {"name": _name_to_json(series.name)}
-    return series.to_frame(label_of(series)), note
+    return series.to_frame(label_of(series)), note_of(series)
+
+
+def note_of(series: pd.Series[Any]) -> JSONObject:
+    """Return the note that a frame needs to become a series again: its name.
+
+    Raises
+    ------
+    UnkeepableError
+        The name has no JSON from which it could be restored.
+    """
+    return {"name": _name_to_json(series.name)}
+
+
+def name_from_note(note: Mapping[str, Any]) -> Hashable:
+    """Return the name of the series that a note is of."""
+    return _name_from_json(note["name"])
 
 
 def label_of(series: pd.Series[Any]) -> str:
@@ -71,7 +86,7 @@ def from_frame(frame: pd.DataFrame, note: Mapping[str, Any]) -> pd.Series[Any]:
             f"the file gives {frame.shape[1]} columns, where a Series has one"
         )
     series = frame.iloc[:, 0]
-    series.name = _name_from_json(note["name"])
+    series.name = name_from_note(note)
     series.attrs = frame.attrs
     allows_duplicates = frame.flags.allows_duplicate_labels
     cast(Any, series).flags.allows_duplicate_labels = allows_duplicates

@@ -170,7 +170,7 @@ class TestWriteAndRead:
     @pytest.mark.parametrize(
         ("value", "advice"),
         [
-            (lambda: frame(1)["id"], "to_frame"),
+            (lambda: frame(1).index, "to_frame"),
             (lambda: db.from_sequence([{"a": 1}]), "to_dataframe"),
             (lambda: da.ones(3), "from_dask_array"),
             (lambda: [1, 2], "another handler"),

@@ -51,7 +51,7 @@ def wide(folder: Path, kind: str) -> Any:
     ("kind", "kept"),
     {
         "pandas": {"frame", "series"},
-        "dask": {"frame"},
+        "dask": {"frame", "series"},
         "json": {"metrics", "text"},
         "npy": {"array"},
         "pickle": {"frame", "series", "metrics", "array", "text"},

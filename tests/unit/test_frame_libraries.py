@@ -8,7 +8,7 @@ import pytest
 from prefect import Flow
 
 from prefect_ds import DSTaskRunner, ObjectResultHandler, PandasResultHandler, task
-from prefect_ds.errors import ResultTypeError, RoundTripError
+from prefect_ds.errors import FileTypeError, ResultTypeError, RoundTripError
 from prefect_ds.report import outcome_of
 from tests.support.flows import frame_of
 
@@ -93,6 +93,8 @@ class TestPolars:
         assert not (tmp_path / "x.parquet").exists()
 
     def test_the_handler_for_pandas_names_this_one(self, tmp_path):
+        with pytest.raises(FileTypeError, match=r"ObjectResultHandler\(path, 'polars'"):
+            PandasResultHandler(tmp_path / "x.parquet", "polars")
         with pytest.raises(
             ResultTypeError, match=r"ObjectResultHandler\('x.parquet', "
         ):
