@@ -59,18 +59,22 @@ def commands() -> None:
 @parameters
 @click.option("--refresh", multiple=True, metavar="TASK", help="A task to run anyway.")
 @click.option("--check", is_flag=True, help="Exit with 1 if a task would run.")
+@click.option("--html", metavar="FILE", help="Write a page with a graph of the flow.")
 @as_json
 def explain(
     flow: str,
     parameters: dict[str, Any],
     refresh: tuple[str, ...],
     check: bool,
+    html: str | None,
     is_json: bool,
 ) -> int:
     """Say what the next run of FLOW would load and run, and why."""
     import prefect_ds
 
     explained = prefect_ds.explain(load_flow(flow), parameters, refresh=refresh)
+    if html is not None:
+        explained.to_html(html)
     values = {
         "flow": explained.flow,
         "counts": explained.counts,
