@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prefect.core import Flow, Parameter, Task
 
 from prefect_ds.engine.planned_looks import Look
@@ -57,12 +59,13 @@ class Rendered:
         """Return whether no run of the flow renders the path of its checkpoint."""
         if manifest.owner.flow != self._flow.name or manifest.adopted:
             return False
-        if path in self._paths or manifest.owner.task in self._unlimited():
+        if path in self._paths or manifest.owner.task in self._unlimited:
             return False
         if self._open_templates is None:
             self._open_templates = self._find_open()
         return all(template.match(path) is None for template in self._open_templates)
 
+    @functools.cached_property
     def _unlimited(self) -> set[str]:
         """Return the slugs of the tasks whose path a function of the user's makes."""
         slugs = set()

@@ -168,6 +168,9 @@ class FileSystem(Protocol):
         ``kind``, where it is known, may spare requests.
         """
 
+    def is_link(self, path: str) -> bool:
+        """Return whether the data at a path lie elsewhere: a symbolic link."""
+
     def remove_if_empty(self, folder: str) -> None:
         """Remove a folder unless something is in it; nothing there is fine."""
 

@@ -259,6 +259,10 @@ class LocalFiles:
                 raise
             shutil.rmtree(path)
 
+    def is_link(self, path: str) -> bool:
+        """Return whether the data at a path lie elsewhere: a symbolic link."""
+        return os.path.islink(path)
+
     def remove_if_empty(self, folder: str) -> None:
         """Remove a folder unless something is in it; nothing there is fine."""
         with contextlib.suppress(OSError):

@@ -228,6 +228,10 @@ class ObjectFiles:
                 if self.status(path) is not None:
                     self.fs.rmdir(path)
 
+    def is_link(self, path: str) -> bool:
+        """Return ``False``: a store has no links."""
+        return False
+
     def remove_if_empty(self, folder: str) -> None:
         """Do nothing: a prefix without objects is not there."""
 

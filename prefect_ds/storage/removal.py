@@ -38,6 +38,8 @@ def remove_data(files: FileSystem, path: str, manifest: Manifest) -> bool:
     status = files.status(path, manifest.kind)
     if status is None or status.stamp != manifest.stamp:
         return False
+    if files.is_link(path):
+        return False  # A person moved the data, and the link would free nothing.
     if not files.renames_folders:
         return _remove_objects(files, path, manifest)
     moved = f"{staging_folder(path)}/{uuid.uuid4().hex}{REPLACED}"

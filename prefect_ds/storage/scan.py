@@ -22,6 +22,9 @@ from prefect_ds.storage.manifest import Manifest
 TOUCHED = "its time of change is not that of the write; only its bytes can prove it"
 """Reason of data that have the size of their manifest, and another stamp."""
 
+LINK = "it is a link to data that lie elsewhere"
+"""Reason of data that a person moved."""
+
 _AT_ONCE = 16
 """Looks at an object store that go side by side."""
 
@@ -144,7 +147,8 @@ def _look_at(files: FileSystem, path: str) -> Seen:
     else:
         problem = _difference(filed, status, manifest)
         if not problem:
-            return Seen(path, "whole", manifest, stamp=status.stamp)
+            reason = LINK if files.is_link(path) else ""
+            return Seen(path, "whole", manifest, reason, status.stamp)
         if status.is_shared_folder and manifest.is_partly_freed(files.sizes(path)):
             return Seen(path, "freed", manifest, _freed(manifest))
         return Seen(path, "damaged", manifest, problem, status.stamp)

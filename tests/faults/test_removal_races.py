@@ -1,5 +1,6 @@
 """A removal beside writers and readers: the data of others stay, nothing passes for a person's, a kill loses nothing."""
 
+import os
 import threading
 
 import pandas as pd
@@ -103,7 +104,14 @@ class RemovalCase:
 
 
 class TestOnADisk(LocalStoreCase, RemovalCase):
-    pass
+    def test_data_that_a_person_moved_behind_a_link_stay(self, store, path, tmp_path):
+        manifest = write(store, path, OLD)
+        os.rename(path, tmp_path / "elsewhere.csv")
+        os.symlink("../elsewhere.csv", path)
+        assert store.look_up(path).kind == "committed"
+        assert not removed(store.files, path, manifest)
+        assert read(store, path) == OLD
+        assert not prune(os.path.dirname(path), older_than="0s").items
 
 
 class TestInAStore(MemoryStoreCase, RemovalCase):
