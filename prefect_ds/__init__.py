@@ -3,6 +3,7 @@
 import prefect
 
 from prefect_ds.acceptance import Accepted, accept
+from prefect_ds.events import Events, read_events
 from prefect_ds.explanation import Explanation, explain
 from prefect_ds.file_result_handler import FileResultHandler
 from prefect_ds.flow_runner import DSFlowRunner
@@ -28,6 +29,7 @@ __all__ = [
     "DSFlowRunner",
     "DSTaskRunner",
     "Details",
+    "Events",
     "Explanation",
     "FileResultHandler",
     "MarkerResultHandler",
@@ -42,6 +44,7 @@ __all__ = [
     "checkpoints",
     "explain",
     "prune",
+    "read_events",
     "register_file_type",
     "show",
     "task",

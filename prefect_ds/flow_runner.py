@@ -26,6 +26,7 @@ from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.client_hits import FoldersNotShared
 from prefect_ds.engine.context import (
     BY_REFERENCE,
+    EVENTS,
     IDENTITY,
     NOT_NEEDED,
     REFRESH,
@@ -44,10 +45,12 @@ from prefect_ds.engine.progress import Progress, wanted
 from prefect_ds.engine.remarks import with_advice
 from prefect_ds.engine.result_check import check_result
 from prefect_ds.engine.run_page import write_run_page
+from prefect_ds.engine.task_events import run_ended, run_started
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.engine.template_names import check_template
 from prefect_ds.errors import OptionError, PrefectDSError
+from prefect_ds.event_log.log import EventLog
 from prefect_ds.report import RunReport
 from prefect_ds.task_runner import DSTaskRunner
 
@@ -63,6 +66,8 @@ class DSFlowRunner(FlowRunner):
 
     _keep: set[Task] | None = None
     _shows_progress = False
+    _is_first_round = True
+    """Not one that follows it, for retries."""
     _refresh: frozenset[Task] = frozenset()
     _asked: TaskRun | None = None
     """The task run whose freed data the user asks for; ``None``: the last tasks."""
@@ -126,7 +131,8 @@ class DSFlowRunner(FlowRunner):
         self._are_states_handled = any(
             handler is not checkpoint_handler for handler in handlers
         )
-        if not call.arguments.get("task_states"):
+        self._is_first_round = not call.arguments.get("task_states")
+        if self._is_first_round:
             # Not again in the rounds that follow, for retries.
             warn_of_unused_results(self.flow, self._has_our_tasks)
             if self._has_our_tasks:
@@ -144,6 +150,7 @@ class DSFlowRunner(FlowRunner):
         state = super().run(*others, **call.kwargs)
         if self._has_our_tasks and self._asked is None:
             write_run_page(self.flow, state, self._run_context, self.logger)
+            run_ended(self.flow, state, self._run_context)
         return state
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> Any:
@@ -156,7 +163,11 @@ class DSFlowRunner(FlowRunner):
             self._or_end(self._check_tasks, PrefectDSError, TypeError, ValueError)
         initialized = super().initialize_run(*args, **kwargs)
         if self._has_our_tasks:
+            log = EventLog.configured()
+            if self._is_first_round and self._asked is None:
+                run_started(log, self.flow, initialized.context)
             for task, context in initialized.task_contexts.items():
+                context[EVENTS] = log
                 handler = handler_of(task, self.flow.result)
                 if handler is not None:
                     keys = [edge.key for edge in self.flow.edges_to(task) if edge.key]

@@ -48,6 +48,7 @@ from prefect_ds.engine.task_checkpoint import (
     run_name,
     task_arguments,
 )
+from prefect_ds.engine.task_events import TaskEvents
 from prefect_ds.engine.task_handler import COLLECTING, handler_of
 from prefect_ds.engine.template_names import TemplateNames, check_template
 from prefect_ds.errors import PrefectDSError, TemplateError
@@ -145,7 +146,9 @@ class DSTaskRunner(TaskRunner):
         self._task_identity = self._task_identity or steps.get(run_context.IDENTITY)
         self._refresh |= bool(steps.get(run_context.REFRESH))
         self._not_needed |= steps.get(run_context.NOT_NEEDED) or frozenset()
+        events = TaskEvents.of(self.task, steps)
         steps.update(run_context.OF_NO_TASK)
+        steps.pop(run_context.EVENTS, None)
         run_context.resize_cache(prefect.context.config)
         # Prefect's loop count says less: where a turn of a loop runs another flow, the
         # tasks of that flow have the count in their context, too.
@@ -166,6 +169,8 @@ class DSTaskRunner(TaskRunner):
             with_seconds = {**final.context, COMPUTE_S: seconds}
             # A copy: a signal holds the state too, and seconds are not in its digest.
             final = with_result(final, final._result, context=with_seconds)
+        path = self._checkpoint.path if self._checkpoint is not None else None
+        events.ended(final, self._miss, path)
         if not self._by_reference:
             # Under our flow runner the client says it, once for all children.
             warn_of_remarks(self.task, raw_value(final))

@@ -246,3 +246,25 @@ def accept(
     text = "\n".join(lines) or "nothing was accepted"
     say([asdict(one) for one in accepted], is_json, text)
     return int(not accepted)
+
+
+@commands.command()
+@click.argument("events", nargs=-1, required=True, type=click.Path())
+@click.option("--run", "run_id", metavar="ID", help="A run; the last one without it.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write it as a page.")
+@as_json
+def report(
+    events: tuple[str, ...], run_id: str | None, html: str | None, is_json: bool
+) -> int:
+    """Give the report of a run from its EVENTS, files of JSON lines.
+
+    Exits with 1 if the run failed.
+    """
+    import prefect_ds
+
+    of_run = prefect_ds.read_events(events).report(run_id)
+    if html is not None:
+        of_run.to_html(html)
+    rows = of_run.to_frame().astype(object)
+    say(rows.where(rows.notna(), None).to_dict("records"), is_json, str(of_run))
+    return int(bool(of_run.error) or any(task.n_failed for task in of_run.tasks))

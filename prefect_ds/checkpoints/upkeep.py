@@ -8,7 +8,9 @@ from pathlib import PurePath
 from typing import Any
 
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
-from prefect_ds.storage.history import Event, now
+from prefect_ds.event_log.event import Event
+from prefect_ds.event_log.log import EventLog
+from prefect_ds.storage import history
 from prefect_ds.storage.housekeeping import unfinished_writes
 from prefect_ds.storage.identity import Identity
 from prefect_ds.storage.layout import FREED, SIDE_FOLDER, parent
@@ -147,9 +149,9 @@ class Upkeep(abc.ABC):
             )
         return self.manifest(path)
 
-    def _accepted(self, manifest: Manifest, why: str = "") -> Event:
+    def _accepted(self, manifest: Manifest, why: str = "") -> history.Event:
         before = manifest.identity.digest if manifest.identity else ""
-        return Event("accepted", now(), why, before)
+        return history.Event("accepted", history.now(), why, before)
 
     def free(self, path: str) -> Manifest:
         """Remove the data of a checkpoint to free their space; the manifest stays.
@@ -172,7 +174,22 @@ class Upkeep(abc.ABC):
         path = self._absolute(path)
         if self.freed_marker is not None:
             self.store.files.put(self.freed_marker, b"")
-        return self.store.free(path)
+        freed = self.store.free(path)
+        log = EventLog.configured()
+        if log is not None:
+            owner = freed.owner
+            log.write(
+                Event(
+                    event="freed",
+                    flow=owner.flow,
+                    task=owner.task,
+                    slug=owner.task,
+                    map_index=owner.map_index,
+                    path=path,
+                    size_bytes=freed.size_bytes,
+                )
+            )
+        return freed
 
     def may_have_freed(self) -> bool:
         """Return whether a checkpoint of this template may have been freed.

@@ -31,6 +31,9 @@ REFRESH = "prefect_ds_refresh"
 """Set for a task that runs whatever is there: ``flow.run(refresh=[...])``."""
 
 
+EVENTS = "prefect_ds_events"
+"""The file of events of a run, or ``None``."""
+
 NOT_NEEDED = "prefect_ds_not_needed"
 """The indices of a task's children, or ``None``, whose freed data nothing needs."""
 
