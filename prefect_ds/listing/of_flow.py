@@ -10,9 +10,9 @@ from prefect.core import Flow, Task
 
 from prefect_ds.engine.flow_plan import TaskDecision, walked
 from prefect_ds.engine.planned_looks import COUNTS, Look
-from prefect_ds.engine.task_handler import handler_of, handlers_in
+from prefect_ds.engine.task_handler import handlers_in
 from prefect_ds.listing.places import Located
-from prefect_ds.listing.rendered import Rendered
+from prefect_ds.listing.rendered import Rendered, handler_at
 from prefect_ds.listing.rows import State, row_of, row_of_seen
 from prefect_ds.outputs import Outputs
 from prefect_ds.result_handler import ResultHandler
@@ -31,7 +31,7 @@ def located_in_flow(
     outputs: dict[str, Located] = {}
 
     def watch(task: Task, decision: TaskDecision, look: Look) -> None:
-        handler = handler_of(task, flow.result)
+        handler = handler_at(task, flow)
         if handler is None or not decision.is_step:
             return
         rendered.add(task, handler, look)

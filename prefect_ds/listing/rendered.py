@@ -70,7 +70,7 @@ class Rendered:
         """Return the slugs of the tasks whose path a function of the user's makes."""
         slugs = set()
         for task in self._flow.tasks:
-            handler = handler_of(task, self._flow.result)
+            handler = handler_at(task, self._flow)
             if handler is not None and callable(task.target or handler.location):
                 slugs.add(self._flow.slugs[task])
         return slugs
@@ -78,11 +78,9 @@ class Rendered:
     def _find_open(self) -> list[PathTemplate]:
         templates = []
         for task in self._flow.tasks:
-            handler = handler_of(task, self._flow.result)
+            handler = handler_at(task, self._flow)
             if handler is None or callable(task.target or handler.location):
                 continue
-            if isinstance(task.target, str) and task.target:
-                handler = handler.at(task.target)
             for one in handler.all_handlers():
                 template = one.template
                 if template is not None and self._is_open(task, template):
@@ -116,3 +114,11 @@ class Rendered:
 
     def _parameters(self) -> set[str]:
         return {parameter.name for parameter in self._flow.parameters()}
+
+
+def handler_at(task: Task, flow: Flow) -> ResultHandler | None:
+    """Return the handler that keeps a task's result, with the path of its target."""
+    handler = handler_of(task, flow.result)
+    if handler is not None and isinstance(task.target, str) and task.target:
+        return handler.at(task.target)
+    return handler

@@ -148,6 +148,31 @@ def test_another_flow_in_the_folder_has_no_orphans(tmp_path):
     assert checkpoints(rain(tmp_path, [1])).counts == {"valid": 2}
 
 
+def test_a_target_and_the_flows_own_handler_are_listed(tmp_path):
+    @task(target=f"{tmp_path}/t_{{n}}.csv", result=PandasResultHandler(None))
+    def by_target(n):
+        return pd.DataFrame({"n": [n]})
+
+    @task
+    def by_flow(n):
+        return pd.DataFrame({"n": [n]})
+
+    def flow_of(numbers):
+        path = f"{tmp_path}/{{task_name}}_{{map_index}}.csv"
+        with Flow("two", result=PandasResultHandler(path)) as flow:
+            by_target.map(numbers)
+            by_flow.map(numbers)
+        return flow
+
+    run(flow_of([5, 6]))
+    assert checkpoints(flow_of([5, 6])).counts == {"valid": 4}
+    fewer = checkpoints(flow_of([5]))
+    orphans = {path.rpartition("/")[2] for path in fewer.filter("orphan").paths}
+    assert orphans == {"t_6.csv", "by_flow_1.csv"}
+    missing = checkpoints(flow_of([7])).filter("missing")
+    assert [row.fields for row in missing] == [{"n": "7"}]
+
+
 def test_outputs_are_listed_each_and_are_no_orphans(tmp_path):
     result = Outputs(
         table=PandasResultHandler(f"{tmp_path}/table.csv"),
