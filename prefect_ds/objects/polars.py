@@ -61,7 +61,10 @@ def _read(file: BinaryIO, marks: Marks | None) -> Any:
     if marks == _LAZY:
         # Over the bytes that were compared with their checksum: the file itself may
         # be replaced before the frame is used.
-        return polars.scan_parquet(file)
+        lazy = polars.scan_parquet(file)
+        # Bytes that are no parquet are an error here, not where the frame is used.
+        lazy.collect_schema()
+        return lazy
     return polars.read_parquet(file)
 
 

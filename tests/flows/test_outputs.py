@@ -26,7 +26,7 @@ from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import CheckpointNotFoundError, PrefectDSError
-from tests.support.flows import Notes, numbers
+from tests.support.flows import Counting, Notes, numbers
 from tests.support.processes import ROOT
 
 
@@ -378,6 +378,29 @@ def test_unmapped_and_mapped_over_its_items(run, tmp_path, notes):
         added = add.map(both, unmapped(both))
     for _ in range(2):
         assert run(flow).result[added].result == [3, 4]
+
+
+def test_one_output_of_each_child_is_a_read_of_its_file_alone(
+    run_here, tmp_path, notes, no_cache
+):
+    def kept(name):
+        return Counting(tmp_path / f"{name}_{{seed}}.csv", "csv", notes)
+
+    @task(result=Outputs(train=kept("train"), test=kept("test")))
+    def split(seed):
+        return {"train": numbers(seed), "test": numbers(-seed)}
+
+    @task
+    def tell(train):
+        return int(train.sum().sum())
+
+    with Flow("outputs") as flow:
+        both = split.map([1, 2])
+        told = tell.map(GetItem(name="train").map(both, unmapped("train")))
+    run_here(flow)
+    notes.take()
+    assert run_here(flow).result[told].result == [1, 2]
+    assert set(notes.take()) == {"read train_1.csv", "read train_2.csv"}
 
 
 def test_an_output_more_and_a_folder_that_moved(run_here, tmp_path, notes):

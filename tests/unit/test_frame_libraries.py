@@ -82,6 +82,14 @@ class TestPolars:
             assert frame.filter(self.pl.col("a") > 2).collect()["a"].to_list() == [3]
         assert len(computed) == n_computed
 
+    def test_a_lazy_frame_over_other_bytes_is_no_result(self, tmp_path):
+        handler = ObjectResultHandler(tmp_path / "x.parquet", "polars")
+        path = handler.write(self.pl.LazyFrame({"a": [1]})).location
+        (tmp_path / "x.parquet").write_bytes(b"no parquet")
+        assert handler.look_up(path).kind == "damaged"
+        with pytest.raises(Exception, match=r"parquet|PAR1"):
+            handler.adopt(path)
+
     def test_what_does_not_come_back_is_refused(self, tmp_path):
         objects = self.pl.DataFrame({"ok": [1], "o": [object()]})
         with pytest.raises(RoundTripError, match="column 'o' holds Python objects"):
