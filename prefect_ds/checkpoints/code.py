@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from prefect_ds.checkpoints.bytecode import PYTHON, listing
+from prefect_ds.checkpoints.code_copies import Mark, merge_copies, replace_marks
 from prefect_ds.checkpoints.code_notes import CodeNotes
 from prefect_ds.checkpoints.code_objects import (
     DESCRIPTORS,
@@ -101,6 +102,7 @@ class CodeWalk:
         self._met: list[Any] = []
         self._pending: deque[Any] = deque()
         self._facts: list[Any] = []
+        self._facts_of_met: list[Any] = []
         self._open: set[int] = set()
         self._roots = roots
         outer = getattr(_active, "walk", None)
@@ -119,15 +121,19 @@ class CodeWalk:
             self._facts.append([self._number(obj) for obj in CodeInside(value).met])
         while self._pending:
             obj = self._pending.popleft()
-            if isinstance(obj, type):
-                self._facts.append(self._class(obj))
-            else:
-                self._facts.append(self._function(obj))
+            is_class = isinstance(obj, type)
+            facts = self._class(obj) if is_class else self._function(obj)
+            self._facts_of_met.append(facts)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The digest of all that was met."""
-        return hashlib.sha256(fact_bytes(self._facts)).hexdigest()
+        marks = merge_copies(self._facts_of_met, self._met)
+        of_met: dict[Mark, Any] = {}
+        for mark, facts in zip(marks, self._facts_of_met, strict=True):
+            of_met.setdefault(marks[mark], replace_marks(facts, marks))
+        all_facts = [*replace_marks(self._facts, marks), *of_met.values()]
+        return hashlib.sha256(fact_bytes(all_facts)).hexdigest()
 
     def code(self) -> Code:
         """Return what a manifest keeps of the walk."""
@@ -135,13 +141,13 @@ class CodeWalk:
             self.digest, PYTHON, dict(self.notes.functions), dict(self.notes.values)
         )
 
-    def _number(self, obj: Any) -> str:
+    def _number(self, obj: Any) -> Mark:
         """Return the mark of a function or class, which is walked later."""
         if id(obj) not in self._numbers:
             self._numbers[id(obj)] = len(self._met)
             self._met.append(obj)
             self._pending.append(obj)
-        return f"@{self._numbers[id(obj)]}"
+        return Mark(f"@{self._numbers[id(obj)]}")
 
     # Functions
 

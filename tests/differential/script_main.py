@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from distributed import Client
 
 from tests.differential.chain_comparison import ChainComparison
 from tests.differential.flow_comparison import FlowComparison
@@ -34,6 +37,16 @@ def run_by_number(folder: str, number: int) -> None:
     Path(folder, f"{number}.json").write_text(json.dumps(seen))
 
 
+def wait_until_idle(executor: str) -> None:
+    """Wait for the task runs that outlive their client on a cluster."""
+    if "://" not in executor:
+        return
+    with Client(executor, set_as_default=False) as client:
+        until = time.monotonic() + 60
+        while any(client.processing().values()) and time.monotonic() < until:
+            time.sleep(0.1)
+
+
 def compare_all(
     folder: str, run: Callable[[int], None], steps: list[Step], program: dict[str, Any]
 ) -> list[str]:
@@ -49,6 +62,7 @@ def compare_all(
         if not outcome.exists():
             if step.kill_after is None:
                 return [*found, f"{step}: the process ended without an outcome"]
+            wait_until_idle(step.executor)
             notes = Path(folder, "ours/bodies.jsonl")
             lines = notes.read_text().splitlines() if notes.exists() else []
             comparison.killed(step, [json.loads(line) for line in lines])
