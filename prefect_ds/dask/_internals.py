@@ -6,11 +6,8 @@ one place says what we depend on and why, and one test names what has gone.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from dask._expr import (
-    Expr as AnyExpr,
-)
 from dask._task_spec import (
     Alias,
     DataNode,
@@ -96,6 +93,9 @@ from dask.dataframe.utils import (
     clear_known_categories,
     pyarrow_strings_enabled,
 )
+
+# `dask._expr.Expr`, which is in another module before Dask 2025.4.
+AnyExpr: Final[Any] = Expr.__mro__[-2]
 
 __all__ = [
     "EQ",

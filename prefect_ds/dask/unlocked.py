@@ -34,7 +34,7 @@ def unlock() -> None:
         return
     for member in cached_properties():
         _unlock(member)
-    AnyExpr.__init_subclass__ = classmethod(_unlock_class)  # type: ignore[assignment]
+    AnyExpr.__init_subclass__ = classmethod(_unlock_class)
 
 
 def _own(kind: type) -> Iterator[Any]:

@@ -208,13 +208,15 @@ NPY_REFUSED = {
     "masked": (np.ma.masked_array([1, 2], [True, False]), ".data and .mask"),
     "records": (np.rec.array([(1,)], [("a", "i4")]), "numpy.asarray"),
     "own class": (np.zeros(2).view(OwnArray), "numpy.asarray"),
-    "strings": (np.array(["a"], np.dtypes.StringDType()), "astype(str)"),
     "metadata": (np.zeros(1, np.dtype("i4", metadata={"a": 1})), "its dtype"),
     "aligned": (np.zeros(1, np.dtype([("a", "i1"), ("b", "f8")], align=True)), "dtype"),
     "scalar": (np.float64(1), "numpy.asarray"),
     "list": ([1, 2], "Keep it with file type 'json'"),
     "frame": (pd.DataFrame({"a": [1]}), "PandasResultHandler"),
 }
+if hasattr(np.dtypes, "StringDType"):  # Since numpy 2.
+    strings = np.array(["a"], np.dtypes.StringDType())
+    NPY_REFUSED["strings"] = (strings, "astype(str)")
 
 NPZ_KEPT = {
     **{name: {"x": values, "y": np.arange(2)} for name, values in NPY_KEPT.items()},

@@ -318,11 +318,13 @@ def test_a_signal_counts_by_its_message_and_result_wherever_it_has_been(kind):
     assert digest(signal) not in map(digest, others)
 
 
+@pytest.mark.skipif(
+    np.recarray.__module__ == "numpy", reason="numpy 1 names a module that is there"
+)
 def test_a_class_of_a_library_is_one_whether_its_module_was_imported_or_not(
     monkeypatch,
 ):
     records = np.zeros(1, [("a", "i4")]).view(np.recarray)
-    assert np.recarray.__module__ == "numpy.rec"
     monkeypatch.delitem(sys.modules, "numpy.rec", raising=False)
     without = digest(records)
     monkeypatch.setitem(sys.modules, "numpy.rec", np.rec)

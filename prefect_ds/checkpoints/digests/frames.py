@@ -266,7 +266,8 @@ def _offset(offset: Any, walk: Walk) -> bytes:
     return pack(
         "offset",
         type(offset).__name__.encode(),
-        walk.encode(args),
+        # Before pandas 3.1 the class of some is among the arguments.
+        walk.encode(tuple([arg for arg in args if arg is not type(offset)])),
         encode_named(attributes or {}, type(offset), walk),
     )
 
