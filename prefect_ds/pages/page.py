@@ -147,8 +147,26 @@ class Section:
     """The folder that all paths begin with, or empty."""
     groups: tuple[Group, ...]
     is_mapped: bool
+    has_paths: bool
+    has_sizes: bool
+    has_seconds: tuple[bool, ...]
+    """Which columns of seconds have any."""
     has_reasons: bool
-    """Whether some rows have a reason of their own."""
+    """Whether some rows have a reason of their own, or there is nothing else to say."""
+
+    @property
+    def n_columns(self) -> int:
+        """How many columns the table of its runs has."""
+        flags = (self.is_mapped, self.has_paths, self.has_sizes, self.has_reasons)
+        return sum(flags) + sum(self.has_seconds)
+
+    @property
+    def failures(self) -> str:
+        """In words how many runs failed."""
+        n_failed = sum(share.number for share in self.shares if share.how == "failed")
+        if self.n_runs == 1:
+            return "failed"
+        return f"failed in {n_failed:,} of {self.n_runs:,} runs; the first error:"
 
 
 def shares_of(counts: Sequence[tuple[str, int]]) -> tuple[Share, ...]:
@@ -222,6 +240,7 @@ def _section(step: Step, folder: str, n_columns: int, room: int) -> Section:
         own = [row.seconds[column] for row in step.rows]
         known = [seconds for seconds in own if seconds is not None]
         sums.append(seconds_in_words(sum(known)) if known else "")
+    has_reasons = any(cells.reason for group in groups for cells in group.rows)
     return Section(
         key=step.key,
         name=step.name,
@@ -234,7 +253,10 @@ def _section(step: Step, folder: str, n_columns: int, room: int) -> Section:
         folder=folder,
         groups=groups,
         is_mapped=any(row.child is not None for row in step.rows),
-        has_reasons=any(cells.reason for group in groups for cells in group.rows),
+        has_paths=any(row.path for row in step.rows),
+        has_sizes=bool(sizes),
+        has_seconds=tuple(bool(words) for words in sums),
+        has_reasons=has_reasons or not (sizes or any(sums)),
     )
 
 
@@ -281,13 +303,15 @@ def _cells(row: Row, folder: str, *, has_reason: bool) -> Cells:
 def seconds_in_words(seconds: float | None) -> str:
     """Return seconds for a table: more digits where there are few seconds.
 
-    >>> [seconds_in_words(s) for s in (None, 0, 0.0123, 3.14159, 64, 4000, 100_000)]
-    ['', '0', '0.01', '3.1', '64', '1 h 7 min', '27 h 47 min']
+    >>> [seconds_in_words(s) for s in (None, 0, 0.001, 0.0123, 3.14159, 64, 4000)]
+    ['', '0', '<0.01', '0.01', '3.1', '64', '1 h 7 min']
     """
     if seconds is None:
         return ""
     if seconds == 0:
         return "0"
+    if seconds < 0.005:
+        return "<0.01"
     if seconds < 1:
         return f"{seconds:.2f}"
     if seconds < 10:
