@@ -35,7 +35,7 @@ with Flow("rain") as flow:
     "report": "RunReport.of(state.result, flow=flow)",
     "listing": "import prefect_ds; prefect_ds.checkpoints('data')",
     "details": "prefect_ds.show('data/part_1.csv')",
-    "prune": "prefect_ds.prune('data', older_than='1s')",
+    "prune": "prefect_ds.prune('data', older_than='1d')",
     "verbose": """
 import os
 os.environ["PREFECT__LOGGING__LEVEL"] = "INFO"
