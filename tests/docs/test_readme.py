@@ -120,7 +120,7 @@ def test_the_table_of_file_types_is_complete() -> None:
 
 @pytest.mark.parametrize("name", prefect_ds.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
-    names = ("guide", "results", "upkeep")
+    names = ("guide", "results", "upkeep", "events")
     pages = [(ROOT / f"docs/{page}.md").read_text() for page in names]
     assert name in "".join([README, *pages])
 
