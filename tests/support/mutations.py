@@ -208,8 +208,8 @@ MUTATIONS = (
         "storage/local_files.py",
         (
             (
-                '        written = f"{path}.{uuid.uuid4().hex}"\n        for last_try',
-                "        written = path\n        for last_try",
+                '        written = f"{path}.{uuid.uuid4().hex}"\n        file = _new_file',
+                "        written = path\n        file = _new_file",
             ),
             (
                 "            self._place_file(written, path)\n        finally:\n            self.remove(written)\n",
