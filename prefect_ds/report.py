@@ -215,7 +215,11 @@ class RunReport:
             status=status,
             tone=tone,
             seconds=("compute", "write", "saved"),
-            steps=tuple(report.step() for report in self.tasks),
+            steps=tuple(
+                # Names need not be unique, and without the flow there are no slugs.
+                report.step(report.slug or f"{report.task} {number}")
+                for number, report in enumerate(self.tasks)
+            ),
             edges=self.edges,
             facts=facts,
             lines=tuple(f"{line}." for line in self._sums()),

@@ -132,8 +132,8 @@ class TaskReport:
             "reading them comes on top; drop the handler, or choose a faster file type"
         )
 
-    def step(self) -> Step:
-        """Return the task as values for a page."""
+    def step(self, key: str) -> Step:
+        """Return the task as values for a page; ``key`` names it there."""
         rows = [
             Row(
                 child=run.map_index,
@@ -153,7 +153,6 @@ class TaskReport:
         notes = self.remarks
         if self.loss:
             notes += (self.loss,)
-        key = self.slug or self.task
         return Step(key, self.task, rows, notes, self.error)
 
 

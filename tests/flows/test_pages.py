@@ -155,6 +155,21 @@ def test_a_name_and_an_error_that_are_markup_are_shown_and_never_run(
     page_of(explain(flow), tmp_path)
 
 
+def test_a_report_that_does_not_know_the_flow_has_a_page_too(run_here, tmp_path):
+    @task(name="same")
+    def one():
+        return 1
+
+    with Flow("two of one name") as flow:
+        one()
+        one()
+    report = RunReport.of(run_here(flow).result)
+    _, tree = page_of(report, tmp_path)
+    assert texts(tree, "//h1") == ["A flow"]
+    assert texts(tree, "//summary//b") == ["same", "same"]
+    assert len(tree.xpath("//*[name()='svg']//*[contains(@class, 'node')]")) == 2
+
+
 def big_report(n_children):
     """A report with long reasons, all different, and two failures at the end."""
     loaded = [

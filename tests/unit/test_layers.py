@@ -1,11 +1,14 @@
 """Where the nodes and edges of a drawn flow go."""
 
+import doctest
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_ds.engine import messages
+from prefect_ds.pages import layers, page
 from prefect_ds.pages.graph import Graph, Node, folded, to_dot, to_mermaid
 from prefect_ds.pages.layers import layered, layers_of, spread
 
@@ -128,3 +131,10 @@ def test_dot_and_mermaid_hold_any_name():
     assert not set('"<>[]\n\\') & set(label)
     assert label.startswith("say #34;no#34;#92;#59; #60;b#62;")
     assert mermaid[-1] == "  n0 --> n1"
+
+
+@pytest.mark.parametrize("module", [layers, page, messages], ids=lambda m: m.__name__)
+def test_the_examples_in_docstrings_are_right(module):
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed
