@@ -51,6 +51,9 @@ __all__ = [
     "verify",
 ]
 
+# `checkpoints` is the call here, as `dask.delayed` is one. The room of the same name is
+# imported by the full names of its modules: `from prefect_ds.checkpoints.x import y`.
+
 # The one thing that importing changes in Prefect: `flow.run` understands
 # `task_runner_cls`. A user's own class stays.
 if (
