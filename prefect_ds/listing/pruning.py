@@ -9,22 +9,19 @@ from typing import Any
 
 from prefect import Flow
 
-from prefect_ds.checkpoints.age import as_duration, in_words
-from prefect_ds.checkpoints.reference import size
+from prefect_ds.checkpoints.age import as_duration
+from prefect_ds.listing.choice import Choice
 from prefect_ds.listing.find import Where, locate, name_of, repeatable
 from prefect_ds.listing.freeable import freeable
 from prefect_ds.listing.of_flow import folders_of
-from prefect_ds.listing.places import Located, places
-from prefect_ds.listing.pruned import Pruned, What
+from prefect_ds.listing.places import places
+from prefect_ds.listing.pruned import Pruned
 from prefect_ds.listing.removing import (
     Removal,
-    of_checkpoint,
-    of_data,
     of_leftovers,
     of_set_aside,
 )
 from prefect_ds.listing.side_by_side import side_by_side
-from prefect_ds.outputs import Outputs
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.scan import folders_with_checkpoints
 
@@ -105,7 +102,7 @@ def prune(
     where = repeatable(where)
     found = list(locate(where, parameters, context, storage_options))
     least_age = as_duration(older_than)
-    choice = _Choice(found, least_age)
+    choice = Choice(found, least_age)
     if isinstance(where, Flow) and freed:
         choice.add_not_needed(freeable(where, parameters or {}, context))
     if orphans:
@@ -114,7 +111,7 @@ def prune(
         choice.add_above(as_bytes(max_size))
     elif least_age is not None and not (orphans or freed or set_aside):
         choice.add_old(least_age)
-    removals = list(choice.removals.values())
+    removals = choice.removals()
     young = as_duration(leftovers_older_than)
     for files, folder in _side_folders(where, storage_options):
         if set_aside:
@@ -125,88 +122,6 @@ def prune(
 
 
 _NO_AGE = datetime.timedelta(0)
-
-
-class _Choice:
-    """The checkpoints that may go, chosen by one reason after the other.
-
-    Parameters
-    ----------
-    found
-        All checkpoints.
-    least_age
-        Younger ones stay; ``None``: of any age.
-    """
-
-    def __init__(
-        self, found: list[Located], least_age: datetime.timedelta | None
-    ) -> None:
-        self._found = found
-        self._may_go = [
-            located for located in found if _is_ours_and_older(located, least_age)
-        ]
-        self.removals: dict[str, Removal] = {}
-
-    def add_orphans(self) -> None:
-        """Choose what no task of the flow renders."""
-        for located in self._may_go:
-            if located.row.state == "orphan":
-                self._add(located, "orphan", located.row.reason)
-
-    def add_old(self, least_age: datetime.timedelta) -> None:
-        """Choose what is old enough."""
-        for located in self._may_go:
-            assert located.row.age is not None
-            reason = f"{in_words(located.row.age)} old; {in_words(least_age)} asked for"
-            self._add(located, "old", reason)
-
-    def add_above(self, most_bytes: int) -> None:
-        """Choose the oldest until the others have no more than so many bytes."""
-        stays = [one.row for one in self._found if one.row.path not in self.removals]
-        total = sum(row.size_bytes or 0 for row in stays)
-        for located in sorted(self._may_go, key=_written_at):
-            if total <= most_bytes:
-                return
-            if located.row.path not in self.removals:
-                reason = f"among the oldest; {size(most_bytes)} may stay"
-                self._add(located, "old", reason)
-                total -= located.row.size_bytes or 0
-
-    def add_not_needed(self, paths: set[str]) -> None:
-        """Choose the data of the checkpoints at these paths; the manifests stay."""
-        by_path = {located.row.path: located for located in self._may_go}
-        for path in sorted(paths & by_path.keys()):
-            located = by_path[path]
-            handler = located.handler
-            if handler is None:
-                continue
-            size_bytes = located.row.size_bytes or 0
-            if isinstance(handler, Outputs):
-                # The list of them stays.
-                outputs = handler.paths_of(handler.manifest(path)).values()
-                if not by_path.keys() >= set(outputs):
-                    continue
-                size_bytes = sum(by_path[one].row.size_bytes or 0 for one in outputs)
-            reason = "all that takes it loads; its manifest stays"
-            self.removals[path] = of_data(handler, located, size_bytes, reason)
-
-    def _add(self, located: Located, what: What, reason: str) -> None:
-        removal = of_checkpoint(located, what, reason)
-        self.removals.setdefault(located.row.path, removal)
-
-
-def _is_ours_and_older(located: Located, least_age: datetime.timedelta | None) -> bool:
-    row = located.row
-    if not row.is_proved or row.state not in ("valid", "stale", "orphan"):
-        return False
-    if row.age is None:
-        return False
-    return least_age is None or row.age >= least_age
-
-
-def _written_at(located: Located) -> tuple[datetime.datetime, str]:
-    assert located.row.written_at is not None
-    return located.row.written_at, located.row.path
 
 
 def _side_folders(
@@ -232,7 +147,11 @@ def _carried_out(
     if dry_run:
         return Pruned(where, tuple(one.item for one in unique), {}, is_dry=True)
     answers = side_by_side(
-        lambda removal: removal.remove(), unique, what="Removing", progress=progress
+        lambda removal: removal.remove(),
+        unique,
+        what="Removing",
+        progress=progress,
+        is_far=any(removal.is_far for removal in unique),
     )
     kept = {
         removal.item.path: why

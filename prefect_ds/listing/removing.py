@@ -31,6 +31,8 @@ class Removal:
     item: Prunable
     remove: Callable[[], str]
     """Removes it; returns in words why it stayed, or nothing."""
+    is_far: bool = False
+    """Whether it is in an object store."""
 
 
 def of_checkpoint(located: Located, what: What, reason: str) -> Removal:
@@ -41,7 +43,8 @@ def of_checkpoint(located: Located, what: What, reason: str) -> Removal:
     if manifest is not None:
         size_bytes += manifest.size_bytes
     item = Prunable(what, row.path, size_bytes, row.run, reason)
-    return Removal(item, partial(_remove_checkpoint, located))
+    is_far = not files.renames_folders
+    return Removal(item, partial(_remove_checkpoint, located), is_far)
 
 
 def of_data(
@@ -50,7 +53,8 @@ def of_data(
     """Return the removal of a checkpoint's data; its manifest stays."""
     row = located.row
     item = Prunable("not needed", row.path, size_bytes, row.run, reason)
-    return Removal(item, partial(_free, handler, row.path))
+    is_far = not located.files.renames_folders
+    return Removal(item, partial(_free, handler, row.path), is_far)
 
 
 def of_set_aside(
@@ -86,7 +90,7 @@ def of_leftovers(
 def _of_file(files: FileSystem, path: str, what: What, reason: str) -> Removal:
     size_bytes = size_of(files, path) or 0
     item = Prunable(what, path, size_bytes, reason=reason)
-    return Removal(item, partial(_remove_file, files, item))
+    return Removal(item, partial(_remove_file, files, item), not files.renames_folders)
 
 
 def size_of(files: FileSystem, path: str) -> int | None:
