@@ -17,8 +17,12 @@ _UNITS = {
 _NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 
 
-def as_duration(max_age: datetime.timedelta | str | None) -> datetime.timedelta | None:
-    """Return a handler's ``max_age`` as a duration; ``None`` for no limit.
+def as_duration(
+    max_age: datetime.timedelta | str | None, option: str = "max_age"
+) -> datetime.timedelta | None:
+    """Return an age as a duration; ``None`` for no limit.
+
+    ``option`` is what errors call it.
 
     Raises
     ------
@@ -33,20 +37,20 @@ def as_duration(max_age: datetime.timedelta | str | None) -> datetime.timedelta 
     datetime.timedelta(days=1, seconds=43200)
     """
     if isinstance(max_age, str):
-        max_age = _parsed(max_age)
+        max_age = _parsed(max_age, option)
     if max_age is None:
         return None
     if not isinstance(max_age, datetime.timedelta):
         raise TypeError(
-            f"max_age={max_age!r}: give a datetime.timedelta, or text such as '1d', "
+            f"{option}={max_age!r}: give a datetime.timedelta, or text such as '1d', "
             "'12h' or '30min'"
         )
     if max_age < datetime.timedelta(0):
-        raise ValueError(f"max_age={max_age!r}: it is negative")
+        raise ValueError(f"{option}={max_age!r}: it is negative")
     return max_age
 
 
-def _parsed(text: str) -> datetime.timedelta:
+def _parsed(text: str, option: str) -> datetime.timedelta:
     total = datetime.timedelta(0)
     position = 0
     while position < len(text.rstrip()):
@@ -61,7 +65,7 @@ def _parsed(text: str) -> datetime.timedelta:
     if position == 0 or position < len(text.rstrip()):
         units = ", ".join(f"{unit} ({name})" for unit, name in _UNITS.items())
         raise ValueError(
-            f"max_age={text!r}: give numbers with units, such as '1d' or '1h 30min'; "
+            f"{option}={text!r}: give numbers with units, such as '1d' or '1h 30min'; "
             f"the units are {units}"
         )
     return total

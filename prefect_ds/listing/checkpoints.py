@@ -119,7 +119,7 @@ class Checkpoints:
                 raise ValueError(
                     f"there is no state {state!r}; the states are {', '.join(STATES)}"
                 )
-        least_age = as_duration(older_than)
+        least_age = as_duration(older_than, "older_than")
         texts = {name: str(value) for name, value in (fields or {}).items()}
 
         def fits(row: ListedCheckpoint) -> bool:

@@ -101,7 +101,7 @@ def prune(
         )
     where = repeatable(where)
     found = list(locate(where, parameters, context, storage_options))
-    least_age = as_duration(older_than)
+    least_age = as_duration(older_than, "older_than")
     choice = Choice(found, least_age)
     if isinstance(where, Flow) and freed:
         choice.add_not_needed(freeable(where, parameters or {}, context))
@@ -112,7 +112,7 @@ def prune(
     elif least_age is not None and not (orphans or freed or set_aside):
         choice.add_old(least_age)
     removals = choice.removals()
-    young = as_duration(leftovers_older_than)
+    young = as_duration(leftovers_older_than, "leftovers_older_than")
     for files, folder in _side_folders(where, storage_options):
         if set_aside:
             removals += of_set_aside(files, folder, least_age or _NO_AGE)

@@ -235,6 +235,8 @@ def test_a_store_in_memory(tmp_path):
 def test_only_a_flow_has_orphans_and_sizes_are_read(tmp_path):
     with pytest.raises(ValueError, match="only a flow knows"):
         prune(tmp_path, orphans=True)
+    with pytest.raises(ValueError, match="older_than='soon': give numbers"):
+        prune(tmp_path, older_than="soon")
     with pytest.raises(ValueError, match="give a number of bytes"):
         prune(tmp_path, max_size="many")
     assert as_bytes("1.5 GB") == 1_500_000_000
