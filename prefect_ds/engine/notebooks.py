@@ -59,7 +59,12 @@ def quiet_logs() -> Iterator[None]:
     if not in_notebook() or "PREFECT__LOGGING__LEVEL" in os.environ:
         yield
         return
-    handlers = logging.getLogger("prefect").handlers
+    # A flow that a task runs leaves the filters to the flow around it.
+    handlers = [
+        handler
+        for handler in logging.getLogger("prefect").handlers
+        if _is_of_interest not in handler.filters
+    ]
     for handler in handlers:
         handler.addFilter(_is_of_interest)
     try:
