@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prefect_ds.engine import messages
 from prefect_ds.pages import layers, page
+from prefect_ds.pages.drawing import WIDTH, draw, shortened
 from prefect_ds.pages.graph import Graph, Node, folded, to_dot, to_mermaid
 from prefect_ds.pages.layers import layered, layers_of, spread
 
@@ -138,3 +139,36 @@ def test_the_examples_in_docstrings_are_right(module):
     results = doctest.testmod(module)
     assert results.attempted
     assert not results.failed
+
+
+def test_a_drawing_goes_to_the_right_if_it_fits_the_page_else_down():
+    row = [node(f"n{number}") for number in range(4)]
+    to_right = draw(Graph(tuple(row), tuple(pairwise(box.key for box in row))))
+    assert len({box.y for box in to_right.boxes}) == 1
+    assert to_right.width < 1120
+    chain = [node(f"n{number}") for number in range(30)]
+    down = draw(Graph(tuple(chain), tuple(pairwise(box.key for box in chain))))
+    assert len({box.x for box in down.boxes}) == 1
+    assert down.width < 1120 < down.height
+    assert all(0 <= box.y <= down.height for box in down.boxes)
+
+
+def test_one_failure_among_thousands_is_seen_in_its_box():
+    (box,) = draw(Graph((node("a", loaded=9_999, failed=1),), ())).boxes
+    assert box.tone == "failed"
+    assert [bar.tone for bar in box.bars] == ["failed", "loaded"]
+    assert box.bars[0].width >= 3
+    assert box.bars[-1].x + box.bars[-1].width == pytest.approx(WIDTH - 24, abs=0.2)
+    assert box.counts == "1 failed, 9,999 loaded"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("short", "short"),
+        ("download_of_all_stations_2013", "downlo…_2013"),
+        ("数据下载与清洗步骤", "数据下…步骤"),
+    ],
+)
+def test_a_long_name_keeps_its_beginning_and_its_end(name, shown):
+    assert shortened(name, 12) == shown
