@@ -100,8 +100,11 @@ def _state(decision: TaskDecision, look: Look) -> tuple[State, str]:
 
 def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
     """Yield the checkpoints of this flow that no task renders any more."""
+    known = set(rendered.paths)
     for files, folder, depth in folders_of(flow):
-        for seen in scan(files, folder, known=rendered.paths, depth=depth):
+        for seen in scan(files, folder, known=known, depth=depth):
+            # One template may have its folder below that of another.
+            known.add(seen.path)
             manifest = seen.manifest
             if manifest is None or seen.kind != "whole":
                 continue

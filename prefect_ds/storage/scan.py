@@ -6,6 +6,7 @@ at first. Where only the bytes could tell, the sizes decide, and the reason says
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from prefect_ds.storage.describe import size_difference
 from prefect_ds.storage.filed_manifests import FiledManifests, filed_in
 from prefect_ds.storage.filesystem import FileSystem, Status
 from prefect_ds.storage.layout import SIDE_FOLDER, name
+from prefect_ds.storage.lookup import CHANGED_BY_HAND, find_displaced
 from prefect_ds.storage.manifest import Manifest
 
 TOUCHED = "its time of change is not that of the write; only its bytes can prove it"
@@ -24,6 +26,9 @@ TOUCHED = "its time of change is not that of the write; only its bytes can prove
 
 LINK = "it is a link to data that lie elsewhere"
 """Reason of data that a person moved."""
+
+DISPLACED = "a stopped write moved it away, and the next look puts it back"
+"""Reason of data that wait beside their path."""
 
 _AT_ONCE = 16
 """Looks at an object store that go side by side."""
@@ -159,6 +164,11 @@ def _without_data(filed: FiledManifests) -> Seen:
     freed = filed.freed()
     if freed is not None:
         return Seen(filed.path, "freed", freed, _freed(freed))
+    displaced = find_displaced(filed.files, filed.path, filed.names())
+    if displaced is not None:
+        with contextlib.suppress(FileNotFoundError, ManifestError):
+            manifest = filed.read(filed.file_of(displaced.stamp))
+            return Seen(filed.path, "whole", manifest, DISPLACED, displaced.stamp)
     reason = "its data are gone, only the manifest is left"
     return Seen(filed.path, "missing", _newest(filed), reason)
 
@@ -177,6 +187,9 @@ def _by_size(filed: FiledManifests, status: Status) -> Seen:
         reason = "its manifest cannot be read"
         return Seen(filed.path, "damaged", None, reason, status.stamp)
     newest = max(manifests, key=lambda manifest: manifest.written_at)
+    if all(manifest.adopted for manifest in manifests):
+        # It was a person's from the start, and the next run reads it again.
+        return Seen(filed.path, "whole", newest, CHANGED_BY_HAND, status.stamp)
     reason = _difference(filed, status, newest)
     return Seen(filed.path, "damaged", newest, reason, status.stamp)
 

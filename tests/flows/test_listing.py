@@ -23,6 +23,7 @@ from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.scan import scan
+from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import WatchedFiles
 from tests.support.stores import write
 
@@ -148,6 +149,40 @@ def test_another_flow_in_the_folder_has_no_orphans(tmp_path):
     assert checkpoints(rain(tmp_path, [1])).counts == {"valid": 2}
 
 
+def test_folders_of_templates_within_each_other_are_listed_once(tmp_path):
+    def flow_of(names):
+        with Flow("nested") as flow:
+            for template in ("{name}/one.csv", "sub/{name}.csv"):
+                handler = PandasResultHandler(f"{tmp_path}/{template}")
+                kept = task(lambda name: pd.DataFrame(), name="kept", result=handler)
+                kept.map(names)
+        return flow
+
+    run(flow_of(["sub", "other"]))
+    orphans = checkpoints(flow_of(["other"])).filter("orphan")
+    assert len(orphans) == 2
+    assert len(set(orphans.paths)) == 2
+
+
+def test_an_edit_of_a_persons_file_and_a_moved_folder_are_no_damage(tmp_path):
+    store, path = CheckpointStore(LocalFiles()), f"{tmp_path}/a.csv"
+    handler = PandasResultHandler(path)
+    Path(path).write_text("a\n1\n")
+    handler.adopt(path)
+    Path(path).write_text("a\n1\n2\n")
+    [edited] = checkpoints(tmp_path)
+    assert (edited.state, edited.is_proved) == ("adopted", False)
+    os.unlink(path)
+    shutil.rmtree(tmp_path / ".prefect_ds")
+    write(store, path, b"a\n1\n")
+    os.makedirs(tmp_path / ".prefect_ds" / "staging", exist_ok=True)
+    os.rename(path, tmp_path / ".prefect_ds" / "staging" / "x.replaced")
+    [moved] = checkpoints(tmp_path)
+    assert (moved.state, moved.is_proved) == ("valid", False)
+    assert "puts it back" in moved.reason
+    assert store.look_up(path).kind == "committed"
+
+
 def test_a_target_and_the_flows_own_handler_are_listed(tmp_path):
     @task(target=f"{tmp_path}/t_{{n}}.csv", result=PandasResultHandler(None))
     def by_target(n):
@@ -259,8 +294,6 @@ def test_every_checkpoint_costs_one_look_and_one_read(store_of, n):
 
 @pytest.fixture(params=["disk", "memory"])
 def store_of(request, tmp_path):
-    from prefect_ds.storage.store import CheckpointStore
-
     folder = f"{tmp_path}/many"
     if request.param == "memory":
         folder = f"memory://{uuid.uuid4().hex}/many"
