@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,9 @@ def _difference(left: Any, right: Any) -> str | None:
 def _plain(frame: Any) -> pd.DataFrame:
     """Return a frame with the bytes of its geometries in their place."""
     plain = pd.DataFrame(frame).copy(deep=False)
+    plain.attrs = frame.attrs
+    allows_duplicates = frame.flags.allows_duplicate_labels
+    cast(Any, plain).flags.allows_duplicate_labels = allows_duplicates
     for i, dtype in enumerate(frame.dtypes):
         if dtype == "geometry":
             cells = frame.iloc[:, i].to_wkb()
