@@ -137,7 +137,8 @@ def _flow_in(names: Mapping[str, Any], where: str, name: str | None) -> Flow:
         raise click.UsageError(
             f"{where} has {len(distinct)} flows at its top level, so name one: {listed}"
             if flows
-            else f"{where} has no flow at its top level"
+            else f"{where} has no flow at its top level; what is in a function, or "
+            'below if __name__ == "__main__":, does not run here'
         )
     if name not in flows:
         what = f"is a {type(names[name]).__name__}" if name in names else "is not there"
