@@ -261,6 +261,10 @@ class Upkeep(abc.ABC):
             return 0, 0
         return unfinished_writes(files, self.folder)
 
+    def running_write(self, path: str) -> str:
+        """Return in words how far a write to a path is; empty where there is none."""
+        return ""
+
     @property
     @abc.abstractmethod
     def store(self) -> CheckpointStore:

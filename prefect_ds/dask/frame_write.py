@@ -71,7 +71,9 @@ class FrameWrite:
         if missing:
             files, folder = self.staging.files, self.writer.folder
             started = time.perf_counter()
-            with watched(self.path, files, folder, len(missing)):
+            n_all, n_finished = frame.npartitions, len(finished)
+            self.staging.announce(folder, n_all, n_finished)
+            with watched(self.path, files, folder, n_all, n_finished):
                 written = self._written(missing)
             compute_s = computing_s(written, time.perf_counter() - started)
             staged += written

@@ -55,6 +55,7 @@ from prefect_ds.storage.manifest import (
     content_digest,
 )
 from prefect_ds.storage.part_names import PartNames
+from prefect_ds.storage.running_writes import running_write
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
@@ -174,6 +175,11 @@ class DaskDataFrameResultHandler(ResultHandler):
     def options(self) -> tuple[object, ...]:
         """What shapes the files, for the identity of a checkpoint."""
         return (*super().options, self.partition_on, self.partition_size)
+
+    def running_write(self, path: str) -> str:
+        """Return in words how far a write to a path is; empty where there is none."""
+        write = running_write(self.store.files, path)
+        return "" if write is None else str(write)
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return Dask's DataFrame and Series, and pandas' own."""

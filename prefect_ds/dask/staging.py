@@ -9,11 +9,8 @@ left alone.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import os
-import platform
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +18,11 @@ from typing import Any
 
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import name, staging_folder
+from prefect_ds.storage.processes import is_over, this_process
+from prefect_ds.storage.running_writes import OWNER, n_records, staging_prefix
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
-_OWNER = "owner"
 # Folders that this process writes in now: it may be its own successor in another.
 _in_use: set[str] = set()
 
@@ -49,7 +47,7 @@ class Staging:
         _in_use.add(folder)
         try:
             # Signed first, so that no other run takes the folder for one that was left.
-            self._sign(folder, _this_process())
+            self._sign(folder, this_process())
             yield folder
             self.files.remove(folder)
         except BaseException:
@@ -58,7 +56,7 @@ class Staging:
                 self.files.remove(folder)
             else:
                 with contextlib.suppress(OSError):
-                    self._sign(folder, {"stopped": True})
+                    self._sign(folder, {**self._about(folder), "stopped": True})
             raise
         finally:
             _in_use.discard(folder)
@@ -94,15 +92,27 @@ class Staging:
                 size_bytes / 1e6,
             )
 
+    def announce(self, folder: str, n_partitions: int, n_taken_over: int) -> None:
+        """Say in the folder how much there is to write, for other processes.
+
+        See :mod:`prefect_ds.storage.running_writes`.
+        """
+        about = {
+            "name": name(self.path),
+            "partitions": n_partitions,
+            "taken_over": n_taken_over,
+        }
+        # A write is as good without it.
+        with contextlib.suppress(OSError):
+            self._sign(folder, {**this_process(), **about})
+
     def n_records(self, folder: str) -> int:
         """Return how many partitions were finished in a folder."""
-        return sum(file.endswith(".json") for file in self.files.names(folder))
+        return n_records(self.files, folder)
 
     @property
     def _prefix(self) -> str:
-        # By digest: a name may be too long with a key and an id behind it.
-        checkpoint = hashlib.sha256(name(self.path).encode("utf-8", "surrogateescape"))
-        return f"{staging_folder(self.path)}/{checkpoint.hexdigest()[:16]}-"
+        return staging_prefix(self.path)
 
     def _all(self) -> list[str]:
         staging = staging_folder(self.path)
@@ -110,57 +120,23 @@ class Staging:
         return [folder for folder in folders if folder.startswith(self._prefix)]
 
     def _sign(self, folder: str, owner: dict[str, Any]) -> None:
-        self.files.put(f"{folder}/{_OWNER}", json.dumps(owner).encode())
+        self.files.put(f"{folder}/{OWNER}", json.dumps(owner).encode())
+
+    def _about(self, folder: str) -> dict[str, Any]:
+        """Return what the owner of a folder has said of its write."""
+        try:
+            owner = json.loads(self.files.read_bytes(f"{folder}/{OWNER}"))
+        except (OSError, ValueError):
+            return {}
+        return dict(owner)
 
     def _is_stopped(self, folder: str) -> bool:
         if folder in _in_use:
             return False
         try:
-            owner = json.loads(self.files.read_bytes(f"{folder}/{_OWNER}"))
+            owner = json.loads(self.files.read_bytes(f"{folder}/{OWNER}"))
         except (FileNotFoundError, ValueError):
             return False  # Just made, or not signed by this version.
         if owner.get("stopped"):
             return True
-        # Of another machine nobody can tell here whether its process lives.
-        here = _this_process()
-        if owner.get("machine") != here["machine"]:
-            return False
-        return bool(owner.get("process") != _process(int(owner.get("pid", 0))))
-
-
-def _this_process() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"machine": _machine(), "pid": pid, "process": _process(pid)}
-
-
-def _machine() -> list[str]:
-    """Return what tells where a process number means the same process as here."""
-    facts = [platform.node()]
-    with contextlib.suppress(OSError):
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            facts.append(file.read().strip())
-        facts.append(os.readlink("/proc/self/ns/pid"))
-    return facts
-
-
-def _process(pid: int) -> str:
-    """Return what tells a living process from an earlier one with its number.
-
-    Empty where there is no such process.
-    """
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            # The name of the program, which may hold anything, ends with a bracket.
-            fields = file.read().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else f"{pid} since {fields[19]}"
-    except OSError:
-        pass
-    if os.path.exists("/proc/self/stat"):
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        pass
-    return f"{pid}"
+        return is_over(owner)

@@ -13,62 +13,101 @@ from collections.abc import Iterable, Iterator
 
 import prefect
 
+from prefect_ds.checkpoints import write_steps
 from prefect_ds.dask.parts import StagedPart
 from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.running_writes import n_records
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _EVERY_S = 60.0
+"""Seconds between two lines in the log."""
+
+_LOOKS_EVERY_S = 1.0
+"""Seconds between two looks for those who hear of the write, on a disk."""
+
+_STORE_LOOKS_EVERY_S = 15.0
+"""The same in an object store, where a look is a request."""
 
 
 @contextlib.contextmanager
 def watched(
-    path: str, files: FileSystem, folder: str, n_partitions: int
+    path: str, files: FileSystem, folder: str, n_partitions: int, n_taken_over: int
 ) -> Iterator[None]:
-    """Say once a minute how many partitions are written.
+    """Say once a minute, and to those who listen, how far a write is.
 
     Parameters
     ----------
     path
-        Where the checkpoint goes, for the log.
+        Where the checkpoint goes.
     files
         The file system of the staging folder.
     folder
         The staging folder, in which every partition leaves a record.
     n_partitions
-        How many there will be.
+        How many the frame has.
+    n_taken_over
+        How many of them a stopped write had finished.
     """
     over = threading.Event()
     # Prefect's context is a thread's own; log lines go to the run that it names.
     context = dict(prefect.context)
+    listeners = write_steps.listeners()
+    step = write_steps.WriteStep(
+        str(context.get("task_slug", "")), path, 0, n_taken_over, n_partitions
+    )
 
-    def say() -> None:
+    def tell(step: write_steps.WriteStep) -> None:
+        for listener in listeners:
+            listener(step)
+
+    def watch() -> None:
         started = time.monotonic()
-        with prefect.context(context):
-            while not over.wait(_EVERY_S):
-                # A listing that fails spoils no write.
-                with contextlib.suppress(Exception):
-                    n_written = len(_written(files.names(folder)))
-                    logger.info(
-                        "%s: %d of %d partitions are written after %d minutes",
-                        path,
-                        n_written,
-                        n_partitions,
-                        (time.monotonic() - started) // 60,
-                    )
+        next_line_s = started + _EVERY_S
+        while not over.wait(_pause_s(files, bool(listeners))):
+            # A listing that fails spoils no write.
+            with contextlib.suppress(Exception):
+                now = step._replace(n_written=n_records(files, folder))
+                tell(now)
+                if time.monotonic() >= next_line_s:
+                    next_line_s += _EVERY_S
+                    with prefect.context(context):
+                        _say(now, (time.monotonic() - started) // 60)
 
-    thread = threading.Thread(target=say, name="prefect_ds write", daemon=True)
+    thread = threading.Thread(target=watch, name="prefect_ds write", daemon=True)
+    with contextlib.suppress(Exception):
+        tell(step)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+        with contextlib.suppress(Exception):
+            tell(step._replace(is_over=True))
 
 
-def _written(names: Iterable[str]) -> set[str]:
-    """Return the numbers of the partitions that have left a record."""
-    return {name.split(".")[0] for name in names if name.endswith(".json")}
+def _pause_s(files: FileSystem, is_heard: bool) -> float:
+    """Return the seconds until the next look."""
+    if not is_heard:
+        return _EVERY_S
+    looks_every_s = _LOOKS_EVERY_S if files.renames_folders else _STORE_LOOKS_EVERY_S
+    return min(_EVERY_S, looks_every_s)
+
+
+def _say(step: write_steps.WriteStep, minutes: float) -> None:
+    n_done = step.n_written + step.n_taken_over
+    taken_over = ""
+    if step.n_taken_over:
+        taken_over = f", {step.n_taken_over} of them by a stopped write"
+    logger.info(
+        "%s: %d of %d partitions are written after %d minutes%s",
+        step.path,
+        n_done,
+        step.n_partitions,
+        minutes,
+        taken_over,
+    )
 
 
 def computing_s(parts: Iterable[StagedPart], elapsed_s: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket
+import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from prefect.engine.state import Failed, State
 from prefect.executors import DaskExecutor
 
 from prefect_ds.checkpoints.lazy_result import raw_value
+from prefect_ds.checkpoints.write_steps import WriteStep, listening
 from prefect_ds.engine import cluster_check, worker_logs
 from prefect_ds.engine.lost_workers import LostWorkers, Run
 from prefect_ds.engine.progress import ending
@@ -106,9 +108,12 @@ class ClusterExecutor(RunExecutor):
             yield
             return
 
-        def tell(event: tuple[float, dict[str, str]]) -> None:
-            _, ended = event
-            self.progress.done(ended["task"], ended["outcome"])
+        def tell(event: tuple[float, dict[str, Any]]) -> None:
+            _, said = event
+            if "write" in said:
+                self.progress.writing(WriteStep(**said["write"]))
+            else:
+                self.progress.done(said["task"], said["outcome"])
 
         client.subscribe_topic(self._topic, tell)
         try:
@@ -340,6 +345,12 @@ def _is_free(port: int) -> bool:
 
 def _run_and_tell(topic: str, task: str, *submitted: Any) -> State:
     """Call :func:`run_submitted` on a worker, and tell the client how it ended."""
-    state = run_submitted(*submitted)
-    get_worker().log_event(topic, {"task": task, "outcome": ending(state)})
+    worker = get_worker()
+
+    def hear(step: WriteStep) -> None:
+        worker.log_event(topic, {"write": step._replace(task=task)._asdict()})
+
+    with listening(hear, thread=threading.get_ident()):
+        state = run_submitted(*submitted)
+    worker.log_event(topic, {"task": task, "outcome": ending(state)})
     return state

@@ -20,7 +20,13 @@ from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.engine.chosen_tasks import chosen_tasks
 from prefect_ds.engine.context import left_at_once
 from prefect_ds.engine.freed import TaskRun, have_freed, needed_runs
-from prefect_ds.engine.planned_looks import Look, Looks, is_far, seconds_of
+from prefect_ds.engine.planned_looks import (
+    Look,
+    Looks,
+    is_far,
+    seconds_of,
+    with_running_write,
+)
 from prefect_ds.engine.planned_names import of_child, of_task, takes_inputs
 from prefect_ds.engine.planned_values import (
     BETWEEN,
@@ -314,7 +320,7 @@ class Walk:
         # Freed data prove something only if all is known that they were made from.
         is_not_there = bool(open_causes) or self._needs_data(task, map_index)
         if look.runs or (look.is_freed and is_not_there):
-            reason = look.reason
+            reason = with_running_write(handler, look.path, look.reason)
             if open_causes and look.manifest is not None:
                 reason = f"{chained(open_causes, task)}; {reason}"
             self._decide(task, map_index, "run", reason, look)

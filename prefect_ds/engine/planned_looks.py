@@ -247,3 +247,14 @@ def seconds_of(manifest: Manifest | None) -> float | None:
     if manifest is None or manifest.compute_s is None:
         return None
     return manifest.compute_s + (manifest.write_s or 0.0)
+
+
+def with_running_write(handler: ResultHandler, path: str | None, reason: str) -> str:
+    """Return why a task runs, with how far a write of another process is."""
+    if path is None:
+        return reason
+    try:
+        write = handler.running_write(path)
+    except Exception:  # noqa: BLE001 - it is no part of the decision
+        return reason
+    return f"{reason}; {write}" if write else reason

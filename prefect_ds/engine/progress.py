@@ -11,11 +11,12 @@ import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from prefect.engine.state import State
 
+from prefect_ds.checkpoints.write_steps import WriteStep, listening
 from prefect_ds.engine.notebooks import bar_class, grow, has_widgets, quiet_logs
 from prefect_ds.engine.outcomes import outcome_of
 
@@ -71,6 +72,9 @@ class NoProgress:
     def done(self, task: str, how: str) -> None:
         """Count nothing."""
 
+    def writing(self, step: WriteStep) -> None:
+        """Show nothing."""
+
     def settle(self, timeout_s: float = 0.0) -> None:
         """Wait for nothing."""
 
@@ -84,13 +88,16 @@ class Progress:
         self._stream = sys.stderr  # a task may put another in its place for a while
         self._bars: dict[str, Any] = {}
         self._counts: dict[str, Counter[str]] = {}
+        self._writes: dict[str, dict[str, WriteStep]] = {}
+        """The writes of many parts that go on, by task and path."""
         self._left = 0
         self._lock = threading.Condition()
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Show the bars; log lines go above them."""
-        with quiet_logs(), _logs_above(self._stream):
+        heard = listening(self.writing)
+        with quiet_logs(), _logs_above(self._stream), heard:
             try:
                 yield
             finally:
@@ -128,6 +135,19 @@ class Progress:
             self._bars[task].update()
             self._lock.notify_all()
 
+    def writing(self, step: WriteStep) -> None:
+        """Show how far a write of many parts is."""
+        with self._lock:
+            if step.task not in self._bars:
+                return
+            of_task = self._writes.setdefault(step.task, {})
+            if step.is_over:
+                of_task.pop(step.path, None)
+            else:
+                of_task[step.path] = step
+            self._describe(step.task)
+            self._bars[step.task].refresh()
+
     def settle(self, timeout_s: float = 2.0) -> None:
         """Wait until all runs are counted: events of a cluster follow its results."""
         with self._lock:
@@ -140,6 +160,7 @@ class Progress:
         bar, counts = self._bars[task], self._counts[task]
         outcomes = ", ".join(f"{how}={n}" for how, n in sorted(counts.items()))
         status = f": {counts.total()}/{bar.total} {outcomes}".rstrip()
+        status += _parts(self._writes.get(task, {}).values())
         columns = bar.format_dict["ncols"] or 0
         if columns > 0:  # Else it is no terminal, or one that does not know its width.
             room = columns - len(status)
@@ -150,6 +171,16 @@ class Progress:
                 task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1)
             )
         bar.set_description_str(task + status, refresh=False)
+
+
+def _parts(writes: Collection[WriteStep]) -> str:
+    """Return how many partitions are written of all that some writes have."""
+    if not writes:
+        return ""
+    n_there = sum(step.n_taken_over for step in writes)
+    n_done = n_there + sum(step.n_written for step in writes)
+    words = f" [partitions {n_done}/{sum(step.n_partitions for step in writes)}"
+    return f"{words}, {n_there} were there]" if n_there else f"{words}]"
 
 
 def _shortened(name: str, length: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +16,17 @@ from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.opening import open_files
-from prefect_ds.storage.scan import Seen, look_at_all, scan
+from prefect_ds.storage.running_writes import (
+    RunningWrite,
+    running_write,
+    running_writes_in,
+)
+from prefect_ds.storage.scan import (
+    Seen,
+    folders_with_checkpoints,
+    look_at_all,
+    scan,
+)
 
 PathLike: TypeAlias = str | PurePath
 
@@ -40,7 +50,28 @@ class Place:
 
     def located(self) -> Iterator[Located]:
         """Yield the checkpoints at the place."""
-        return (Located(row_of_seen(seen), self.files) for seen in self.seen())
+        writes = {write.path: write for write in self._writes()}
+        for seen in self.seen():
+            row = row_of_seen(seen)
+            write = writes.pop(seen.path, None)
+            if write is not None:
+                words = [row.reason, str(write)]
+                row = replace(row, reason="; ".join(filter(None, words)))
+            yield Located(row, self.files)
+        for path, write in writes.items():
+            row = ListedCheckpoint("", path, "missing", str(write))
+            yield Located(row, self.files)
+
+    def _writes(self) -> Iterator[RunningWrite]:
+        """Yield the writes of many parts that go on at the place, or were stopped."""
+        if not self.files.renames_folders:
+            return  # It would take requests.
+        if self.is_checkpoint:
+            write = running_write(self.files, self.path)
+            yield from [] if write is None else [write]
+            return
+        for folder in folders_with_checkpoints(self.files, self.path):
+            yield from running_writes_in(self.files, folder)
 
     def seen(self) -> Iterator[Seen]:
         """Yield what lies at the place, without folders of no manifests."""
@@ -77,7 +108,7 @@ def absolute(path: PathLike) -> str:
 
 def _place(path: str, storage_options: Mapping[str, Any] | None) -> Place:
     files = open_files(path, storage_options)
-    if FiledManifests(files, path).names():
+    if FiledManifests(files, path).names() or running_write(files, path) is not None:
         return Place(files, path, is_checkpoint=True)
     status = files.status(path, "folder")
     if status is None:

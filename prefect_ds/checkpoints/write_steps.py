@@ -1,0 +1,58 @@
+"""How far a write of many parts is: said where it is made, heard where it is shown.
+
+A write on a worker is heard by the function that runs its task there, which hands it
+on to the client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+
+class WriteStep(NamedTuple):
+    """How far a write is."""
+
+    task: str
+    """The slug of the task."""
+    path: str
+    """Of the checkpoint."""
+    n_written: int
+    """Partitions that this write has finished."""
+    n_taken_over: int
+    """Partitions that a stopped write had finished."""
+    n_partitions: int
+    is_over: bool = False
+
+
+Listener = Callable[[WriteStep], None]
+
+_listeners: dict[Listener, int | None] = {}
+
+
+@contextlib.contextmanager
+def listening(listener: Listener, thread: int | None = None) -> Iterator[None]:
+    """Hear of the steps of all writes of this process.
+
+    Parameters
+    ----------
+    listener
+        Called with every step, in any thread.
+    thread
+        The number of a thread; only tasks that it runs are heard.
+    """
+    _listeners[listener] = thread
+    try:
+        yield
+    finally:
+        _listeners.pop(listener, None)
+
+
+def listeners() -> list[Listener]:
+    """Return those who hear of a write that this thread begins."""
+    here = threading.get_ident()
+    return [
+        listener for listener, thread in [*_listeners.items()] if thread in (None, here)
+    ]
