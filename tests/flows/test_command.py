@@ -199,7 +199,7 @@ def test_errors_of_the_users_file_are_shown_from_its_own_lines(call, name, code,
         assert "importlib" not in err
 
 
-@pytest.mark.filterwarnings("default:Attempting to call")
+@pytest.mark.filterwarnings("ignore:Attempting to call")
 def test_a_file_without_a_guard_runs_nothing(call):
     write_flow()
     with open("rain.py") as file:
