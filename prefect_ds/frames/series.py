@@ -38,7 +38,8 @@ def to_frame(series: pd.Series[Any]) -> tuple[pd.DataFrame, JSONObject]:
     (     7
     0  0.5, {'name': 7})
     """
-    return series.to_frame(label_of(series)), note_of(series)
+    note = note_of(series)
+    return series.to_frame(label_of(series)), note
 
 
 def note_of(series: pd.Series[Any]) -> JSONObject:
@@ -49,6 +50,12 @@ def note_of(series: pd.Series[Any]) -> JSONObject:
     UnkeepableError
         The name has no JSON from which it could be restored.
     """
+    try:
+        label_of(series).encode()
+    except UnicodeEncodeError as error:
+        raise UnkeepableError(
+            f"{series.name!r} has half a character: {error}"
+        ) from error
     return {"name": _name_to_json(series.name)}
 
 

@@ -113,6 +113,12 @@ def test_a_name_that_no_json_holds_is_refused_and_a_pickle_keeps_it():
     assert through_file(series, format_of("pickle"))[0].name == frozenset({1})
 
 
+def test_a_name_with_half_a_character_is_refused():
+    for file_type in ("csv", "parquet"):
+        with pytest.raises(RoundTripError, match="has half a character"):
+            through_file(pd.Series([1], name="\ud800"), format_of(file_type))
+
+
 class Rain(pd.Series):
     """A series of a user's own class."""
 
