@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kill_servers import Servers, problems
-from tests.support.scale import SCALE
+from tests.support.scale import SCALE, some
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root may act as another user"
@@ -21,6 +21,10 @@ FILE_TYPES = (
     ("csv", "parquet")
     if SCALE < 10
     else ("csv", "json", "parquet", "feather", "orc", "hdf", "excel")
+)
+NEW_KINDS = (
+    *("object-json", "object-npy", "object-pkl", "object-bin", "marker"),
+    *("outputs", "outputs-files", "task-file", "task-folder"),
 )
 
 
@@ -75,6 +79,33 @@ def test_a_full_disk_fails_the_task_and_costs_no_checkpoint(servers, mounts, sce
     ]
     found = outcomes(servers, jobs)
     assert {"Failed", "Success"} == set(found), "too little room, and enough"
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_no_object_output_or_mark(servers, mounts):
+    jobs = [
+        {
+            "file_type": kind,
+            "scene": scene,
+            "disk": "small",
+            "room": room,
+            "action": "ENOSPC",
+        }
+        for kind in NEW_KINDS
+        for scene in ("first", "rewrite")
+        for room in (1, 3, 5, 7, 9, 12, 15, 25, 40)
+    ]
+    found = outcomes(servers, some(jobs, 12))
+    assert {"Failed", "Success"} == set(found), "too little room, and enough"
+
+
+@pytest.mark.parametrize("kind", ["object-json", "outputs"])
+def test_a_read_only_disk_fails_a_task_with_an_object(servers, mounts, kind):
+    jobs = [
+        {"file_type": kind, "scene": scene, "disk": "read-only", "action": "EROFS"}
+        for scene in ("first", "rewrite")
+    ]
+    assert outcomes(servers, jobs) == ["Failed", "Failed"]
 
 
 def test_a_read_only_disk_fails_the_task_that_wants_to_write(servers, mounts):
