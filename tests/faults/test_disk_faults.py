@@ -55,7 +55,7 @@ def mounts(tmp_path):
 
 
 def outcomes(servers, jobs):
-    """Return how each job ended; nothing is amiss after any."""
+    """Return how each job ended; nothing is wrong after any."""
     answers = servers.run(jobs)
     assert problems(jobs, answers) == []
     return [answer["outcome"] for answer in answers]

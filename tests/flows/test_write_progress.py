@@ -1,4 +1,4 @@
-"""How far the write of a Dask frame is: in the bar, in the log, and for other processes."""
+"""How far the write of a Dask frame is: in the bar, and for other processes."""
 
 from __future__ import annotations
 

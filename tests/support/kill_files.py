@@ -48,7 +48,7 @@ class DaskJob(Job):
         return self.whole(value.compute())
 
     def whole(self, parts: pd.DataFrame) -> pd.DataFrame:
-        """Return the frame that twelve parts, none more and none of another frame, were made of."""
+        """Return the frame that just these twelve parts were made of."""
         number = int(parts["x"].iloc[0]) // 1000
         expected = pd.concat(
             [partition_of(i, number, "") for i in range(self.N_PARTITIONS)]
@@ -112,7 +112,7 @@ class FileJob(Job):
 
     def judge(self) -> None:
         if os.path.exists(f"{self.folder}/ran"):
-            # Whatever befell the run, what the task wrote is there or at its path.
+            # Whatever the fault, what the task wrote is there or at its path.
             is_there = self.scratch.exists()
             written = self.read(self.scratch) if is_there else self.read_plainly()
             assert_frame_equal(written, frame_of(NEW))

@@ -38,7 +38,7 @@ READERS: dict[str, Callable[[str], pd.DataFrame]] = {
 
 
 def frame_of(number: int) -> pd.DataFrame:
-    """A frame that takes more than one write to its file, and lets itself be kept by every file type."""
+    """A frame that takes more than one write, and that every file type keeps."""
     rows = np.arange(40 if number else 60)
     text = [f"{number} {'x' * 400 if row % 2 else 'y'}{row}" for row in rows]
     return pd.DataFrame(
@@ -52,7 +52,7 @@ def frame_of(number: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a flow, what befalls it, and what it stood before."""
+    """One run of a flow, the fault that it meets, and what was there before."""
 
     folder: str
     """Of this job alone; the checkpoint lies in ``data`` below it."""
@@ -67,9 +67,12 @@ class Job:
     only: tuple[str, ...] = kill_harness.CHANGES
     """As for a trap."""
     disk: str = ""
-    """What is really wrong while the flow runs: a key of DISKS; ``action`` is the error that it makes."""
+    """What is really wrong while the flow runs: a key of DISKS.
+
+    ``action`` is the error that it makes.
+    """
     room: int = 0
-    """Pages free on a small disk, bytes that a file may have, files that may be open beside those that are."""
+    """Free pages of a small disk, bytes that a file may have, files that may be open."""
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return (
@@ -215,7 +218,10 @@ class Job:
         return type(state).__name__, str(state.message)
 
     def judge(self) -> None:
-        """Say by an assertion what is amiss after the flow has ended, or died; run it again and clear up."""
+        """Assert that all is well after the flow has ended, or died.
+
+        The flow runs again, and what the fault left is cleared.
+        """
         outcome, message = None, ""
         if os.path.exists(f"{self.folder}/outcome"):
             with open(f"{self.folder}/outcome") as file:
@@ -251,7 +257,7 @@ class Job:
         self.judge_litter()
 
     def judge_plainly(self, allowed: set[int | None]) -> None:
-        """Say by an assertion what is amiss with the data as anybody reads them."""
+        """Assert that the data are well as anybody reads them."""
         is_damage = self.scene == "damaged"
         if os.path.exists(self.path) and not (is_damage and self.is_damaged()):
             first = self.read_plainly()["x"].iloc[0]
@@ -331,7 +337,10 @@ def not_adopted(scene: str) -> tuple[int, set[int | None]] | None:
 
 
 def in_fork(action: Callable[[], None]) -> tuple[int, str]:
-    """Run an action in a process of its own; return the number of the signal that ended it, and what went wrong."""
+    """Run an action in a process of its own.
+
+    Return the number of the signal that ended it, and what went wrong.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

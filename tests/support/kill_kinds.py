@@ -59,7 +59,7 @@ class FreeingJob(Job):
         return "Success", ""
 
     def judge(self) -> None:
-        """Say by an assertion what is amiss after the freeing has ended, or died."""
+        """Assert that all is well after the freeing has ended, or died."""
         self.take_n_runs()
         found = self.handler.look_up(self.path, only_looks=True)
         is_there = found.manifest is not None

@@ -1,4 +1,4 @@
-"""Jobs for objects, for tasks that return nothing, and for several outputs of one task."""
+"""Jobs for objects, for tasks that return nothing, and for several outputs."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Servers:
 
 
 def problems(jobs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> list[str]:
-    """Return what was amiss after each job, and print how the jobs ended."""
+    """Return what was wrong after each job, and print how the jobs ended."""
     outcomes = collections.Counter(
         "killed" if each["died"] else each["outcome"] for each in answers
     )
