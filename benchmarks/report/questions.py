@@ -15,6 +15,7 @@ from benchmarks.suites import (
     file_types,
     limit,
     mapped_flows,
+    object_files,
 )
 from benchmarks.support.measure import (
     Case,
@@ -110,11 +111,29 @@ def questions(level: Level) -> list[Question]:
             {"reading it": Rival(("parquet", rows), method="time_read")},
             weight=0.3,
         ),
+        *_objects(level),
         *_digests(rows),
         *_dask_frames(rows, level),
         *_flows((4, 12, 64)[size], (4, 128, 512)[size]),
         *_five_stages(level),
     ]
+
+
+def _objects(level: Level) -> Iterator[Question]:
+    n_bytes = {"quick": 10_000, "normal": 10_000_000, "full": 100_000_000}[level]
+    for file_type in object_files.FILE_TYPES:
+        for what in ("write", "read"):
+            yield Question(
+                f"{what} an object of {n_bytes:,} bytes as {file_type}",
+                object_files.ObjectFile,
+                f"time_{what}",
+                ("prefect_ds", file_type, n_bytes),
+                {
+                    name: Rival((name, file_type, n_bytes))
+                    for name in object_files.WRITERS[1:]
+                },
+                weight=0.5,
+            )
 
 
 def _digests(rows: int) -> Iterator[Question]:
