@@ -282,6 +282,9 @@ class Outputs(ResultHandler):
     def look_at(self, path: str, *, mends: bool = True) -> Found:
         """Say what lies at ``path``: the list counts if all outputs are those in it."""
         at_path = super().look_at(path, mends=mends)
+        if at_path.kind == "foreign":
+            reason = "it has no manifest, and only a run of the task can list outputs"
+            return Found("damaged", reason=reason, stamp=at_path.stamp)
         if at_path.manifest is None:
             return at_path
         is_freed = False

@@ -39,6 +39,8 @@ class EventLog:
         given = (config.get("prefect_ds") or {}).get("events")
         if not given:
             return None
+        if "://" in str(given):
+            return cls(str(given))
         return cls(os.path.abspath(os.path.expanduser(str(given))))
 
     def write(self, event: Event) -> None:
@@ -62,6 +64,8 @@ class EventLog:
                 )
 
     def _path(self, event: Event) -> str:
+        if "://" in self.template:
+            raise ValueError("events need the path of a file, not a URL")
         if "{" not in self.template:
             return self.template
         names = {"host": event.host, "pid": event.pid, "today": event.time[:10]}

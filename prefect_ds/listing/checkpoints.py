@@ -29,6 +29,8 @@ _COLUMNS = tuple(
 )
 """Those of the frame; the others are for prune."""
 
+_TEXTS = ("task", "path", "state", "reason", "flow", "file_type")
+
 _HEADERS = (
     "task",
     "fields",
@@ -151,10 +153,14 @@ class Checkpoints:
         """
         columns = {name: [getattr(row, name) for row in self.rows] for name in _COLUMNS}
         frame = pd.DataFrame(columns, columns=list(_COLUMNS))
+        for name in _TEXTS:
+            frame[name] = frame[name].astype("str")
         for name in ("map_index", "n_rows", "size_bytes"):
             frame[name] = frame[name].astype("Int64")
+        frame["fields"] = frame["fields"].astype("object")
         frame["seconds"] = frame["seconds"].astype("float64")
-        frame["written_at"] = pd.to_datetime(frame["written_at"], utc=True)
+        written_at = pd.to_datetime(frame["written_at"], utc=True)
+        frame["written_at"] = written_at.dt.as_unit("us")
         return frame
 
     def to_dicts(self) -> list[dict[str, Any]]:

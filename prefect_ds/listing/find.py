@@ -11,6 +11,7 @@ from prefect import Flow
 from prefect_ds.listing.checkpoints import Checkpoints
 from prefect_ds.listing.of_flow import located_in_flow
 from prefect_ds.listing.places import Located, PathLike, places
+from prefect_ds.listing.real_paths import RealPaths
 
 Where: TypeAlias = PathLike | Iterable[PathLike] | Flow
 """A folder, a URL, the path of a checkpoint, several of them, or a flow."""
@@ -81,8 +82,14 @@ def locate(
         return
     if parameters or context:
         raise TypeError("parameters and context are those of a flow; this is a path")
+    # A place may lie in another, or have two names.
+    resolved, listed = RealPaths(), set()
     for place in places(where, storage_options):
-        yield from place.located()
+        for located in place.located():
+            real_path = resolved.of(located.files, located.row.path)
+            if real_path not in listed:
+                listed.add(real_path)
+                yield located
 
 
 def repeatable(where: Where) -> Where:

@@ -12,6 +12,7 @@ from prefect_ds.engine.flow_plan import TaskDecision, walked
 from prefect_ds.engine.planned_looks import COUNTS, Look
 from prefect_ds.engine.task_handler import handlers_in
 from prefect_ds.listing.places import Located
+from prefect_ds.listing.real_paths import RealPaths
 from prefect_ds.listing.rendered import Rendered, handler_at
 from prefect_ds.listing.rows import State, row_of, row_of_seen
 from prefect_ds.outputs import Outputs
@@ -39,9 +40,8 @@ def located_in_flow(
             return  # Skipped: its path is not made.
         located = _located(handler, decision, look)
         runs[task, decision.map_index] = located
-        if isinstance(handler, Outputs) and look.manifest is not None:
-            for name, path in handler.paths_of(look.manifest).items():
-                outputs[path] = _output(handler.handlers[name], path, located)
+        if isinstance(handler, Outputs):
+            outputs.update(_outputs(handler, look, located))
 
     walked(flow, parameters, context=context, watch=watch)
     # Two runs may share a checkpoint.
@@ -70,11 +70,26 @@ def _located(handler: ResultHandler, decision: TaskDecision, look: Look) -> Loca
     return Located(row, handler.store.files, handler)
 
 
+def _outputs(handler: Outputs, look: Look, of_list: Located) -> dict[str, Located]:
+    """Return the several outputs of a task by their paths."""
+    manifest = look.manifest
+    if manifest is None and look.path:
+        # The list does not count, for one of its outputs: that one is to be seen.
+        manifest = look_at(handler.store.files, look.path).manifest
+    if manifest is None:
+        return {}
+    return {
+        path: _output(handler.handlers[name], path, of_list)
+        for name, path in handler.paths_of(manifest).items()
+        if name in handler.handlers
+    }
+
+
 def _output(handler: ResultHandler, path: str, of_list: Located) -> Located:
     """Return one of several outputs of a task; the list of them has the decision."""
     row = row_of_seen(look_at(handler.store.files, path))
-    if row.state == "valid" and of_list.row.state in ("stale", "orphan"):
-        row = replace(row, state=of_list.row.state, reason=of_list.row.reason)
+    if row.state == "valid" and of_list.row.state in ("stale", "missing", "damaged"):
+        row = replace(row, state="stale", reason=of_list.row.reason)
     return Located(row, handler.store.files, handler)
 
 
@@ -101,6 +116,8 @@ def _state(decision: TaskDecision, look: Look) -> tuple[State, str]:
 def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
     """Yield the checkpoints of this flow that no task renders any more."""
     known = set(rendered.paths)
+    listed: set[str] = set()
+    resolved = RealPaths()
     for files, folder, depth in folders_of(flow):
         for seen in scan(files, folder, known=known, depth=depth):
             # One template may have its folder below that of another.
@@ -108,8 +125,12 @@ def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
             manifest = seen.manifest
             if manifest is None or seen.kind != "whole":
                 continue
-            if not rendered.is_orphan(seen.path, manifest):
+            if not rendered.is_orphan(files, seen.path, manifest):
                 continue
+            real_path = resolved.of(files, seen.path)
+            if real_path in listed:
+                continue
+            listed.add(real_path)
             reason = "no task of the flow renders its path"
             row = replace(row_of_seen(seen), state="orphan", reason=reason)
             yield Located(row, files, None)

@@ -16,6 +16,7 @@ from prefect_ds.listing.freeable import freeable
 from prefect_ds.listing.of_flow import folders_of
 from prefect_ds.listing.places import places
 from prefect_ds.listing.pruned import Pruned
+from prefect_ds.listing.real_paths import RealPaths
 from prefect_ds.listing.removing import (
     Removal,
     of_leftovers,
@@ -23,6 +24,7 @@ from prefect_ds.listing.removing import (
 )
 from prefect_ds.listing.side_by_side import side_by_side
 from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.layout import SIDE_FOLDER
 from prefect_ds.storage.scan import folders_with_checkpoints
 
 
@@ -113,7 +115,12 @@ def prune(
         choice.add_old(least_age)
     removals = choice.removals()
     young = as_duration(leftovers_older_than, "leftovers_older_than")
+    side_folders = {}
+    resolved = RealPaths()
     for files, folder in _side_folders(where, storage_options):
+        real_path = resolved.of(files, f"{folder}/{SIDE_FOLDER}")
+        side_folders[real_path] = files, folder
+    for files, folder in side_folders.values():
         if set_aside:
             removals += of_set_aside(files, folder, least_age or _NO_AGE)
         if leftovers and young is not None:

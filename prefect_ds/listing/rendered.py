@@ -8,9 +8,11 @@ from prefect.core import Flow, Parameter, Task
 
 from prefect_ds.engine.planned_looks import Look
 from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.listing.real_paths import RealPaths
 from prefect_ds.outputs import Outputs
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.manifest import Manifest
 
 _OF_EVERY_RUN = {"flow_name", "task_name", "task_slug", "map_index"}
@@ -33,6 +35,8 @@ class Rendered:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._paths: set[str] = set()
+        self._real_paths: set[str] = set()
+        self._resolved = RealPaths()
         self._open_tasks: set[Task] = set()
         self._open_templates: list[PathTemplate] | None = None
 
@@ -47,23 +51,51 @@ class Rendered:
         if look.path is None:
             self._open_tasks.add(task)
             return
-        self._paths.add(look.path)
+        self._add_path(handler.store.files, look.path)
         if not isinstance(handler, Outputs):
             return
         if look.manifest is None:
             self._open_tasks.add(task)
-        else:
-            self._paths.update(handler.paths_of(look.manifest).values())
+            return
+        for path in handler.paths_of(look.manifest).values():
+            self._add_path(handler.store.files, path)
 
-    def is_orphan(self, path: str, manifest: Manifest) -> bool:
-        """Return whether no run of the flow renders the path of its checkpoint."""
+    def _add_path(self, files: FileSystem, path: str) -> None:
+        self._paths.add(path)
+        self._real_paths.add(self._resolved.of(files, path))
+
+    def is_orphan(self, files: FileSystem, path: str, manifest: Manifest) -> bool:
+        """Return whether no run of the flow renders the path of its checkpoint.
+
+        A folder may have several names, by links: the checkpoint is none if a run
+        renders any of them.
+        """
         if manifest.owner.flow != self._flow.name or manifest.adopted:
             return False
         if path in self._paths or manifest.owner.task in self._unlimited:
             return False
+        real_path = self._resolved.of(files, path)
+        if real_path in self._real_paths:
+            return False
         if self._open_templates is None:
             self._open_templates = self._find_open()
-        return all(template.match(path) is None for template in self._open_templates)
+        return not any(
+            template.match(path) is not None
+            or self._fits_by_links(template, files, real_path)
+            for template in self._open_templates
+        )
+
+    def _fits_by_links(
+        self, template: PathTemplate, files: FileSystem, real_path: str
+    ) -> bool:
+        root = template.root
+        if not files.renames_folders or not root:
+            return False
+        real_root = f"{self._resolved.of_folder(root)}/"
+        if not real_path.startswith(real_root):
+            return False
+        below = real_path.removeprefix(real_root)
+        return template.match(f"{root}/{below}") is not None
 
     @functools.cached_property
     def _unlimited(self) -> set[str]:

@@ -110,6 +110,6 @@ def _faults(located: Located) -> tuple[str, ...]:
         return tuple(CheckpointStore(located.files).verify(row.path))
     except CheckpointNotFoundError:
         # A person's file has no manifest to be compared with; or a run removed it.
-        return () if row.state == "adopted" else ("it is gone by now",)
+        return () if row.state == "adopted" else (row.reason or "it is gone by now",)
     except (OSError, NewerFormatError) as error:
         return (f"it cannot be read: {error}",)

@@ -170,6 +170,8 @@ def _without_data(filed: FiledManifests) -> Seen:
             manifest = filed.read(filed.file_of(displaced.stamp))
             return Seen(filed.path, "whole", manifest, DISPLACED, displaced.stamp)
     reason = "its data are gone, only the manifest is left"
+    if not filed.names():
+        reason = "there is nothing"
     return Seen(filed.path, "missing", _newest(filed), reason)
 
 
@@ -185,6 +187,8 @@ def _by_size(filed: FiledManifests, status: Status) -> Seen:
             return Seen(filed.path, "whole", manifest, TOUCHED, status.stamp)
     if not manifests:
         reason = "its manifest cannot be read"
+        if not filed.names():
+            reason = "it has no manifest"
         return Seen(filed.path, "damaged", None, reason, status.stamp)
     newest = max(manifests, key=lambda manifest: manifest.written_at)
     if all(manifest.adopted for manifest in manifests):

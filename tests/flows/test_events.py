@@ -169,15 +169,22 @@ def test_lines_of_many_processes_are_never_mixed(tmp_path):
     assert {len(event.reason) for event in written} == {9000}
 
 
-def test_a_file_that_cannot_be_written_is_one_warning(run_here, tmp_path, caplog):
+@pytest.mark.parametrize("name", ["a folder", "a URL"])
+def test_a_file_that_cannot_be_written_is_one_warning(
+    run_here, tmp_path, caplog, monkeypatch, name
+):
     log._warned.clear()
-    file = tmp_path / "a folder"
-    file.mkdir()
-    with set_temporary_config({"prefect_ds.events": str(file)}):
+    monkeypatch.chdir(tmp_path)
+    file = "s3://bucket/events.jsonl"
+    if name == "a folder":
+        file = str(tmp_path / name)
+        os.mkdir(file)
+    with set_temporary_config({"prefect_ds.events": file}):
         assert run_here(flow_of(tmp_path)).is_failed()
+    assert not os.path.exists("s3:")
     said = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     [warning] = [text for text in said if text.startswith("Events are not written")]
-    assert str(file) in warning
+    assert file in warning
     assert "the run goes on without them" in warning
     with pytest.raises(ValueError, match="no events of a run"):
         read_events([]).report()

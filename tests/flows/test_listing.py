@@ -16,7 +16,11 @@ from prefect_ds import (
     Outputs,
     PandasResultHandler,
     checkpoints,
+    explain,
+    prune,
+    show,
     task,
+    verify,
 )
 from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.storage.filed_manifests import FiledManifests
@@ -224,6 +228,58 @@ def test_outputs_are_listed_each_and_are_no_orphans(tmp_path):
     names = {path.rpartition("/")[2] for path in checkpoints(flow).paths}
     assert names == {".table.csv.outputs", "table.csv", "notes.json"}
     assert checkpoints(flow).counts == {"valid": 3}
+    (tmp_path / "table.csv").write_text("")
+    assert states(checkpoints(flow)) == {
+        f"{tmp_path.name}/.table.csv.outputs": "missing",
+        f"{tmp_path.name}/table.csv": "damaged",
+        f"{tmp_path.name}/notes.json": "stale",
+    }
+    assert list(verify(flow).faults) == [f"{tmp_path}/table.csv"]
+    run(flow)
+    shutil.rmtree(tmp_path / ".prefect_ds")
+    by_name = states(checkpoints(flow))
+    assert by_name[f"{tmp_path.name}/.table.csv.outputs"] == "damaged"
+    assert explain(flow).counts["run"] == 1
+
+
+def test_a_folder_of_two_names_is_listed_once_and_has_no_orphans(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    @task(name="daily", result=PandasResultHandler(f"{tmp_path}/link/x_{{day}}.csv"))
+    def daily(day):
+        return pd.DataFrame({"x": [1]})
+
+    @task(name="fixed", result=PandasResultHandler(f"{tmp_path}/real/y_{{n}}.csv"))
+    def fixed(n):
+        return pd.DataFrame({"y": [1]})
+
+    def flow_of(numbers):
+        with Flow("links") as flow:
+            daily(Parameter("day", default=1))
+            fixed.map(numbers)
+        return flow
+
+    run(flow_of([1, 2]))
+    run(flow_of([1, 2]), day=2)
+    assert not checkpoints(flow_of([1, 2])).filter("orphan")
+    pruned = prune(flow_of([1]), orphans=True, dry_run=False)
+    assert [Path(item.path).name for item in pruned.items] == ["y_2.csv"]
+    assert not pruned.kept
+    left = {path.name for path in (tmp_path / "real").glob("*.csv")}
+    assert left == {"x_1.csv", "x_2.csv", "y_1.csv"}
+
+
+def test_places_that_lie_in_each_other_are_counted_once(tmp_path):
+    flow = rain(tmp_path / "data", [1, 2])
+    run(flow)
+    (tmp_path / "link").symlink_to("data")
+    places = [tmp_path / "data", tmp_path / "data" / "clean", tmp_path / "link"]
+    listing = checkpoints(places)
+    assert len(listing) == 4
+    assert listing.size_bytes == checkpoints(tmp_path / "data").size_bytes
+    assert verify(places).n_checkpoints == 4
+    assert not prune(places, max_size=listing.size_bytes).items
 
 
 def test_a_store_in_memory_and_paths_and_one_checkpoint(tmp_path):
@@ -321,4 +377,14 @@ def test_filters_the_frame_and_the_table(planted):
     assert "and 12 checkpoints more" in listing.table(2)
     assert "clean" in listing.summary()
     assert str(checkpoints(folder).filter("stale")) == f"{folder}: no checkpoints."
-    assert checkpoints(folder).filter("stale").to_frame().empty
+    empty = checkpoints(folder).filter("stale").to_frame()
+    assert empty.empty
+    assert empty.dtypes.to_dict() == frame.dtypes.to_dict()
+
+
+def test_where_nothing_is_says_so(tmp_path):
+    (tmp_path / "a.csv").write_text("n\n1\n")
+    with pytest.raises(CheckpointNotFoundError, match=r"b\.csv': there is nothing"):
+        show(tmp_path / "b.csv")
+    with pytest.raises(CheckpointNotFoundError, match=r"a\.csv': it has no manifest"):
+        show(tmp_path / "a.csv")
