@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from prefect_ds.checkpoints.bytecode import PYTHON, listing
-from prefect_ds.checkpoints.code_copies import Mark, merge_copies, replace_marks
+from prefect_ds.checkpoints.code_copies import Mark, without_copies
 from prefect_ds.checkpoints.code_notes import CodeNotes
 from prefect_ds.checkpoints.code_objects import (
     DESCRIPTORS,
@@ -128,12 +128,8 @@ class CodeWalk:
     @functools.cached_property
     def digest(self) -> str:
         """The digest of all that was met."""
-        marks = merge_copies(self._facts_of_met, self._met)
-        of_met: dict[Mark, Any] = {}
-        for mark, facts in zip(marks, self._facts_of_met, strict=True):
-            of_met.setdefault(marks[mark], replace_marks(facts, marks))
-        all_facts = [*replace_marks(self._facts, marks), *of_met.values()]
-        return hashlib.sha256(fact_bytes(all_facts)).hexdigest()
+        facts = without_copies(self._facts, self._facts_of_met, self._met)
+        return hashlib.sha256(fact_bytes(facts)).hexdigest()
 
     def code(self) -> Code:
         """Return what a manifest keeps of the walk."""

@@ -18,6 +18,27 @@ class Mark(str):
     __slots__ = ()
 
 
+def without_copies(
+    facts: Sequence[Any], of_objects: Sequence[Any], objects: Sequence[Any]
+) -> list[Any]:
+    """Return the facts of a walk in which each copy was its original.
+
+    Parameters
+    ----------
+    facts
+        What the walk began with, with marks for functions and classes.
+    of_objects
+        What is known of each of them, by number.
+    objects
+        Functions and classes, by number.
+    """
+    marks = merge_copies(of_objects, objects)
+    originals: dict[Mark, Any] = {}
+    for mark, known in zip(marks, of_objects, strict=True):
+        originals.setdefault(marks[mark], replace_marks(known, marks))
+    return [*replace_marks(list(facts), marks), *originals.values()]
+
+
 def merge_copies(facts: Sequence[Any], objects: Sequence[Any]) -> dict[Mark, Mark]:
     """Return for the mark of each object the mark that it has where copies are one.
 
