@@ -113,24 +113,34 @@ def leftovers(
     newest = time.time() - older_than_s
     found = [f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")]
     for hidden in files.names(f"{side}/manifests"):
-        filed = filed_in(files, folder, hidden)
-        if filed is None:
-            found += _superseded(files, folder, hidden)
-            continue
-        path = filed.path
-        status = files.status(path)
-        names = filed.names()
-        displaced = None if status else find_displaced(files, path, names)
-        if displaced is not None and displaced.path in found:
-            # A copy that a crash left in staging goes back to its place.
-            found.remove(displaced.path)
-            status = files.status(displaced.path)
-            if puts_back:
-                put_back(files, path, displaced)
-        found += _unneeded_manifests(filed, names, status)
-        if status is not None and status.is_shared_folder:
-            found += _stray_parts(filed, status, newest)
+        try:
+            filed = filed_in(files, folder, hidden)
+            if filed is None:
+                found += _superseded(files, folder, hidden)
+                continue
+            status = files.status(filed.path)
+            names = filed.names()
+            displaced = None if status else find_displaced(files, filed.path, names)
+            if displaced is not None and displaced.path in found:
+                # A copy that a crash left in staging goes back to its place.
+                found.remove(displaced.path)
+                status = files.status(displaced.path)
+                if puts_back:
+                    put_back(files, filed.path, displaced)
+            found += _left_by(filed, names, status, newest)
+        except (PermissionError, IsADirectoryError):
+            continue  # Nothing says what is unneeded there; another user may know.
     return [leftover for leftover in found if _is_older(files, leftover, newest)]
+
+
+def _left_by(
+    filed: FiledManifests, names: list[str], status: Status | None, newest: float
+) -> list[str]:
+    """Return the manifests and parts that one checkpoint no longer needs."""
+    unneeded = _unneeded_manifests(filed, names, status)
+    if status is not None and status.is_shared_folder:
+        unneeded += _stray_parts(filed, status, newest)
+    return unneeded
 
 
 def unfinished_writes(files: FileSystem, folder: str) -> tuple[int, int]:

@@ -295,3 +295,19 @@ def test_a_flow_is_read_as_its_handlers_read(tmp_path):
         handler.store.commit(f"{tmp_path}/thing.pkl", staged, bad, refused="any")
     assert verify(tmp_path).is_sound
     assert "cannot be read as pickle" in str(verify(flow))
+
+
+def test_a_manifest_that_cannot_be_read_keeps_nothing_else(tmp_path):
+    handler = PandasResultHandler(f"{tmp_path}/x_{{n}}.csv")
+    for n in (1, 2):
+        handler.write(pd.DataFrame({"n": [n]}), n=n)
+    unreadable = next(Path(manifest_folder(f"{tmp_path}/x_1.csv")).iterdir())
+    unreadable.unlink()
+    unreadable.mkdir()
+    old = tmp_path / ".prefect_ds" / "staging" / "old.staged"
+    old.write_text("of a killed write")
+    os.utime(old, (1, 1))
+    assert checkpoints(tmp_path).counts == {"unknown": 1, "valid": 1}
+    assert [item.path for item in prune(tmp_path).items] == [str(old)]
+    assert handler.clean() == [str(old)]
+    assert unreadable.exists()
