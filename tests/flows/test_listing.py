@@ -388,3 +388,8 @@ def test_where_nothing_is_says_so(tmp_path):
         show(tmp_path / "b.csv")
     with pytest.raises(CheckpointNotFoundError, match=r"a\.csv': it has no manifest"):
         show(tmp_path / "a.csv")
+
+
+def test_what_is_no_place_is_refused_in_words():
+    with pytest.raises(TypeError, match="5 is no place to look at: give a folder"):
+        checkpoints(5)
