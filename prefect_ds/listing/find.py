@@ -93,8 +93,21 @@ def locate(
 
 
 def repeatable(where: Where) -> Where:
-    """Return the same as something that can be gone through twice."""
-    return where if isinstance(where, (str, PurePath, Flow)) else list(where)
+    """Return the same as something that can be gone through twice.
+
+    Raises
+    ------
+    TypeError
+        It is neither a flow nor a path, nor several paths.
+    """
+    if isinstance(where, (str, PurePath, Flow)):
+        return where
+    if not isinstance(where, Iterable):
+        raise TypeError(
+            f"{where!r} is no place to look at: give a folder, a URL, the path of a "
+            "checkpoint, several of those, or a flow"
+        )
+    return list(where)
 
 
 def name_of(where: Where) -> str:

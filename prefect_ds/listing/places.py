@@ -91,17 +91,9 @@ def places(
     ------
     CheckpointNotFoundError
         There is nothing at one of them.
-    TypeError
-        They are neither a path nor several.
     """
-    if isinstance(where, str | PurePath):
-        where = [where]
-    if not isinstance(where, Iterable):
-        raise TypeError(
-            f"{where!r} is no place to look at: give a folder, a URL, the path of a "
-            "checkpoint, several of those, or a flow"
-        )
-    return [_place(absolute(path), storage_options) for path in where]
+    paths = [where] if isinstance(where, (str, PurePath)) else list(where)
+    return [_place(absolute(path), storage_options) for path in paths]
 
 
 def absolute(path: PathLike) -> str:
