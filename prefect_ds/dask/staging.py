@@ -95,8 +95,11 @@ class Staging:
     def announce(self, folder: str, n_partitions: int, n_taken_over: int) -> None:
         """Say in the folder how much there is to write, for other processes.
 
-        See :mod:`prefect_ds.storage.running_writes`.
+        See :mod:`prefect_ds.storage.running_writes`. In an object store nobody looks
+        for it, as a look takes requests.
         """
+        if not self.files.renames_folders:
+            return
         about = {
             "name": name(self.path),
             "partitions": n_partitions,

@@ -179,7 +179,6 @@ def test_a_dask_task_that_kills_its_worker_is_named_by_its_partition(
     state = run_on(flow, _cluster(2))
     assert state.result[made].is_failed()
     # Dask blames any of the tasks that a lost worker was to run.
-    named = (
-        r"1 worker was lost while computing its partition [01] \((writeparts|_kills)-"
-    )
+    tasks = "writeparts|_kills|frompandas"
+    named = rf"1 worker was lost while computing its partition [01] \(({tasks})-"
     assert re.match(named, state.result[made].message), state.result[made].message
