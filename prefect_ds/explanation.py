@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -16,10 +15,8 @@ from tabulate import tabulate
 from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.engine.flow_plan import Decision, TaskDecision, plan_flow
 from prefect_ds.engine.step_edges import step_edges
-from prefect_ds.pages.graph import to_dot, to_mermaid
 from prefect_ds.pages.page import Page, Row, Step
-from prefect_ds.pages.rendering import render_fragment, render_page
-from prefect_ds.pages.writing import write_page
+from prefect_ds.pages.paged import Paged
 
 
 def explain(
@@ -81,7 +78,7 @@ def explain(
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Explanation:
+class Explanation(Paged):
     """What the next run of a flow would do; printed, it is a table.
 
     Parameters
@@ -143,27 +140,6 @@ class Explanation:
         frame["size_bytes"] = frame["size_bytes"].astype("Int64")
         frame["seconds"] = frame["seconds"].astype("float64")
         return frame.drop(columns=["is_step", "slug"])
-
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the explanation as a page: one file, which a browser opens anywhere.
-
-        Parameters
-        ----------
-        path
-            Of the file, or a URL that fsspec knows; a file that is there is replaced.
-        """
-        write_page(render_page(self._page()), path)
-
-    def to_dot(self) -> str:
-        """Return the flow with its counts in the language of Graphviz."""
-        return to_dot(self._page().graph, self.flow)
-
-    def to_mermaid(self) -> str:
-        """Return the flow with its counts in the language of Mermaid."""
-        return to_mermaid(self._page().graph)
-
-    def _repr_html_(self) -> str:
-        return render_fragment(self._page())
 
     def _page(self) -> Page:
         """Return the explanation as values for a page."""

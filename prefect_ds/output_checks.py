@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from prefect_ds.checkpoints.draft import ON_DEMAND, Kept
-from prefect_ds.checkpoints.identity import digest_of_question
 from prefect_ds.checkpoints.reference import CheckpointReference, count
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import Manifest, Origin
+from prefect_ds.storage.manifest import Manifest
 
 ANOTHER_WAS_FIRST = "another run was first with the same inputs; its result counts"
 """A note on a result that is not the one which the task has just computed."""
@@ -110,19 +110,20 @@ def joined(
 
 
 def joint_reference(
-    handler: ResultHandler,
-    path: str,
+    listed: CheckpointReference,
     manifest: Manifest,
     outputs: dict[str, CheckpointReference],
-    origin: Origin,
-    *,
-    is_loaded: bool,
-    remarks: tuple[str, ...],
 ) -> CheckpointReference:
     """Return the reference to several outputs, with the one to each in it.
 
-    ``manifest`` is that of their list; the other arguments are those of
-    :meth:`ResultHandler.refer`.
+    Parameters
+    ----------
+    listed
+        The reference to their list.
+    manifest
+        Of the list.
+    outputs
+        The references to them, by name.
     """
     assert manifest.schema is not None
     contents = {name: output.content for name, output in outputs.items()}
@@ -130,23 +131,11 @@ def joint_reference(
     if manifest.schema["type"] != "dict":
         kind = tuple if manifest.schema["type"] == "tuple" else list
         members = kind(outputs.values())
-    return CheckpointReference(
-        handler=handler,
-        path=path,
+    return replace(
+        listed,
         content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
-        n_rows=0,
-        n_columns=0,
         size_bytes=sum(output.size_bytes for output in outputs.values()),
-        written_at=manifest.written_at,
-        owner=str(origin.owner),
-        asked=digest_of_question(origin),
-        is_loaded=is_loaded,
-        compute_s=manifest.compute_s,
-        write_s=manifest.write_s,
-        remarks=remarks,
-        identity=manifest.identity.digest if manifest.identity else "",
         is_freed=any(output.is_freed for output in outputs.values()),
-        description=manifest.description,
         members=members,
     )
 

@@ -341,7 +341,6 @@ class Outputs(ResultHandler):
         remarks: tuple[str, ...] = (),
     ) -> CheckpointReference:
         """Return the reference to all outputs, with one to each of them in it."""
-        assert manifest.schema is not None
         outputs: dict[str, CheckpointReference] = {}
         for name, of_output in self._looks(manifest, mends=False).items():
             of_file = of_output and (of_output.manifest or of_output.freed)
@@ -356,9 +355,10 @@ class Outputs(ResultHandler):
                 origin=origin,
                 is_loaded=is_loaded,
             )
-        return joint_reference(
-            self, path, manifest, outputs, origin, is_loaded=is_loaded, remarks=remarks
+        listed = super().refer(
+            path, manifest, origin=origin, is_loaded=is_loaded, remarks=remarks
         )
+        return joint_reference(listed, manifest, outputs)
 
     def load(self, path: str, content: str | None = None) -> Any:
         """Return all outputs, see :meth:`ResultHandler.load`."""

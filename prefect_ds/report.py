@@ -5,7 +5,6 @@ Made on the client from the tasks' final states.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import shorten
@@ -19,17 +18,15 @@ from prefect_ds.checkpoints.reference import count, size
 from prefect_ds.engine.maybe_loaded import maybe_loaded
 from prefect_ds.engine.outcomes import COMPUTE_S, Outcome, TaskRun, outcome_of
 from prefect_ds.engine.step_edges import step_edges
-from prefect_ds.pages.graph import to_dot, to_mermaid
 from prefect_ds.pages.page import Page, in_words
-from prefect_ds.pages.rendering import render_fragment, render_page
-from prefect_ds.pages.writing import write_page
+from prefect_ds.pages.paged import Paged
 from prefect_ds.task_report import TaskReport
 
 __all__ = ["COMPUTE_S", "Outcome", "RunReport", "TaskReport", "TaskRun", "outcome_of"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RunReport:
+class RunReport(Paged):
     """The tasks of a run."""
 
     tasks: tuple[TaskReport, ...]
@@ -137,24 +134,6 @@ class RunReport:
                 lines.append(f"{report.task}: {report.loss}")
         return "\n".join(lines)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as a page: one file, which a browser opens anywhere.
-
-        Parameters
-        ----------
-        path
-            Of the file, or a URL that fsspec knows; a file that is there is replaced.
-        """
-        write_page(render_page(self._page()), path)
-
-    def to_dot(self) -> str:
-        """Return the flow with its counts in the language of Graphviz."""
-        return to_dot(self._page().graph, self.flow)
-
-    def to_mermaid(self) -> str:
-        """Return the flow with its counts in the language of Mermaid."""
-        return to_mermaid(self._page().graph)
-
     def to_frame(self) -> pd.DataFrame:
         """Return a row for every task and child.
 
@@ -183,9 +162,6 @@ class RunReport:
         frame = pd.DataFrame(rows, columns=_COLUMNS)
         whole_numbers = {"map_index": "Int64", "size_bytes": "Int64"}
         return frame.astype(whole_numbers)
-
-    def _repr_html_(self) -> str:
-        return render_fragment(self._page())
 
     def _page(self) -> Page:
         """Return the report as values for a page."""

@@ -167,7 +167,11 @@ class CodeWalk:
         facts += self._defaults(function, label)
         for name in globals_read(function):
             value = function.__globals__[name]
-            facts.append((name, self._global(name, value, function, known.names)))
+            if isinstance(value, types.ModuleType):
+                fact = self._named_module(value, known.names)
+            else:
+                fact = self._read_global(name, function.__module__, value)
+            facts.append((name, fact))
         for name in known.names:
             if name in vars(function):
                 where = f"attribute {name!r} of {label}"
@@ -196,13 +200,6 @@ class CodeWalk:
             if is_root and name in self._given:
                 continue
             yield name, self._read(f"default {name!r} of {label}", value)
-
-    def _global(
-        self, name: str, value: Any, reader: Any, names: tuple[str, ...]
-    ) -> Any:
-        if isinstance(value, types.ModuleType):
-            return self._named_module(value, names)
-        return self._read_global(name, reader.__module__, value)
 
     def _read_global(self, name: str, module: str | None, value: Any) -> Any:
         self.globals.add(name)

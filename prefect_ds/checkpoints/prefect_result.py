@@ -54,22 +54,12 @@ class PrefectResult(Result, abc.ABC):
     def render(self, values: Mapping[str, Any], *, task: str = "") -> str:
         """Return the path for these task inputs, parameters and context.
 
-        Parameters
-        ----------
-        values
-            Name to value. Only those that the template names are looked at.
-        task
-            Named in errors.
-
-        Raises
-        ------
-        TemplateError
-            A field has no value, or one that cannot name a file.
+        Parameters and errors are those of :meth:`place`.
         """
         return self.place(values, task=task).path
 
     def place(self, values: Mapping[str, Any], *, task: str = "") -> Place:
-        """Return the path, and the texts of the fields in it, as :meth:`render` does.
+        """Return the path, and the texts of the fields in it.
 
         Parameters
         ----------

@@ -51,7 +51,7 @@ def listening(listener: Listener, thread: int | None = None) -> Iterator[None]:
 
 
 def listeners() -> list[Listener]:
-    """Return those who hear of a write that this thread begins."""
+    """Return the listeners that are called during a write in this thread."""
     here = threading.get_ident()
     return [
         listener for listener, thread in [*_listeners.items()] if thread in (None, here)

@@ -24,7 +24,7 @@ _EVERY_S = 60.0
 """Seconds between two lines in the log."""
 
 _LOOKS_EVERY_S = 1.0
-"""Seconds between two looks for those who hear of the write, on a disk."""
+"""Seconds between two looks at a disk on behalf of listeners."""
 
 _STORE_LOOKS_EVERY_S = 15.0
 """The same in an object store, where a look is a request."""
@@ -34,7 +34,7 @@ _STORE_LOOKS_EVERY_S = 15.0
 def watched(
     path: str, files: FileSystem, folder: str, n_partitions: int, n_taken_over: int
 ) -> Iterator[None]:
-    """Say once a minute, and to those who listen, how far a write is.
+    """Log once a minute how far a write is, and tell the listeners more often.
 
     Parameters
     ----------

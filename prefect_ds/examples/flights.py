@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = RunReport.of(state.result, flow.slugs)
     print()
     if not state.is_successful():
-        print(f"Run it again: what is done is in {folder} and loads.", file=sys.stderr)
+        print(f"Run it again: it loads what {folder} has.", file=sys.stderr)
         return 1
     worked_s = sum(task.compute_s + task.write_s for task in report.tasks)
     saved_s = sum(task.saved_s for task in report.tasks)

@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = choose_executor(options.executor, None)
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     if state is None or not state.is_successful():
-        print("Run it again: what is done is loaded.", file=sys.stderr)
+        print("Run it again: it loads what is finished.", file=sys.stderr)
         return 1
     print(pd.read_csv("late_flights/evaluation.csv").to_string(index=False))
     return 0

@@ -17,8 +17,9 @@ def accept_paths(
 ) -> list[str]:
     """Let checkpoints count for the code of the next run, and return their paths.
 
-    Every byte is compared with the manifest first. See
-    :meth:`handler.accept <prefect_ds.PandasResultHandler.accept>` for what is covered.
+    Every byte is compared with the manifest first.
+    :meth:`handler.accept <prefect_ds.PandasResultHandler.accept>` says what changes are
+    accepted.
 
     Raises
     ------

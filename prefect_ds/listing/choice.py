@@ -20,18 +20,18 @@ class Choice:
 
     Parameters
     ----------
-    found
-        All checkpoints.
+    checkpoints
+        All of them.
     least_age
         Younger ones stay; ``None``: of any age.
     """
 
     def __init__(
-        self, found: list[Located], least_age: datetime.timedelta | None
+        self, checkpoints: list[Located], least_age: datetime.timedelta | None
     ) -> None:
-        self._found = found
+        self._all = checkpoints
         self._may_go = [
-            located for located in found if _is_ours_and_older(located, least_age)
+            located for located in checkpoints if _is_ours_and_older(located, least_age)
         ]
         self._chosen: dict[str, Callable[[], Removal]] = {}
 
@@ -53,7 +53,7 @@ class Choice:
                 self._add(located, "orphan", located.row.reason)
 
     def add_old(self, least_age: datetime.timedelta) -> None:
-        """Choose what is old enough."""
+        """Choose every checkpoint of at least this age."""
         for located in self._may_go:
             assert located.row.age is not None
             reason = f"{in_words(located.row.age)} old; {in_words(least_age)} asked for"
@@ -61,7 +61,7 @@ class Choice:
 
     def add_above(self, most_bytes: int) -> None:
         """Choose the oldest until the others have no more than so many bytes."""
-        stays = [one.row for one in self._found if one.row.path not in self._chosen]
+        stays = [one.row for one in self._all if one.row.path not in self._chosen]
         total = sum(row.size_bytes or 0 for row in stays)
         for located in sorted(self._may_go, key=_written_at):
             if total <= most_bytes:

@@ -147,10 +147,10 @@ def show(
     seen = look_at(files, where)
     if seen.manifest is None:
         raise CheckpointNotFoundError(f"no checkpoint at {where!r}: {seen.reason}")
-    found: list[ListedCheckpoint] = []
+    followed_by: list[ListedCheckpoint] = []
     if followers:
-        found = list(_followers(files, where, seen.manifest))
-    return Details(row_of_seen(seen), seen.manifest, tuple(found))
+        followed_by = list(_followers(files, where, seen.manifest))
+    return Details(row_of_seen(seen), seen.manifest, tuple(followed_by))
 
 
 def _followers(

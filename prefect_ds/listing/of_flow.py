@@ -45,11 +45,11 @@ def located_in_flow(
 
     walked(flow, parameters, context=context, watch=watch)
     # Two runs may share a checkpoint.
-    found = {
+    of_runs = {
         located.row.path or f"{located.row.run} {located.row.reason}": located
         for located in runs.values()
     }
-    return [*{**found, **outputs}.values(), *_orphans(flow, rendered)]
+    return [*{**of_runs, **outputs}.values(), *_orphans(flow, rendered)]
 
 
 def _located(handler: ResultHandler, decision: TaskDecision, look: Look) -> Located:

@@ -77,8 +77,8 @@ class Place:
         """Yield what lies at the place, without folders of no manifests."""
         if self.is_checkpoint:
             return look_at_all(self.files, [self.path])
-        found = scan(self.files, self.path)
-        return (seen for seen in found if seen.manifest or seen.kind != "missing")
+        below = scan(self.files, self.path)
+        return (seen for seen in below if seen.manifest or seen.kind != "missing")
 
 
 def places(

@@ -102,9 +102,9 @@ def prune(
             "flow in place of a path"
         )
     where = repeatable(where)
-    found = list(locate(where, parameters, context, storage_options))
+    located = list(locate(where, parameters, context, storage_options))
     least_age = as_duration(older_than, "older_than")
-    choice = Choice(found, least_age)
+    choice = Choice(located, least_age)
     if isinstance(where, Flow) and freed:
         choice.add_not_needed(freeable(where, parameters or {}, context))
     if orphans:

@@ -94,9 +94,9 @@ def verify(
         _faults, there, what="Verifying", progress=progress, is_far=is_far
     )
     faults = {
-        located.row.path: found
-        for located, found in zip(there, answers, strict=True)
-        if found
+        located.row.path: problems
+        for located, problems in zip(there, answers, strict=True)
+        if problems
     }
     size_bytes = sum(located.row.size_bytes or 0 for located in there)
     return Verified(name_of(where), len(there), size_bytes, faults)

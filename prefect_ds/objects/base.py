@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
@@ -36,6 +37,24 @@ class UnkeepableError(ValueError):
         """Return the error, seen from a collection with the value in it."""
         self.place = step + self.place
         return self
+
+
+@contextlib.contextmanager
+def refusing(library: str, value: Any) -> Iterator[None]:
+    """Turn what a library raises while it writes a value and reads it back.
+
+    Raises
+    ------
+    UnkeepableError
+        The library cannot do it. Errors of the disk and of memory stay as they are.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        why = f"{library} cannot write it and read it back: {error}"
+        raise UnkeepableError(why, value) from error
 
 
 def key_step(key: Any) -> str:

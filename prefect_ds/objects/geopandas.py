@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from prefect_ds.frames import compare
-from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
+from prefect_ds.objects.base import (
+    Marks,
+    ObjectType,
+    UnkeepableError,
+    name_of,
+    refusing,
+)
 
 
 def _classes() -> tuple[type, ...]:
@@ -26,15 +32,10 @@ def _write(value: Any, file: BinaryIO) -> Marks | None:
             hint = "return series.to_frame('geometry')"
         raise UnkeepableError(name_of(type(value)), value, hint)
     geopandas = importlib.import_module("geopandas")
-    try:
+    with refusing("geopandas", value):
         value.to_parquet(file)
         file.seek(0)
         back = geopandas.read_parquet(file)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        why = f"geopandas cannot write it and read it back: {error}"
-        raise UnkeepableError(why, value) from error
     change = _difference(value, back)
     if change is not None:
         raise UnkeepableError(change, value)

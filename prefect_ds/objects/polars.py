@@ -6,7 +6,13 @@ import importlib
 import sys
 from typing import Any, BinaryIO, Final
 
-from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
+from prefect_ds.objects.base import (
+    Marks,
+    ObjectType,
+    UnkeepableError,
+    name_of,
+    refusing,
+)
 
 _LAZY: Final = {"is": "LazyFrame"}
 
@@ -35,15 +41,10 @@ def _write(value: Any, file: BinaryIO) -> Marks | None:
         if dtype == polars.Object:
             why = f"its column {name!r} holds Python objects"
             raise UnkeepableError(why, value, "give it a dtype of polars")
-    try:
+    with refusing("polars", value):
         frame.write_parquet(file)
         file.seek(0)
         back = polars.read_parquet(file)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        why = f"polars cannot write it and read it back: {error}"
-        raise UnkeepableError(why, value) from error
     if back.schema != frame.schema:
         changed = [
             f"column {name!r}: {dtype} comes back as {back.schema.get(name)}"

@@ -109,4 +109,4 @@ def _dot_text(text: str) -> str:
 
 def _mermaid_text(text: str) -> str:
     """Return text in which nothing is markup: Mermaid has entities of its own."""
-    return re.sub(r"[^\w .,:/()+-]", lambda found: f"#{ord(found[0])};", text)
+    return re.sub(r"[^\w .,:/()+-]", lambda match: f"#{ord(match[0])};", text)

@@ -40,10 +40,11 @@ class HashedFile:
 
     def write(self, data: Any) -> int:
         """Write bytes, or what holds bytes; return their number."""
-        if not self._is_hashed or memoryview(data).nbytes < _LARGE:
-            written = self._file.write(data)
+        if not self._is_hashed:
+            return self._file.write(data)
+        if memoryview(data).nbytes < _LARGE:
             self._sha256.update(data)
-            return written
+            return self._file.write(data)
         # Both leave Python's lock to others. The writer may use its buffer again after
         # this call, so that the thread has to end before.
         hashing = Thread(target=self._sha256.update, args=(data,))

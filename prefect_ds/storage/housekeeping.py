@@ -111,26 +111,26 @@ def leftovers(
     """
     side = f"{folder}/{SIDE_FOLDER}"
     newest = time.time() - older_than_s
-    found = [f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")]
+    paths = [f"{side}/staging/{staged}" for staged in files.names(f"{side}/staging")]
     for hidden in files.names(f"{side}/manifests"):
         try:
             filed = filed_in(files, folder, hidden)
             if filed is None:
-                found += _superseded(files, folder, hidden)
+                paths += _superseded(files, folder, hidden)
                 continue
             status = files.status(filed.path)
             names = filed.names()
             displaced = None if status else find_displaced(files, filed.path, names)
-            if displaced is not None and displaced.path in found:
+            if displaced is not None and displaced.path in paths:
                 # A copy that a crash left in staging goes back to its place.
-                found.remove(displaced.path)
+                paths.remove(displaced.path)
                 status = files.status(displaced.path)
                 if puts_back:
                     put_back(files, filed.path, displaced)
-            found += _left_by(filed, names, status, newest)
+            paths += _left_by(filed, names, status, newest)
         except (PermissionError, IsADirectoryError):
             continue  # Nothing says what is unneeded there; another user may know.
-    return [leftover for leftover in found if _is_older(files, leftover, newest)]
+    return [leftover for leftover in paths if _is_older(files, leftover, newest)]
 
 
 def _left_by(
