@@ -49,17 +49,31 @@ class Staging:
             # Signed first, so that no other run takes the folder for one that was left.
             self._sign(folder, this_process())
             yield folder
-            self.files.remove(folder)
         except BaseException:
             # No later run could tell that these parts are of what it computes.
             if self.key is None:
-                self.files.remove(folder)
+                self._discard(folder)
             else:
                 with contextlib.suppress(OSError):
                     self._sign(folder, {**self._about(folder), "stopped": True})
             raise
+        else:
+            self._discard(folder)
         finally:
             _in_use.discard(folder)
+
+    def _discard(self, folder: str) -> None:
+        """Remove a folder, or leave it to a later write.
+
+        After an error other workers may still write parts in it. That must neither hide
+        the error nor fail a write that is done.
+        """
+        try:
+            self.files.remove(folder)
+        except OSError as error:
+            logger.info("%s stays until the next write: %s", folder, error)
+            with contextlib.suppress(OSError):
+                self._sign(folder, {"stopped": True})
 
     def same(self) -> list[str]:
         """Return the folders of all writes of the same computation.

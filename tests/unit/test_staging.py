@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -53,6 +54,28 @@ def test_what_has_no_key_does_not_stay(tmp_path):
     with pytest.raises(ValueError, match="stopped"):
         fails(there)
     assert there.stopped() == []
+
+
+@pytest.mark.parametrize("key", [None, "k" * 32])
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_folder_in_which_a_worker_still_writes_hides_no_error_and_makes_none(
+    tmp_path, monkeypatch, key, is_stopped
+):
+    there = staging(tmp_path, key)
+
+    def is_busy(path: str, kind: object = None) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+
+    monkeypatch.setattr(there.files, "remove", is_busy)
+    if is_stopped:
+        with pytest.raises(ValueError, match="stopped"):
+            fails(there)
+    else:
+        with there.folder():
+            pass
+    monkeypatch.undo()
+    (left,) = there.stopped()
+    assert Path(left).is_dir()
 
 
 def test_a_folder_of_a_process_that_lives_is_left_alone(tmp_path):
