@@ -91,6 +91,8 @@ def accept(
             )
     accepting = _Accepting(chosen, inputs)
     names = {task.name for task in chosen}
+    # The plan asks `accepting` about every checkpoint that it comes by, so a run that
+    # is still to run has none to accept, or one that the log has named already.
     for run in plan_flow(flow, parameters or {}, accept=accepting):
         is_left = run.decision == "run" and run.path not in accepting.refused
         if run.task in names and is_left:
@@ -104,7 +106,9 @@ def accept(
 
 def _run_name(run: TaskDecision) -> str:
     """Return the name of a task's run, with the index of a mapped child."""
-    return run.task if run.map_index is None else f"{run.task}[{run.map_index}]"
+    if run.map_index is None:
+        return run.task
+    return f"{run.task}[{run.map_index}]"
 
 
 class _Accepting:
@@ -122,12 +126,19 @@ class _Accepting:
     ) -> bool:
         """Return whether the checkpoint was accepted."""
         identity, earlier = checkpoint.origin.identity, manifest.identity
-        if task not in self._tasks or identity is None or earlier is None:
+        if task not in self._tasks:
+            return False
+        # Without an identity it counts as it is: a person's file, for one.
+        if identity is None or earlier is None:
             return False
         handler = checkpoint.handler
         difference = identity.difference(earlier, handler.match, handler.ignore)
         if not difference:
+            # It counts. With match="inputs" its code may have changed all the same, and
+            # every run would say so.
             return self._accept_code(checkpoint, manifest, identity, earlier)
+        # What is left is a changed input or setting: the data of other inputs, which
+        # the user may have overlooked.
         acceptable = identity.accepting(earlier, handler.ignore)
         refused = identity.difference(acceptable, handler.match, handler.ignore)
         if refused and not self._inputs:
@@ -151,10 +162,12 @@ class _Accepting:
         earlier: Identity,
     ) -> bool:
         """Accept the code of a checkpoint that counts, though its code has changed."""
+        # Bytecode of two versions of Python differs anyway: nothing shows a change.
         if not identity.code.compares_with(earlier.code):
             return False
         difference = identity.code.difference(earlier.code)
         if difference:
+            # The inputs stay those that it was made with: only the code was accepted.
             with_code = earlier._replace(code=identity.code)
             self._take(checkpoint, manifest, with_code, difference)
         return bool(difference)

@@ -44,16 +44,21 @@ def read_events(
     >>> read_events(file)[0].seconds
     2.5
     """
-    given = [path] if isinstance(path, str | os.PathLike) else path
+    if isinstance(path, str | os.PathLike):
+        path = [path]
+    # Every file is looked for first: a wrong name is an error before anything is read.
+    files = [file for given in path for file in _files(os.fspath(given))]
     events: list[Event] = []
     n_broken = 0
-    for file in [file for one in given for file in _files(os.fspath(one))]:
+    for file in files:
         with open(file, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 try:
                     events.append(Event.from_line(line))
                 except (ValueError, TypeError):
-                    n_broken += bool(line.strip())
+                    # An empty line has nothing of an event in it.
+                    if line.strip():
+                        n_broken += 1
     if n_broken:
         _logger.warning("%d lines are no whole events; they are left out", n_broken)
     return Events(sorted(events, key=lambda event: event.time), n_broken)
@@ -138,9 +143,11 @@ class Events(Sequence[Event]):
         of_run = [event for event in self._events if event.run_id == run_id]
         if not run_id or not of_run:
             raise ValueError(f"no events of a run {run_id or ''}".rstrip())
+        # The file in which the run began may not be among those that were read.
         started = [event for event in of_run if event.event == "run started"]
         more = started[0].more if started else {}
         names: dict[str, str] = dict(more.get("tasks", ()))
+        # Every task of the flow, in its order, also those that no event names.
         by_task: dict[str, dict[int | None, Event]] = {slug: {} for slug in names}
         for event in of_run:
             if event.event in _OUTCOMES:
@@ -152,6 +159,7 @@ class Events(Sequence[Event]):
         ]
         edges = tuple((start, end) for start, end in more.get("edges", ()))
         report = RunReport(tuple(tasks), of_run[0].flow, edges)
+        # Where a task failed, its own error says more than that of the run.
         if any(task.n_failed for task in tasks):
             return report
         errors = [event.reason for event in of_run if _is_failed_run(event)]
@@ -173,31 +181,48 @@ def _is_failed_run(event: Event) -> bool:
 
 
 def _task_report(task: str, slug: str, runs: dict[int | None, Event]) -> TaskReport:
-    in_order = sorted(runs.items(), key=lambda item: -1 if item[0] is None else item[0])
+    in_order = [runs[index] for index in sorted(runs, key=_place)]
+    # A task that did not run since another failed has no error of its own.
     errors = [
         event.reason
-        for _, event in in_order
+        for event in in_order
         if _OUTCOMES[event.event] == "failed" and event.state != "TriggerFailed"
     ]
     return TaskReport.of_runs(
         task,
-        [_task_run(event) for _, event in in_order],
-        error=errors[0] if errors else "",
+        [_task_run(event) for event in in_order],
+        error=next(iter(errors), ""),
         slug=slug,
     )
 
 
+def _place(map_index: int | None) -> int:
+    """Return where a run comes among those of its task: children by their index."""
+    if map_index is None:
+        return -1
+    return map_index
+
+
 def _task_run(event: Event) -> TaskRun:
     outcome = _OUTCOMES[event.event]
-    has_checkpoint = event.size_bytes is not None
+    was_there = outcome == "loaded"
+    reason, compute_s = event.reason, event.seconds or 0.0
+    if was_there:
+        # The seconds of such an event are those that an earlier run had spent, and its
+        # reason says only where the result was loaded from.
+        reason, compute_s = "", 0.0
+    path = event.path
+    if event.size_bytes is None:
+        # An event has the path of a checkpoint also where none was written.
+        path = None
     return TaskRun(
         map_index=event.map_index,
         outcome=outcome,
-        reason="" if outcome == "loaded" else event.reason,
-        path=event.path if has_checkpoint else None,
+        reason=reason,
+        path=path,
         size_bytes=event.size_bytes,
-        compute_s=0.0 if outcome == "loaded" else event.seconds or 0.0,
+        compute_s=compute_s,
         kept_compute_s=event.kept_compute_s or 0.0,
         kept_write_s=event.kept_write_s or 0.0,
-        was_there=outcome == "loaded",
+        was_there=was_there,
     )

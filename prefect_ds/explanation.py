@@ -111,12 +111,15 @@ class Explanation(Paged):
     def n_runs(self) -> tuple[int, int]:
         """The fewest and the most tasks and children that the run would run."""
         counts = self.counts
+        # "maybe" and "unknown" run or load; only the run tells.
         least = counts["run"]
         return least, least + counts["maybe"] + counts["unknown"]
 
     @property
     def seconds(self) -> tuple[float, float]:
         """The fewest and the most seconds of work, as far as earlier runs tell."""
+        # What is unknown has no seconds: no checkpoint of an earlier run is known for
+        # it.
         least = sum(
             step.seconds or 0.0 for step in self.steps if step.decision == "run"
         )
@@ -136,6 +139,7 @@ class Explanation(Paged):
         """
         names = [field.name for field in fields(TaskDecision)]
         frame = pd.DataFrame([astuple(step) for step in self.steps], columns=names)
+        # A column in which all is missing would be one of objects.
         frame["map_index"] = frame["map_index"].astype("Int64")
         frame["size_bytes"] = frame["size_bytes"].astype("Int64")
         frame["seconds"] = frame["seconds"].astype("float64")
@@ -145,6 +149,7 @@ class Explanation(Paged):
         """Return the explanation as values for a page."""
         groups: dict[str, list[TaskDecision]] = {}
         for step in self.steps:
+            # By slug: two tasks may have one name.
             groups.setdefault(step.slug or step.task, []).append(step)
         sizes = sum(step.size_bytes or 0 for step in self.steps)
         facts = (
@@ -169,9 +174,7 @@ class Explanation(Paged):
         least, most = self.n_runs
         if most == 0:
             return "Runs nothing"
-        if least == most:
-            return f"Runs {count(least, 'task')}"
-        return f"Runs {least:,} to {most:,} tasks"
+        return f"Runs {_tasks(least, most)}"
 
     def __str__(self) -> str:
         if not self.steps:
@@ -197,14 +200,19 @@ class Explanation(Paged):
         least, most = self.n_runs
         if most == 0:
             return f"Flow {self.flow!r} runs no task."
-        tasks = (
-            count(least, "task") if least == most else f"{least:,} to {most:,} tasks"
-        )
         least_s, most_s = self.seconds
         seconds = f"{least_s:.1f} s"
         if least_s != most_s:
             seconds = f"{least_s:.1f} to {most_s:.1f} s"
+        tasks = _tasks(least, most)
         return f"Flow {self.flow!r} runs {tasks}; they took {seconds} before."
+
+
+def _tasks(least: int, most: int) -> str:
+    """Return a number of tasks in words: ``1 task``, ``2 to 5 tasks``."""
+    if least == most:
+        return count(least, "task")
+    return f"{least:,} to {most:,} tasks"
 
 
 def _step(key: str, decisions: list[TaskDecision]) -> Step:
@@ -227,11 +235,17 @@ def _row(group: list[TaskDecision]) -> tuple[str, ...]:
     first = group[0]
     sizes = [step.size_bytes for step in group if step.size_bytes is not None]
     seconds = [step.seconds for step in group if step.seconds is not None]
+    # A cell stays empty where nothing is known: a zero would be an answer.
+    size_there, seconds_before = "", ""
+    if sizes:
+        size_there = size(sum(sizes))
+    if seconds:
+        seconds_before = f"{sum(seconds):.2f}"
     return (
         first.task,
         first.decision,
         f"{len(group):,}",
-        size(sum(sizes)) if sizes else "",
-        f"{sum(seconds):.2f}" if seconds else "",
+        size_there,
+        seconds_before,
         first.reason,
     )

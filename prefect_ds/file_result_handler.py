@@ -99,6 +99,7 @@ class FileResultHandler(ResultHandler):
 
     def _look_with(self, check: Check, path: str, mends: bool = True) -> Found:
         at_path = self.store.look_up(path, self.kind, check=check, mends=mends)
+        # A touch alone is no change: the bytes decide.
         if at_path.manifest is not None and self._may_have_changed(path, at_path):
             at_path = self.store.look_up(path, self.kind, check="checksum", mends=mends)
         if at_path.kind == "foreign":
@@ -130,6 +131,8 @@ class FileResultHandler(ResultHandler):
         """
         if not isinstance(self.store.files, LocalFiles):
             return  # The task had a copy.
+        # By sizes and times, whatever `check` is: hashing all files after every task
+        # that reads them would double the cost of reading.
         at_path = with_retries("read", path, self._look_with, "size", path)
         if at_path.manifest is None:
             raise self._not_there(path, at_path)
@@ -158,6 +161,7 @@ class FileResultHandler(ResultHandler):
         After an error the file is where the task wrote it, and the error says so.
         """
         origin = origin or Origin()
+        # Files that are older than the task were not written by it.
         began_s = None
         if origin.compute_s is not None:
             began_s = time.time() - origin.compute_s
@@ -171,8 +175,13 @@ class FileResultHandler(ResultHandler):
     def _stage(self, value: Returned, path: str, origin: Origin) -> Iterator[Draft]:
         tree = value.tree
         files = self.store.files
-        is_on_disk = isinstance(files, LocalFiles)
-        prefix = "" if is_on_disk else f"{generation()}/"
+        prefix: str = ""
+        result: Any = Path(path)
+        if not isinstance(files, LocalFiles):
+            # Objects are placed one by one: under names of their own, so that those of
+            # the checkpoint before stay whole until the manifest names these.
+            prefix = f"{generation()}/"
+            result = ON_DEMAND
         names = _names_in_place(tree, path, prefix)
         with files.taking(tree, path, names, may_link=value.may_move) as staged:
             parts = describe_tree(tree, staged.path, names)
@@ -180,7 +189,7 @@ class FileResultHandler(ResultHandler):
                 parts,
                 0,
                 _schema(tree),
-                Path(path) if is_on_disk else ON_DEMAND,
+                result,
                 staged=staged,
                 kind=tree.kind,
             )
@@ -192,6 +201,7 @@ class FileResultHandler(ResultHandler):
         try:
             return Path(local_copy(store.files, path, manifest))
         except (OtherBytesError, FileNotFoundError) as error:
+            # Damaged, or replaced since the look-up: the bytes of now say which.
             now = store.look_up(path, self.kind, check="checksum")
             if now.manifest is not None and now.manifest.content != manifest.content:
                 raise replaced(path, now.manifest) from error
@@ -229,6 +239,7 @@ class FileResultHandler(ResultHandler):
 
 def _with_place(error: PrefectDSError, place: str) -> PrefectDSError:
     """Return the error; it says where the file is, if it is there."""
+    # The last: an error of the file system has its number before the message.
     text = str(error.args[-1])
     if place in text or not os.path.exists(place):
         return error
@@ -247,6 +258,7 @@ def _schema(tree: Tree) -> JSONObject:
     """Return what the parts of a tree do not say."""
     schema: JSONObject = {DESCRIPTION: count(len(tree.files), "file")}
     if tree.kind == "folder":
+        # The names of files are data here, and a digest of bytes does not show them.
         names = "\0".join(tree.files)
         schema["names_sha256"] = hashlib.sha256(names.encode()).hexdigest()
         schema[EMPTY_FOLDERS] = list(tree.empty_folders)

@@ -126,6 +126,7 @@ class DSFlowRunner(FlowRunner):
         self._refresh = frozenset(chosen_tasks(self.flow, refresh, "refresh"))
         if self._refresh and not self._has_our_tasks:
             raise TypeError("refresh= needs task_runner_cls=DSTaskRunner")
+        # A caller may give Prefect's arguments by position as well.
         call = _prefects_run.bind(self, *args, **kwargs)
         handlers = call.arguments.get("task_runner_state_handlers") or ()
         self._are_states_handled = any(
@@ -146,6 +147,7 @@ class DSFlowRunner(FlowRunner):
             call.arguments["task_states"] = {
                 task: by_reference(state) for task, state in task_states.items()
             }
+        # Without `self`, which `super().run` has already.
         _, *others = call.args
         state = super().run(*others, **call.kwargs)
         if self._has_our_tasks and self._asked is None:
@@ -167,6 +169,7 @@ class DSFlowRunner(FlowRunner):
             if self._is_first_round and self._asked is None:
                 run_started(log, self.flow, initialized.context)
             for task, context in initialized.task_contexts.items():
+                # Opened once: a task then asks no config for the file.
                 context[EVENTS] = log
                 handler = handler_of(task, self.flow.result)
                 if handler is not None:
@@ -174,6 +177,8 @@ class DSFlowRunner(FlowRunner):
                     identify = partial(of_all_runs, task, handler, keys)
                     context[IDENTITY] = self._or_end(identify, OptionError)
                     context[REFRESH] = task in self._refresh
+            # Kept for what comes after the run: the page of the run, and freed data
+            # that the user asks for.
             self._run_context = dict(initialized.context)
             for task, indices in self._not_needed(initialized.context).items():
                 initialized.task_contexts[task][NOT_NEEDED] = frozenset(indices)
@@ -208,6 +213,7 @@ class DSFlowRunner(FlowRunner):
         try:
             return check()
         except refusals as error:
+            # Prefect's own switch for debugging: errors reach the caller.
             if prefect.context.get("raise_on_exception"):
                 raise
             raise ENDRUN(failed_flow(error, self.flow)) from error
@@ -249,6 +255,8 @@ class DSFlowRunner(FlowRunner):
                         executor=run_executor,
                     )
                 except FoldersNotShared as error:
+                    # Nothing was submitted yet. The run begins again, and the workers
+                    # look into these folders themselves.
                     not_shared |= error.folders
 
     def determine_final_state(
@@ -280,6 +288,7 @@ class DSFlowRunner(FlowRunner):
         final = super().determine_final_state(
             state, key_states, return_states, terminal_states
         )
+        # Prefect runs the flow again for its retries: the last round has the report.
         if not final.is_finished():
             return final
         report = RunReport.of(return_states, self.flow.slugs, self.flow)
@@ -300,6 +309,7 @@ class DSFlowRunner(FlowRunner):
     def _compute_freed(self, task: Task, map_index: int | None) -> State:
         """Run what leads to a task run whose data were freed, and return its state."""
 
+        # `Flow.run` makes the runner itself, so the class carries what is asked for.
         class RunnerOfPart(DSFlowRunner):
             _asked = (task, map_index)
 
@@ -310,6 +320,7 @@ class DSFlowRunner(FlowRunner):
             parameters=dict(given.get("parameters", {})),
             context={name: given[name] for name in given.keys() - _OF_THE_ENGINE},
             runner_cls=RunnerOfPart,
+            # Now, and here: the schedule would wait, and the cluster may be gone.
             run_on_schedule=False,
             executor=LocalExecutor(),
             task_runner_cls=self.task_runner_cls,
@@ -352,6 +363,7 @@ def _collision(references: Iterable[CheckpointReference]) -> str:
     first_at: dict[str, CheckpointReference] = {}
     for reference in references:
         first = first_at.setdefault(reference.path, reference)
+        # Tasks that ask for the same may share a checkpoint.
         if first.owner != reference.owner and first.asked != reference.asked:
             return (
                 f"Tasks {first.owner!r} and {reference.owner!r} of this run share the "

@@ -73,13 +73,17 @@ class MarkerResultHandler(ResultHandler):
         with store.staging(path) as file:
             file.write(_text(origin).encode())
             part = describe_staged(path, file, 0)
+            # Only a finished file has the stamp under which its manifest is filed.
             staged = store.files.finish(file)
             schema = {DESCRIPTION: _DESCRIPTION}
+            # Prefect's own `write` knows no identity. The text of the file then says
+            # what was done, see `_content`.
             if origin.identity is not None:
                 schema[_OF] = origin.identity.digest
             yield Draft((part,), 0, schema, None, staged=staged)
 
     def _load(self, path: str, manifest: Manifest) -> None:
+        # Read for its checksum alone.
         self.store.read_bytes(path, manifest.parts[0])
 
     def _describe_foreign(self, path: str) -> Draft:

@@ -153,12 +153,16 @@ class ObjectResultHandler(ResultHandler):
             value = kind.prepare(value)
             return value, kind.write(value, file)
         except UnkeepableError as error:
+            # Without a place it is the value as a whole, so the handler is the wrong
+            # one; with a place, a part of the value would not come back.
             if not error.place and not isinstance(value, kind.kept_classes()):
                 raise ResultTypeError(refusal(error, kind)) from error
             raise RoundTripError(refusal(error, kind)) from error
 
     def _load(self, path: str, manifest: Manifest) -> Any:
         data = self.store.read_bytes(path, manifest.parts[0])
+        # Only frames have none. A file of theirs may parse as an object of another
+        # form.
         if not manifest.description:
             raise UndecodableCheckpointError(
                 f"{path!r} is the checkpoint of a frame, not of an object"
@@ -172,6 +176,7 @@ class ObjectResultHandler(ResultHandler):
 
     def _describe_foreign(self, path: str) -> Draft:
         data = self.store.files.read_bytes(path)
+        # A person's file has no marks: it gives what its type gives to any reader.
         value = self._read(path, data, None)
         part = describe_file(path, data, 0)
         return Draft((part,), 0, _schema(value, None), value)

@@ -1,23 +1,14 @@
-"""Several outputs: the checks of their handlers and values, and how they are joined."""
+"""The checks of several outputs: of their handlers, and of the values for them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from prefect_ds.checkpoints.draft import ON_DEMAND, Kept
-from prefect_ds.checkpoints.reference import CheckpointReference, count
+from prefect_ds.checkpoints.reference import count
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import Manifest
-
-ANOTHER_WAS_FIRST = "another run was first with the same inputs; its result counts"
-"""A note on a result that is not the one which the task has just computed."""
 
 _COMMON = ("match", "ignore", "show", "max_age")
 """What decides whether a result counts, so that it is one for all outputs."""
@@ -56,103 +47,41 @@ def checked_values(
         They are not those that the handlers are for.
     """
     names = list(handlers)
-    kinds = (dict,) if is_named else (tuple, list)
-    wanted = ", ".join(names) if is_named else count(len(names), "output")
+    kinds: tuple[type, ...] = (tuple, list)
+    wanted = count(len(names), "output")
+    form = f"a tuple of {wanted}"
+    if is_named:
+        kinds = (dict,)
+        wanted = ", ".join(names)
+        form = f"a dict with {wanted}"
     kind = type(value).__name__
+    # Exactly these: a named tuple, say, would come back as a plain one.
     if type(value) not in kinds:
-        form = f"a dict with {wanted}" if is_named else f"a tuple of {wanted}"
         raise ResultTypeError(
             f"the task returned a {kind}, and its result is kept as {form}"
         )
-    values = dict(value) if is_named else dict(zip(names, value, strict=False))
+    values, has = value, ", ".join(map(repr, value))
+    if not is_named:
+        # Not strict: the error below says how many there are.
+        values, has = dict(zip(names, value, strict=False)), str(len(value))
     if values.keys() != handlers.keys() or len(value) != len(names):
-        has = ", ".join(map(repr, value)) if is_named else len(value)
         raise ResultTypeError(
             f"the task returned a {kind} with {has}, and its outputs are {wanted}"
         )
     for name, handler in handlers.items():
+        # A handler without a value to keep, such as a marker's, gets None.
         is_none = values[name] is None and handler.keeps_none
         if not is_none and not handler.accepts(values[name]):
             raise ResultTypeError(
                 f"output {name} is a {type(values[name]).__name__}, which "
                 f"{type(handler).__name__} does not keep: give it another handler"
             )
+    # In the order of the handlers, whatever that of the task's dict is.
     return {name: values[name] for name in names}
 
 
 def are_there(handlers: Mapping[str, ResultHandler], values: Mapping[str, Any]) -> bool:
-    """Return whether all results can be written again: files may have left."""
+    """Return whether all results can be written again: a file may have left."""
+    # Values in memory stay; a file that a task wrote is moved to its checkpoint's path.
     files = [name for name, kept_by in handlers.items() if kept_by.takes_files]
     return all(os.path.lexists(values[name]) for name in files)
-
-
-def joined(
-    kept: Mapping[str, Kept], kind: type, reference: CheckpointReference
-) -> Kept:
-    """Return several results that were kept as one.
-
-    Parameters
-    ----------
-    kept
-        The results, by the name of their output.
-    kind
-        dict, tuple or list: the form that the task gave them.
-    reference
-        To all of them.
-    """
-    values = {name: output.value for name, output in kept.items()}
-    compute_s = sum(output.compute_s for output in kept.values())
-    notes = [f"{name}: {output.note}" for name, output in kept.items() if output.note]
-    value: Any = values if kind is dict else kind(values.values())
-    if any(part is ON_DEMAND for part in values.values()):
-        value = ON_DEMAND
-    return Kept(reference, value, "; ".join(notes), compute_s)
-
-
-def joint_reference(
-    listed: CheckpointReference,
-    manifest: Manifest,
-    outputs: dict[str, CheckpointReference],
-) -> CheckpointReference:
-    """Return the reference to several outputs, with the one to each in it.
-
-    Parameters
-    ----------
-    listed
-        The reference to their list.
-    manifest
-        Of the list.
-    outputs
-        The references to them, by name.
-    """
-    assert manifest.schema is not None
-    contents = {name: output.content for name, output in outputs.items()}
-    members: Any = outputs
-    if manifest.schema["type"] != "dict":
-        kind = tuple if manifest.schema["type"] == "tuple" else list
-        members = kind(outputs.values())
-    return replace(
-        listed,
-        content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
-        size_bytes=sum(output.size_bytes for output in outputs.values()),
-        is_freed=any(output.is_freed for output in outputs.values()),
-        members=members,
-    )
-
-
-def problem_of(of_output: Found, content: str) -> str:
-    """Return why an output is not the one that was listed; empty where it is.
-
-    Parameters
-    ----------
-    of_output
-        What lies at its path.
-    content
-        Digest of what was listed.
-    """
-    of_file = of_output.manifest or of_output.freed
-    if of_file is None:
-        return of_output.reason
-    if of_file.content == content or of_file.adopted:
-        return ""
-    return "another run replaced it"

@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from prefect_ds.checkpoints.draft import Draft, Kept
+from prefect_ds.checkpoints.draft import ANOTHER_WAS_FIRST, Draft, Kept
 from prefect_ds.checkpoints.not_there import replaced
 from prefect_ds.checkpoints.output_paths import JointTemplate, list_beside
-from prefect_ds.checkpoints.reference import CheckpointReference, count
+from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.errors import (
     CheckpointNotFoundError,
     PrefectDSError,
     ResultTypeError,
 )
-from prefect_ds.output_checks import (
-    ANOTHER_WAS_FIRST,
-    are_there,
-    check_handler,
-    checked_values,
+from prefect_ds.output_checks import are_there, check_handler, checked_values
+from prefect_ds.output_list import (
     joined,
     joint_reference,
-    problem_of,
+    listed_contents,
+    staged_list,
+    why_not_all,
 )
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.commit import ANY_ATTEMPT
-from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import DESCRIPTION, Manifest, Origin
+from prefect_ds.storage.manifest import Manifest, Origin
 from prefect_ds.storage.retries import with_retries
-
-_OUTPUTS = "outputs"
-"""The key of a schema that lists the outputs."""
 
 _MOST_TRIES = 6
 
@@ -101,6 +95,7 @@ class Outputs(ResultHandler):
         self.is_named = bool(named)
         self.handlers: dict[str, ResultHandler] = dict(named)
         if not named:
+            # "0", "1" and so on, so that all that follows is by name.
             self.handlers = {str(i): handler for i, handler in enumerate(handlers)}
         first = next(iter(self.handlers.values()))
         for name, handler in self.handlers.items():
@@ -121,6 +116,7 @@ class Outputs(ResultHandler):
             check=first.check,
             max_age=first.max_age,
         )
+        # A relative path counts from where the handlers were made.
         self.base_folder = first.base_folder
 
     @property
@@ -134,8 +130,8 @@ class Outputs(ResultHandler):
     @property
     def options(self) -> tuple[object, ...]:
         """What shapes the files, for the identity of a checkpoint."""
-        of_each = {name: handler.options for name, handler in self.handlers.items()}
-        return (type(self).__name__, self.is_named, of_each)
+        by_name = {name: handler.options for name, handler in self.handlers.items()}
+        return (type(self).__name__, self.is_named, by_name)
 
     def all_handlers(self) -> list[ResultHandler]:
         """Return this handler, and those of the outputs."""
@@ -143,7 +139,9 @@ class Outputs(ResultHandler):
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return dict, or tuple and list."""
-        return (dict,) if self.is_named else (tuple, list)
+        if self.is_named:
+            return (dict,)
+        return (tuple, list)
 
     def accepts(self, value: Any) -> bool:
         """Return whether a value has exactly these outputs, of types that are kept."""
@@ -195,14 +193,18 @@ class Outputs(ResultHandler):
             if there is not None:
                 reference = self._refer(path, there, origin, remarks)
                 return Kept(reference, reference.load(), ANOTHER_WAS_FIRST)
+            # A task's own files have left their place with the first try.
             if n_tries and not are_there(self.handlers, values):
                 break
             kept, manifest = self._write(values, type(value), path, origin)
+            # Another run may have replaced an output, or the list, since: only outputs
+            # that are those of our list are handed on.
             in_place = self._listed(path)
             if in_place is not None and in_place.attempt == manifest.attempt:
                 reference = self._refer(path, in_place, origin, remarks)
                 return joined(kept, type(value), reference)
             # Another run writes other results to the same paths: one has to be last.
+            # Both wait at random, and longer each time, so that they do not meet again.
             time.sleep(random.uniform(0, 0.2 * 2**n_tries))
         raise PrefectDSError(
             f"the outputs listed at {path!r} were replaced by another run while they "
@@ -217,8 +219,12 @@ class Outputs(ResultHandler):
         manifest = self._listed(path)
         if manifest is None or origin.identity is None:
             return None
+        # The refused one is what this run replaces: it was stale, or a refresh was
+        # asked for.
         is_same = manifest.identity == origin.identity
-        return manifest if is_same and manifest.attempt != origin.refused else None
+        if not is_same or manifest.attempt == origin.refused:
+            return None
+        return manifest
 
     def _refer(
         self, path: str, manifest: Manifest, origin: Origin, remarks: tuple[str, ...]
@@ -230,6 +236,8 @@ class Outputs(ResultHandler):
         self, values: dict[str, Any], kind: type, path: str, origin: Origin
     ) -> tuple[dict[str, Kept], Manifest]:
         """Write the outputs, then the list of them, which makes them count."""
+        # Whatever lies at the paths of the outputs gives way: the list decides whether
+        # an earlier result counts, and it has not.
         of_outputs = replace(origin, refused=ANY_ATTEMPT)
         started = time.perf_counter()
         kept = {
@@ -260,48 +268,25 @@ class Outputs(ResultHandler):
                 refused=ANY_ATTEMPT,
             )
 
-    @contextlib.contextmanager
-    def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
-        kept, kind = value
-        paths = {name: output.reference.path for name, output in kept.items()}
-        contents = {name: output.reference.content for name, output in kept.items()}
-        store = self.store
-        with store.staging(path) as file:
-            file.write(json.dumps(paths, indent=2, ensure_ascii=False).encode())
-            part = describe_staged(path, file, 0)
-            staged = store.files.finish(file)
-            schema = {
-                DESCRIPTION: count(len(contents), "output"),
-                _OUTPUTS: contents,
-                "type": kind.__name__,
-            }
-            yield Draft((part,), 0, schema, None, staged=staged)
+    def _stage(
+        self, value: Any, path: str, origin: Origin
+    ) -> contextlib.AbstractContextManager[Draft]:
+        kept, form = value
+        return staged_list(self.store, path, kept, form)
 
     # --- read ---
 
     def look_at(self, path: str, *, mends: bool = True) -> Found:
         """Say what lies at ``path``: the list counts if all outputs are those in it."""
         at_path = super().look_at(path, mends=mends)
+        # A list without a manifest may be of any time, and its outputs of any run.
         if at_path.kind == "foreign":
             reason = "it has no manifest, and only a run of the task can list outputs"
             return Found("damaged", reason=reason, stamp=at_path.stamp)
         if at_path.manifest is None:
             return at_path
-        is_freed = False
-        for name, of_output in self._looks(at_path.manifest, mends).items():
-            if of_output is None:
-                return Found("missing", reason=f"its output {name} is new")
-            if of_output.kind == "foreign":
-                return Found("foreign", reason=of_output.reason, stamp=of_output.stamp)
-            content = at_path.manifest.schema[_OUTPUTS][name]  # type: ignore[index]
-            problem = problem_of(of_output, content)
-            if problem:
-                return Found("missing", reason=f"its output {name}: {problem}")
-            is_freed = is_freed or of_output.freed is not None
-        if is_freed:
-            reason = "some of its outputs were freed"
-            return Found("missing", reason=reason, freed=at_path.manifest)
-        return at_path
+        looks = self._looks(at_path.manifest, mends)
+        return why_not_all(at_path.manifest, looks) or at_path
 
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
         manifest = super().look_at(path, mends=not only_looks).manifest
@@ -324,9 +309,9 @@ class Outputs(ResultHandler):
         The folder may have moved. An output whose path has a field that the list does
         not know is a new one.
         """
-        assert manifest.schema is not None
         paths = {}
-        for name in self.handlers.keys() & manifest.schema[_OUTPUTS].keys():
+        # An output without a handler is one that the task no longer has.
+        for name in self.handlers.keys() & listed_contents(manifest).keys():
             with contextlib.suppress(KeyError):
                 paths[name] = self._path_of(name, manifest.fields)
         return paths

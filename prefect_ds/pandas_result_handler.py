@@ -100,7 +100,9 @@ class PandasResultHandler(ResultHandler):
         )
         self.read_kwargs = dict(read_kwargs or {})
         self.write_kwargs = dict(write_kwargs or {})
-        self._given_type = None if file_type is None else file_type.lower()
+        self._given_type = file_type
+        if file_type is not None:
+            self._given_type = file_type.lower()
         # Without a path, it comes with the task's target.
         if file_type is not None or path is not None:
             self.check_options()
@@ -131,7 +133,9 @@ class PandasResultHandler(ResultHandler):
     @property
     def _written_path(self) -> str:
         """The path as the user wrote it; empty where there is none, or a function."""
-        return self.location if isinstance(self.location, str) else ""
+        if not isinstance(self.location, str):
+            return ""
+        return self.location
 
     def _format(self, path: str) -> FrameFormat:
         file_type = self.file_type
@@ -149,6 +153,8 @@ class PandasResultHandler(ResultHandler):
         with store.staging(path) as file:
             encoded = encode(self._format(path), value, file)
             part = describe_staged(path, file, len(encoded.frame))
+            # What is handed on is `encoded.frame`: with options that change the data,
+            # such as `float_format`, it is what a reader of the file would get.
             staged = store.files.finish(file)
             yield Draft(
                 (part,),
@@ -181,4 +187,6 @@ class PandasResultHandler(ResultHandler):
 
 
 def _n_columns(value: Framed) -> int:
-    return value.shape[1] if isinstance(value, pd.DataFrame) else 1
+    if isinstance(value, pd.Series):
+        return 1
+    return value.shape[1]

@@ -27,6 +27,7 @@ from prefect_ds.paths.values import field_text
 __all__ = ["SIDE_FOLDER", "Field", "PathTemplate", "decode_text", "encode_text"]
 
 _END_MARK = FIELD_MARK
+"""Ends the path and the last literal, so that the last field is read to the end."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -76,6 +77,7 @@ class PathTemplate:
             raise template_error(
                 text, f"a template is a str or a Path, not a {type(text).__name__}"
             )
+        # `Path("s3://bucket/a.csv")` is "s3:/bucket/a.csv".
         if text is not template and re.match(r"[A-Za-z][\w+.-]+:/", text):
             raise template_error(
                 text, "a Path drops a slash of a URL; pass the URL as a str"
@@ -129,6 +131,8 @@ class PathTemplate:
         TemplateError
             A name comes out too long.
         """
+        # The texts are encoded before they are put in, never the whole path: a "/" of
+        # the template parts folders, one of a value must not.
         encoded = {written: encode_text(text) for written, text in texts.items()}
         parsed = parse_template(self.template)
         path = parsed.literals[0]
@@ -172,6 +176,7 @@ class PathTemplate:
         """
         texts = {}
         for field in self.fields:
+            # An error names the template, the field and the task.
             fail = partial(template_error, self.template, field=field, task=task)
             texts[field.written] = field_text(values, field, fail)
         return texts
@@ -223,6 +228,8 @@ def _read(
     if not places:
         return dict(texts) if not path else None
     written, literal = places[0].written, literals[0]
+    # No encoded text has a slash. The shortest text that fits is tried first, and
+    # longer ones if the rest of the path cannot be read after it.
     longest = len(path.partition("/")[0])
     for size in range(1, longest + 1):
         if not path.startswith(literal, size):

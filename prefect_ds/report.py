@@ -65,6 +65,7 @@ class RunReport(Paged):
         if not isinstance(states, Mapping):
             raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
         if order is None:
+            # A flow has its slugs in the order in which its tasks were made.
             order = states if flow is None else flow.slugs
         # The user knows no parameters, constants and lists as steps: Prefect puts them
         # between the tasks.
@@ -75,6 +76,7 @@ class RunReport(Paged):
             and not isinstance(task, Parameter)
             and not task.auto_generated
         ]
+        # Without the flow nothing says which task depends on which.
         if flow is None:
             return cls(tuple(TaskReport.of(task, states[task]) for task in steps))
         maybe = maybe_loaded(flow, states)
@@ -160,6 +162,7 @@ class RunReport(Paged):
             for run in report.runs
         ]
         frame = pd.DataFrame(rows, columns=_COLUMNS)
+        # Some may be missing, and then pandas would take them for floats.
         whole_numbers = {"map_index": "Int64", "size_bytes": "Int64"}
         return frame.astype(whole_numbers)
 
@@ -167,14 +170,13 @@ class RunReport(Paged):
         """Return the report as values for a page."""
         n_failed = sum(report.n_failed for report in self.tasks)
         n_runs = sum(len(report.runs) for report in self.tasks)
+        # The worst that is true wins, so it comes last.
         status, tone = "Everything succeeded", "loaded"
         if not self.tasks:
             status, tone = "No task ran", "other"
         if n_failed:
-            status, tone = (
-                f"{n_failed:,} of {count(n_runs, 'task run')} failed",
-                "failed",
-            )
+            status = f"{n_failed:,} of {count(n_runs, 'task run')} failed"
+            tone = "failed"
         if self.error:
             status, tone = "The run failed", "failed"
         facts = (

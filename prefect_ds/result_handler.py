@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.age import as_duration
 from prefect_ds.checkpoints.choices import Durability, checked_choices
-from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
+from prefect_ds.checkpoints.draft import ANOTHER_WAS_FIRST, ON_DEMAND, Draft, Kept
 from prefect_ds.checkpoints.foreign_data import ForeignData
 from prefect_ds.checkpoints.identity import digest_of_options, digest_of_question
 from prefect_ds.checkpoints.kept_values import KeptValues
@@ -227,13 +227,14 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
     ) -> Kept:
         started = time.perf_counter()
         with self._stage(value, path, origin) as draft:
-            write_s = time.perf_counter() - started - draft.compute_s
             # A Dask frame is computed while it is written.
+            write_s = time.perf_counter() - started - draft.compute_s
             if origin.compute_s is not None:
                 total_s = origin.compute_s + draft.compute_s
                 origin = replace(origin, compute_s=total_s)
             ours = self._manifest(path, draft, origin, write_s=write_s)
             assert draft.staged is not None
+            # The one in force: ours, or that of a run which was first.
             manifest = self.store.commit(
                 path,
                 draft.staged,
@@ -252,11 +253,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
             except (CheckpointNotFoundError, DamagedCheckpointError):
                 # Gone by now: ours takes its place.
                 return self._keep_once(value, path, origin, remarks)
-            return Kept(
-                reference,
-                there,
-                "another run was first with the same inputs; its result counts",
-            )
+            return Kept(reference, there, ANOTHER_WAS_FIRST)
         self._remember(self._content(manifest), draft.value)
         return Kept(reference, draft.value, draft.note, draft.compute_s)
 
@@ -322,6 +319,8 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         try:
             value = with_retries("read", path, self._load, path, manifest)
         except Exception as error:
+            # A disk that fails, or a package that is missing here, says nothing about
+            # the data: they stay where they are.
             if is_no_fault_of_data(error, self.file_type):
                 raise
             raise set_aside_undecodable(

@@ -74,16 +74,18 @@ class TaskReport:
             Of the task in its flow.
         """
         states = states_of(state)
+        # The raw values: nothing is loaded for a report.
         references = [
             raw
             for raw in map(raw_value, states)
             if isinstance(raw, CheckpointReference) and not raw.is_freed
         ]
+        # One is shown: children of a mapped task mostly fail in the same way.
         errors = [str(state.message) for state in states if _has_failed_itself(state)]
         return cls.of_runs(
             task.name,
             runs_of(state, maybe),
-            error=errors[0] if errors else "",
+            error=next(iter(errors), ""),
             remarks=_remarks(references),
             slug=slug,
         )
@@ -161,17 +163,20 @@ _MOST_REMARKS = 3
 
 def _remarks(references: Iterable[CheckpointReference]) -> tuple[str, ...]:
     """Return the remarks on a task's results, one for all that have the same."""
+    # Children have mostly the same remarks: said once, with their number.
     numbers = Counter(
         remark for reference in references for remark in reference.remarks
     )
-    remarks = [
-        remark if number == 1 else f"{remark} ({number} results)"
-        for remark, number in numbers.most_common(_MOST_REMARKS)
-    ]
+    remarks = []
+    for remark, number in numbers.most_common(_MOST_REMARKS):
+        if number > 1:
+            remark = f"{remark} ({number} results)"
+        remarks.append(remark)
     if len(numbers) > _MOST_REMARKS:
         remarks.append(f"and {len(numbers) - _MOST_REMARKS} remarks more")
     return tuple(remarks)
 
 
 def _has_failed_itself(state: State) -> bool:
+    # Prefect fails a task with TriggerFailed where one before it failed.
     return state.is_failed() and not isinstance(state, TriggerFailed)

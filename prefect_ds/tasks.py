@@ -46,6 +46,7 @@ def task(
                 "which mean the same: give one"
             )
         task_init_kwargs["result"] = result_handler
+    # `@task` gives a function, `@task(...)` options only; Prefect knows both forms.
     if fn is None:
         return prefect.task(**task_init_kwargs)
     return prefect.task(fn, **task_init_kwargs)

@@ -10,7 +10,10 @@ from prefect_ds.storage.filesystem import Kind, Staged
 from prefect_ds.storage.manifest import JSONObject, Part
 
 ON_DEMAND = object()
-"""Stands for a value that is made from the checkpoint when it is first used."""
+"""Takes the place of a value that is made from the checkpoint when it is first used."""
+
+ANOTHER_WAS_FIRST = "another run was first with the same inputs; its result counts"
+"""A note on a result that is not the one which the task has just computed."""
 
 
 @dataclass(frozen=True, slots=True)

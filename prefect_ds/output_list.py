@@ -1,0 +1,162 @@
+"""The list of a task's outputs: the hidden file that makes them count.
+
+Its text lists their paths, for people. Its manifest says which data they are; nothing
+else knows how.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
+from prefect_ds.checkpoints.reference import CheckpointReference, count
+from prefect_ds.storage.describe import describe_staged
+from prefect_ds.storage.lookup import Found
+from prefect_ds.storage.manifest import DESCRIPTION, Manifest
+from prefect_ds.storage.store import CheckpointStore
+
+_CONTENTS = "outputs"
+"""The key of a schema that lists the outputs, by name: the digests of their data."""
+
+_FORM = "type"
+"""The key of a schema that says what the task returned: dict, tuple or list."""
+
+
+@contextlib.contextmanager
+def staged_list(
+    store: CheckpointStore, path: str, kept: Mapping[str, Kept], form: type
+) -> Iterator[Draft]:
+    """Stage the list of outputs that were kept.
+
+    Parameters
+    ----------
+    store, path
+        Of the list.
+    kept
+        The outputs, by name.
+    form
+        dict, tuple or list: what the task returned.
+    """
+    paths = {name: output.reference.path for name, output in kept.items()}
+    contents = {name: output.reference.content for name, output in kept.items()}
+    with store.staging(path) as file:
+        file.write(json.dumps(paths, indent=2, ensure_ascii=False).encode())
+        part = describe_staged(path, file, 0)
+        staged = store.files.finish(file)
+        schema = {
+            DESCRIPTION: count(len(contents), "output"),
+            _CONTENTS: contents,
+            _FORM: form.__name__,
+        }
+        yield Draft((part,), 0, schema, None, staged=staged)
+
+
+def listed_contents(manifest: Manifest) -> dict[str, str]:
+    """Return the outputs in a list by name, as digests of their data."""
+    assert manifest.schema is not None
+    contents: dict[str, str] = manifest.schema[_CONTENTS]
+    return contents
+
+
+def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found | None:
+    """Return what a list is if its outputs are not all there; ``None`` if they are.
+
+    Parameters
+    ----------
+    manifest
+        Of the list.
+    looks
+        What lies at the path of every output; ``None`` for one that is not listed.
+    """
+    contents = listed_contents(manifest)
+    is_freed = False
+    for name, of_output in looks.items():
+        if of_output is None:
+            return Found("missing", reason=f"its output {name} is new")
+        # A person's file that has no manifest yet: the look-up of the handler reads it.
+        if of_output.kind == "foreign":
+            return Found("foreign", reason=of_output.reason, stamp=of_output.stamp)
+        problem = _problem_of(of_output, contents[name])
+        if problem:
+            return Found("missing", reason=f"its output {name}: {problem}")
+        is_freed = is_freed or of_output.freed is not None
+    if not is_freed:
+        return None
+    reason = "some of its outputs were freed"
+    return Found("missing", reason=reason, freed=manifest)
+
+
+def _problem_of(of_output: Found, content: str) -> str:
+    """Return why an output is not the one that was listed; empty where it is."""
+    # Data that were freed still prove what was made from them.
+    of_file = of_output.manifest or of_output.freed
+    if of_file is None:
+        return of_output.reason
+    # A file that a person put there counts as the output, whatever is in it.
+    if of_file.content == content or of_file.adopted:
+        return ""
+    return "another run replaced it"
+
+
+def joint_reference(
+    listed: CheckpointReference,
+    manifest: Manifest,
+    outputs: dict[str, CheckpointReference],
+) -> CheckpointReference:
+    """Return the reference to several outputs, with the one to each in it.
+
+    Parameters
+    ----------
+    listed
+        The reference to their list.
+    manifest
+        Of the list.
+    outputs
+        The references to them, by name.
+    """
+    assert manifest.schema is not None
+    contents = {name: output.content for name, output in outputs.items()}
+    members: Any = outputs
+    if manifest.schema[_FORM] == "tuple":
+        members = tuple(outputs.values())
+    elif manifest.schema[_FORM] == "list":
+        members = list(outputs.values())
+    return replace(
+        listed,
+        # Not that of the list: an output that a person replaced has other data.
+        content=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
+        size_bytes=sum(output.size_bytes for output in outputs.values()),
+        is_freed=any(output.is_freed for output in outputs.values()),
+        members=members,
+    )
+
+
+def joined(
+    kept: Mapping[str, Kept], form: type, reference: CheckpointReference
+) -> Kept:
+    """Return several results that were kept as one.
+
+    Parameters
+    ----------
+    kept
+        The results, by the name of their output.
+    form
+        dict, tuple or list: what the task returned.
+    reference
+        To all of them.
+    """
+    values = {name: output.value for name, output in kept.items()}
+    compute_s = sum(output.compute_s for output in kept.values())
+    notes = [f"{name}: {output.note}" for name, output in kept.items() if output.note]
+    value: Any = values
+    if form is not dict:
+        value = form(values.values())
+    # One that has to be read first leaves the whole to be read through its reference.
+    if any(part is ON_DEMAND for part in values.values()):
+        value = ON_DEMAND
+    return Kept(reference, value, "; ".join(notes), compute_s)
