@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, cast
 
 from prefect_ds.checkpoints.choices import Durability
+from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.errors import (
     ResultTypeError,
@@ -143,7 +144,14 @@ class ObjectResultHandler(ResultHandler):
             part = hashed.part(path)
             staged = store.files.finish(file)
             kept = kind.place(value, path)
-            yield Draft((part,), 0, _schema(kept, marks), kept, staged=staged)
+            yield Draft(
+                (part,),
+                0,
+                _schema(kept, marks),
+                kept,
+                staged=staged,
+                value_digest=digest_of_pickled(value) if kind.is_pickle else "",
+            )
 
     def _write(
         self, kind: ObjectType, value: Any, file: BinaryIO

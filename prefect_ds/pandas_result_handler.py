@@ -12,6 +12,7 @@ import pandas as pd
 
 from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.choices import Durability
+from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from prefect_ds.checkpoints.draft import Draft
 from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
@@ -156,6 +157,9 @@ class PandasResultHandler(ResultHandler):
             # What is handed on is `encoded.frame`: with options that change the data,
             # such as `float_format`, it is what a reader of the file would get.
             staged = store.files.finish(file)
+            value_digest = ""
+            if self.file_type == "pickle":
+                value_digest = digest_of_pickled(encoded.frame, counts_bytes=False)
             yield Draft(
                 (part,),
                 _n_columns(encoded.frame),
@@ -163,6 +167,7 @@ class PandasResultHandler(ResultHandler):
                 encoded.frame,
                 encoded.note,
                 staged,
+                value_digest=value_digest,
             )
 
     def _load(self, path: str, manifest: Manifest) -> Framed:

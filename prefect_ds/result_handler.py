@@ -387,6 +387,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
                 sep=" ", timespec="seconds"
             ),
             schema=draft.schema,
+            value_digest=draft.value_digest,
             template=self.location or "",
             fields=origin.fields,
             upstream=origin.upstream,

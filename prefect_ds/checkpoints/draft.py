@@ -35,6 +35,8 @@ class Draft:
     """Seconds of the staging that went into computing: a Dask frame is lazy."""
     kind: Kind | None = None
     """``None``: the kind that all checkpoints of the handler have."""
+    value_digest: str = ""
+    """See :attr:`prefect_ds.storage.manifest.Manifest.value_digest`."""
 
     @property
     def n_rows(self) -> int:

@@ -115,6 +115,8 @@ class ObjectType:
     """The functions of a user's own that write and read it."""
     needs_its_code: bool = False
     """Whether a read imports the classes of its values, as a pickle does."""
+    is_pickle: bool = False
+    """Whether equal values may have other bytes, so that the value itself counts."""
 
 
 def name_of(cls: type) -> str:

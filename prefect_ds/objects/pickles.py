@@ -137,6 +137,7 @@ PICKLE: Final = ObjectType(
     endings=(".pkl", ".pickle"),
     other_names=("pkl", "cloudpickle"),
     needs_its_code=True,
+    is_pickle=True,
 )
 
 
@@ -167,4 +168,5 @@ JOBLIB: Final = ObjectType(
     endings=(".joblib",),
     requires={"joblib": "joblib"},
     needs_its_code=True,
+    is_pickle=True,
 )

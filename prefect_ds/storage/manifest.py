@@ -126,10 +126,20 @@ class Manifest:
     """A user accepted it: it counts for the code and options of the next run."""
     freed_at: str | None = None
     """When its data were removed to free their space, ISO 8601 in UTC."""
+    value_digest: str = ""
+    """Digest of the value of a pickle: equal values may have other bytes.
+
+    Empty: the bytes are what counts.
+    """
 
     @functools.cached_property
     def content(self) -> str:
-        """Digest of what a reader gets: the parts' bytes, their order, the schema."""
+        """Digest of what a reader gets: the parts' bytes, their order, the schema.
+
+        With a digest of the value, it takes the place of the bytes.
+        """
+        if self.value_digest:
+            return _content_of_value(self.file_type, self.value_digest, self.schema)
         return content_digest(self.file_type, self.parts, self.schema)
 
     @property
@@ -228,6 +238,7 @@ class Manifest:
     def _from_body(cls, body: JSONObject, text: str, version: int) -> Manifest:
         if version < 3:
             body = {**body, **_BEFORE_FORMAT_3}
+        body.setdefault("value_digest", "")  # Not filed by earlier versions.
         values = {name: body[name] for name in _FIELDS}
         # Well-formed JSON may still hold any types, and readers rely on these.
         for name, types in _TYPES.items():
@@ -264,8 +275,16 @@ class Manifest:
 
 
 _FIELDS = tuple(attribute.name for attribute in fields(Manifest))
+_TEXTS = (
+    "path",
+    "attempt",
+    "file_type",
+    "written_at",
+    "template",
+    "value_digest",
+)
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("path", "attempt", "file_type", "written_at", "template"), (str,)),
+    **dict.fromkeys(_TEXTS, (str,)),
     **dict.fromkeys(("fields", "versions", "owner"), (dict,)),
     **dict.fromkeys(("compute_s", "write_s"), (int, float, type(None))),
     "schema": (dict, type(None)),
@@ -311,10 +330,22 @@ def content_digest(
     ).hexdigest()
 
 
+def _content_of_value(
+    file_type: str, value_digest: str, schema: JSONObject | None
+) -> str:
+    of_text = _dumps([file_type, {"value": value_digest}, schema])
+    return hashlib.sha256(of_text.encode()).hexdigest()
+
+
 def _check_content(content: object, values: JSONObject, text: str) -> None:
     """Raise ``ValueError`` if the content is not the digest of parts and schema."""
     if not _is_sha256(str(content)):
         raise ValueError(f"content is {str(content)[:80]!r}")
+    if values["value_digest"]:
+        of_value = values["file_type"], values["value_digest"], values["schema"]
+        if content != _content_of_value(*of_value):
+            raise ValueError("content is not the digest of its value and schema")
+        return
     file_type, parts = values["file_type"], values["parts"]
     # The schema as it was written: no need to write it again, it may be long.
     start = f',"path":{_dumps(values["path"])},"schema":'

@@ -12,9 +12,6 @@ from tests.differential.runs import Step
 
 NONE = "NoneType None"
 PATH = re.compile(r" (?:to|at) (/.*?)(?:, written .*| \(.*)?$")
-PICKLE_CHANGED = re.compile(r"the checkpoint was stale: input '.*' changed")
-"""A pickle says more than a frame's values: one that is computed again from what was
-read, where it was computed from what was computed, may have other bytes."""
 Body = tuple[str, int | None]
 
 WAITING = ("Retrying", "Pending")
@@ -198,8 +195,6 @@ class FlowComparison:
                 is_right = keys_seen in [[], keys]
             elif self._is_there(path, lines[0][2], seen["files"]):
                 is_right = keys_seen == []
-                if PICKLE_CHANGED.search(message) and self._ran_pickled(seen_bodies):
-                    is_right = keys_seen == keys
             elif n_sharing[path] > 1:
                 # Another child may have kept it, also between two attempts.
                 is_right = set(keys_seen) <= set(keys)
@@ -222,10 +217,6 @@ class FlowComparison:
         if body[0] not in self.kept or state is None or state["type"] != "Success":
             return False
         return bool(state["value"]) and state["value"][0] == "DataFrame"
-
-    def _ran_pickled(self, bodies: dict[Body, Any]) -> bool:
-        """Return whether a task ran that is kept as a pickle."""
-        return any(".pkl" in self.kept.get(name, "") for name, _ in bodies)
 
     def _is_there(self, path: tuple[Any, ...], took: Any, files: list[str]) -> bool:
         """Return whether an earlier run has left the checkpoint for these inputs."""

@@ -18,6 +18,7 @@ import pytest
 from prefect.engine import signals
 
 from prefect_ds.checkpoints.digests import SCHEME, UndigestibleError, digest
+from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from tests.support import digest_values
 from tests.support.digest_pairs import EQUAL, UNEQUAL, VALUES, is_sent
 
@@ -32,6 +33,71 @@ def test_the_table_is_large():
 def test_values_that_look_alike_have_two_digests(name):
     one, other = UNEQUAL[name]
     assert digest(one()) != digest(other())
+
+
+COUNTED = {"shared and copied lists", "shared objects", "property that was read"}
+"""Equal for a task that takes them, and more than that in a pickle."""
+
+
+def test_the_digest_of_what_is_in_a_pickle_says_as_much_as_the_pickle():
+    pairs = {name: UNEQUAL[name] for name in UNEQUAL}
+    pairs |= {name: EQUAL[name] for name in COUNTED}
+    alike, without = [], []
+    for name, (one, other) in pairs.items():
+        digests = digest_of_pickled(one()), digest_of_pickled(other())
+        if not all(digests):
+            without.append(name)
+        elif digests[0] == digests[1]:
+            alike.append(name)
+    assert alike == []
+    assert len(without) < 10
+
+
+@pytest.mark.parametrize("name", [name for name in EQUAL if name not in COUNTED])
+def test_the_digest_of_what_is_in_a_pickle_forgets_how_it_was_made(name):
+    one, other = EQUAL[name]
+    assert digest_of_pickled(one()) == digest_of_pickled(other())
+
+
+def test_the_digest_of_what_is_in_a_pickle_counts_which_objects_are_one():
+    inner, other = [1], [1]
+    frame = pd.DataFrame({"a": [1]})
+    values = [
+        [inner, inner],
+        [inner, other],
+        ([inner, inner], [inner]),
+        ([inner, inner], [other]),
+        ([inner, other], [inner]),
+        ([inner, other], [other]),
+        [(inner,), (inner,)],
+        [(inner,), (other,)],
+        [frame, frame],
+        [frame, frame.copy()],
+        [data := bytearray(b"x"), data],
+        [data, bytearray(b"x")],
+        {"a": (array := np.zeros(2)), "b": array},
+        {"a": array, "b": array.copy()},
+    ]
+    assert len(set(map(digest_of_pickled, values))) == len(values)
+    one, two = (1, "a"), (1, *"a")
+    assert digest_of_pickled([one, one]) == digest_of_pickled([one, two])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": np.zeros(2**18)},
+        ["x" * 2**21],
+        [[number] for number in range(20_001)],
+        [lambda: 1],
+    ],
+)
+def test_what_is_in_a_pickle_counts_by_its_bytes_where_it_is_large_or_code(value):
+    assert digest_of_pickled(value) == ""
+
+
+def test_a_large_frame_in_a_pickle_has_a_digest():
+    assert digest_of_pickled(pd.DataFrame({"a": np.zeros(2**18)}), counts_bytes=False)
 
 
 @pytest.mark.parametrize("name", EQUAL)

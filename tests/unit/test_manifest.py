@@ -103,6 +103,7 @@ manifests = st.builds(
     ).map(tuple),
     is_accepted=st.booleans(),
     freed_at=st.none() | text,
+    value_digest=text,
 )
 
 
@@ -312,6 +313,7 @@ WRONG_VALUES = {
     "history": {},
     "is_accepted": "no",
     "freed_at": 5,
+    "value_digest": None,
 }
 
 
@@ -326,6 +328,16 @@ def test_the_table_of_wrong_values_has_every_field():
 def test_a_field_of_the_wrong_type_is_refused(field):
     with pytest.raises(ManifestError, match="does not have the form"):
         Manifest.from_json(sealed({**body(), field: WRONG_VALUES[field]}))
+
+
+def test_the_content_of_a_pickle_is_that_of_its_value():
+    by_value = dataclasses.replace(MANIFEST, value_digest="v2:ab")
+    other_bytes = (Part("a.csv", 12, "cd" * 32, 3),)
+    assert dataclasses.replace(by_value, parts=other_bytes).content == by_value.content
+    assert by_value.content != MANIFEST.content
+    edited = json.loads(by_value.to_json())["manifest"] | {"value_digest": "v2:ac"}
+    with pytest.raises(ManifestError, match="not the digest of its value"):
+        Manifest.from_json(sealed(edited))
 
 
 @pytest.mark.parametrize(

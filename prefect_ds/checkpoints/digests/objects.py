@@ -40,7 +40,8 @@ _READ_ONCE: Final = frozenset(["builtins", "itertools", "_csv", "_io"])
 def encode_object(value: Any, walk: Walk) -> bytes:
     """Return the encoding of an object that has no encoder of its own."""
     kind = type(value)
-    if hasattr(kind, "__dask_tokenize__") and _is_trusted(kind):
+    has_token = not walk.is_strict and hasattr(kind, "__dask_tokenize__")
+    if has_token and _is_trusted(kind):
         # What the author of the class says it is: a connection may be its address.
         token = _asked(value, "__dask_tokenize__")
         return pack("token", encode_class(kind, walk), walk.encode(token))
@@ -106,7 +107,7 @@ def encode_named(attributes: dict[Any, Any], kind: type, walk: Walk) -> bytes:
     """Return the encoding of an object's attributes; their order does not count."""
     parts = []
     for name in sorted(attributes, key=str):
-        if _is_derived(kind, name):
+        if not walk.is_strict and _is_derived(kind, name):
             continue
         step = f".{name}"
         parts.append(walk.encode_at(name, step))

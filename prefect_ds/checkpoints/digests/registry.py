@@ -14,6 +14,7 @@ from prefect_ds.checkpoints.digests import (
     plain,
     signals,
 )
+from prefect_ds.checkpoints.digests.sharing import SharingWalk
 from prefect_ds.checkpoints.digests.walk import (
     Encoder,
     UndigestibleError,
@@ -52,6 +53,27 @@ def digest(value: object) -> str:
         # What a user's `__iter__` or `__eq__` may raise, or a change by another
         # thread in the midst of the walk.
         raise UndigestibleError(type(value).__name__, why=f"{error!r}") from error
+
+
+def digest_of_pickled(value: object, *, counts_bytes: bool = True) -> str:
+    """Return a digest of a value as its pickle gives it; empty: only the bytes tell.
+
+    It says as much as the pickle, what is one object in the value too, and nothing of
+    how the value came about: computed, or read and computed on.
+
+    Parameters
+    ----------
+    value
+        What was pickled.
+    counts_bytes
+        Whether a value with many bytes has none. Of frames it takes less time than the
+        pickle itself.
+    """
+    try:
+        walk = SharingWalk(_encoder, counts_bytes=counts_bytes)
+        return finished(walk.encode(value))
+    except Exception:  # noqa: BLE001 - the methods of any class
+        return ""
 
 
 def _reference(value: Any, walk: Walk) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 SCHEME: Final = "v2"
 """How digests are made; digests of two schemes never compare as equal."""
@@ -83,6 +83,10 @@ class Walk:
     is_numbered
         Whether an object met again is named by its number.
     """
+
+    is_strict: ClassVar[bool] = False
+    """Whether all counts that a pickle holds, also what the author of a class leaves
+    out of a ``__dask_tokenize__``, and values of cached properties."""
 
     def __init__(self, lookup: Lookup, *, is_numbered: bool = False) -> None:
         self._lookup = lookup
