@@ -11,8 +11,9 @@ from prefect import Flow
 from prefect.core import Task
 
 from prefect_ds.engine.chosen_tasks import chosen_tasks
-from prefect_ds.engine.flow_plan import TaskDecision, plan_flow
+from prefect_ds.engine.flow_plan import plan_flow
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
+from prefect_ds.engine.task_decision import TaskDecision
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.storage.identity import Identity
 from prefect_ds.storage.manifest import Manifest

@@ -13,8 +13,9 @@ from prefect.core import Task
 from tabulate import tabulate
 
 from prefect_ds.checkpoints.reference import count, size
-from prefect_ds.engine.flow_plan import Decision, TaskDecision, plan_flow
+from prefect_ds.engine.flow_plan import plan_flow
 from prefect_ds.engine.step_edges import step_edges
+from prefect_ds.engine.task_decision import Decision, TaskDecision
 from prefect_ds.pages.page import Page, Row, Step
 from prefect_ds.pages.paged import Paged
 

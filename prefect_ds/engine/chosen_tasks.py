@@ -30,12 +30,15 @@ def chosen_tasks(
     ValueError
         The flow has no such task.
     """
+    kinds: tuple[type, ...] = (Task,)
+    hint = ""
+    if by_name:
+        kinds = (Task, str)
+        hint = " or their names"
     # Prefect comes by again with the same argument for every retry: an iterator would
     # be empty then.
-    kinds = (Task, str) if by_name else (Task,)
     is_list = not isinstance(tasks, str | Iterator) and isinstance(tasks, Iterable)
     if not is_list or not all(isinstance(task, kinds) for task in tasks):
-        hint = " or their names" if by_name else ""
         raise TypeError(f"{option} is {tasks!r}: give a list of tasks{hint}")
     chosen: set[Task] = set()
     for task in tasks:

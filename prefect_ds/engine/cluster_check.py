@@ -46,6 +46,8 @@ _WORK_S = 300
 """How long the workers may take to answer, which may include slow imports."""
 
 _MAX_NAMED = 5
+"""How many workers a line names; of a thousand it gives the number."""
+
 _MAX_PICKLED_BYTES = 10 * 2**20
 
 
@@ -72,6 +74,7 @@ def leave(folders: Sequence[str], name: str) -> dict[str, list[str]]:
     left: dict[str, list[str]] = {}
     for folder in folders:
         token = _token(folder, name)
+        # What the check makes on the way, it takes away again.
         made = [above for above in _above(token) if not os.path.lexists(above)]
         # A folder may be read-only, with all checkpoints in it.
         with contextlib.suppress(OSError):
@@ -93,6 +96,8 @@ def take_away(
     for folder in folders:
         with contextlib.suppress(OSError):
             os.remove(_token(folder, name))
+            # The nearest first. One that is not empty by now ends it: a task was
+            # faster.
             for made in left.get(folder, ()):
                 os.rmdir(made)
 
@@ -160,7 +165,8 @@ def _hosts(client: Any) -> dict[str, str]:
     """Return the workers that answer: addresses, and the names of their hosts."""
 
     async def ask(address: str) -> dict[str, str]:
-        # One call a worker: a call to all would wait for the slowest.
+        # One call a worker: a call to all would wait for the slowest. No module of ours
+        # is asked for yet, which the worker may lack.
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return cast(
@@ -223,8 +229,10 @@ def _check_packages(client: Any, hosts: Mapping[str, str]) -> dict[str, str]:
     problems: dict[str, list[str]] = {}
     silent = [place for place, answer in answers.items() if isinstance(answer, OSError)]
     for place, answer in answers.items():
+        if place in silent:
+            continue
         # By problem, not by worker: a thousand workers of one image are one line.
-        for problem in [] if place in silent else _problems(here, answer):
+        for problem in _problems(here, answer):
             problems.setdefault(problem, []).append(place)
     if problems:
         raise PreflightError(
@@ -240,7 +248,9 @@ def _problems(
     here: Mapping[str, str], answer: Mapping[str, str] | Exception
 ) -> Iterator[str]:
     if isinstance(answer, Exception):
-        version = f"=={here['prefect_ds']}" if "prefect_ds" in here else ""
+        version = ""
+        if "prefect_ds" in here:
+            version = f"=={here['prefect_ds']}"
         yield (
             f"cannot import prefect_ds ({answer}): "
             f"pip install prefect_ds{version} there"
@@ -248,11 +258,10 @@ def _problems(
         return
     for package, n_numbers in _PACKAGES.items():
         ours, theirs = here.get(package), answer.get(package)
-        if (
-            ours
-            and theirs
-            and ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]
-        ):
+        # A package that is only on the path has no version to compare.
+        if not ours or not theirs:
+            continue
+        if ours.split(".")[:n_numbers] != theirs.split(".")[:n_numbers]:
             yield (
                 f"has {package} {theirs}, the client {ours}: "
                 f"pip install {package}=={ours} there"
@@ -290,6 +299,8 @@ def _check_folders(
     """Return the folders that only this machine does not see."""
     if not folders:
         return []
+    # Any worker will do: those that see what it writes share the folder with it, and so
+    # with one another.
     first = next(iter(hosts))
     name = uuid.uuid4().hex
     left: dict[str, list[str]] = {}
@@ -324,7 +335,9 @@ def _check_folders(
         return []
 
     problems = []
+    # A folder where the first worker could not write is not judged.
     for folder in left:
+        # A worker whose answer is an error has gone: it says nothing about a folder.
         blind = [
             address
             for address, answer in seen.items()
@@ -356,14 +369,20 @@ def _folders(flow: Flow) -> list[str]:
     """Return the local folders that hold all checkpoints of a flow."""
     templates = [handler.template for handler in handlers_in(flow)]
     roots = {template.root for template in templates if template is not None}
+    # A store is one for all workers by its nature.
     return sorted(root for root in roots if split_protocol(root)[0] is None)
 
 
 def _named(places: Sequence[str], hosts: Mapping[str, str]) -> str:
     """Return addresses with the names of their hosts."""
-    named = [
-        f"{place} (host {hosts[place]})" if place in hosts else place
-        for place in places
-    ]
-    more = len(named) - _MAX_NAMED
-    return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    named = []
+    for place in places[:_MAX_NAMED]:
+        # The scheduler has no entry, and one without an answer has none either.
+        if place in hosts:
+            place = f"{place} (host {hosts[place]})"
+        named.append(place)
+    words = ", ".join(named)
+    more = len(places) - _MAX_NAMED
+    if more > 0:
+        words += f" and {more} more"
+    return words

@@ -76,6 +76,7 @@ class ClusterExecutor(RunExecutor):
             self._stack = stack
             if self.hits is not None:
                 stack.enter_context(self.hits)
+            # Only tasks of ours may end on the client, so that none may be submitted.
             if not self.has_our_tasks:
                 self._start_cluster()
             yield
@@ -174,6 +175,7 @@ class ClusterExecutor(RunExecutor):
         submitted: Submitted,
     ) -> None:
         submitted.future = submit()
+        # A call that takes nothing fails by itself alone: it is not submitted again.
         if takes:
             submitted.takes = takes
             submitted.taken_keys = _keys(takes)
@@ -190,7 +192,9 @@ class ClusterExecutor(RunExecutor):
             fn, args = _run_and_tell, (self._topic, slug, *args)
         future = self.executor.submit(fn, *args, extra_context=extra_context)
         index = own.context.get("map_index")
-        name = run.task.name if index is None else f"{run.task.name}[{index}]"
+        name = run.task.name
+        if index is not None:
+            name = f"{name}[{index}]"
         self._lost.runs[future.key] = Run(name, slug, run.is_counted)
         return future
 
@@ -206,6 +210,8 @@ class ClusterExecutor(RunExecutor):
             try:
                 outcomes = self.executor.wait(map_submitted(futures, future_of))
             except Exception:
+                # Calls that were given up are replaced, and the new ones waited for:
+                # they may fail in their turn. Any other error ends the run.
                 submitted: list[Submitted] = []
                 map_submitted(futures, submitted.append)
                 if not self._mend_all(submitted):
@@ -222,6 +228,7 @@ class ClusterExecutor(RunExecutor):
             if isinstance(future, Future) and future.status != "finished":
                 running.append(submitted)
             else:
+                # What it holds, results of other calls among it, may go.
                 submitted.submit_again = None
                 submitted.takes = ()
         self._running = running
@@ -229,6 +236,7 @@ class ClusterExecutor(RunExecutor):
     def _mend_all(self, submitted: Iterable[Submitted]) -> bool:
         """Replace the calls that have no outcome; return whether there were any."""
         mended = [self._mend(call) for call in submitted]
+        # If none was given up, an outcome arrived that this process cannot unpickle.
         if not any(mended):
             mended = [self._mend_unreadable(call) for call in submitted]
         return any(mended)
@@ -245,6 +253,7 @@ class ClusterExecutor(RunExecutor):
             submitted.before_release = None
             self._mend(submitted)
             return True
+        # Those before it first: a call fails in Dask with any that it takes.
         for call in submitted.takes:
             self._mend(call)
         failed_itself = self._given_up.isdisjoint(submitted.taken_keys)
@@ -281,22 +290,24 @@ class ClusterExecutor(RunExecutor):
 
     def _explain(self, outcomes: Any) -> None:
         """Say of tasks whose own Dask tasks lost workers what happened to these."""
+        # Prefect waits for states by task or edge, and for those of mapped children.
         if type(outcomes) is dict:
             outcomes = list(outcomes.values())
         if type(outcomes) is not list:
             return
         for state in outcomes:
-            if isinstance(state, Failed):
-                error = raw_value(state)
-                if (
-                    isinstance(error, KilledWorker)
-                    and error.task not in self._lost.runs
-                ):
-                    state.message = self._lost.words(error.task, error)
+            if not isinstance(state, Failed):
+                continue
+            error = raw_value(state)
+            # That of a task run itself has been said by `_fail`.
+            if isinstance(error, KilledWorker) and error.task not in self._lost.runs:
+                state.message = self._lost.words(error.task, error)
 
 
 def _state_or_call(submitted: Submitted) -> Any:
-    return submitted.future if isinstance(submitted.future, State) else submitted
+    if isinstance(submitted.future, State):
+        return submitted.future
+    return submitted
 
 
 def _keys(submitted: Iterable[Submitted]) -> tuple[Any, ...]:
@@ -314,6 +325,7 @@ def _without_first_warnings(executor: DaskExecutor) -> Iterator[None]:
     """
     kwargs = executor.cluster_kwargs
     watches = executor.watch_worker_status
+    # A class of the user's own that hears of workers goes on hearing of them.
     is_plain = type(executor).on_worker_status_changed is (
         DaskExecutor.on_worker_status_changed
     )
@@ -350,6 +362,7 @@ def _run_and_tell(topic: str, task: str, *submitted: Any) -> State:
     def hear(step: WriteStep) -> None:
         worker.log_event(topic, {"write": step._replace(task=task)._asdict()})
 
+    # By thread: other tasks of this worker write at the same time.
     with listening(hear, thread=threading.get_ident()):
         state = run_submitted(*submitted)
     worker.log_event(topic, {"task": task, "outcome": ending(state)})

@@ -30,7 +30,6 @@ IDENTITY = "prefect_ds_identity"
 REFRESH = "prefect_ds_refresh"
 """Set for a task that runs whatever is there: ``flow.run(refresh=[...])``."""
 
-
 EVENTS = "prefect_ds_events"
 """The file of events of a run, or ``None``."""
 
@@ -99,6 +98,7 @@ def for_steps(context: Mapping[str, Any] | None) -> dict[str, Any]:
     pickled_config = steps.pop(CONFIG, None)
     if pickled_config is not None:
         prefect.context.update(config=_merged_config(pickled_config))
+    # Prefect takes it from the config that is left out.
     steps.setdefault("checkpointing", prefect.context.config.flows.checkpointing)
     return steps
 

@@ -53,6 +53,7 @@ def for_run(
         kind = DelayedExecutor
     elif isinstance(executor, LocalExecutor):
         kind = InProcessExecutor
+    # A LocalExecutor has no way to spare, and of a user's own nothing is known.
     hits = None
     if has_our_tasks and isinstance(executor, DaskExecutor | LocalDaskExecutor):
         hits = ClientHits(not_shared)

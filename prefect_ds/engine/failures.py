@@ -104,4 +104,5 @@ def _clear(frame: FrameType) -> None:
         try:
             caller.clear()
         except RuntimeError:
+            # It still runs, and so does all that has called it.
             return

@@ -32,6 +32,7 @@ def warn_of_unused_results(flow: Flow, has_our_tasks: bool) -> None:
     if has_our_tasks:
         _warn_of_prefects(flow, checkpoints)
     elif not checkpoints:
+        # With Prefect's checkpointing on, Prefect itself writes through our handlers.
         ours = [
             task for task in flow.tasks if handler_of(task, flow.result) is not None
         ]
@@ -45,6 +46,7 @@ def warn_of_unused_results(flow: Flow, has_our_tasks: bool) -> None:
 
 def _warn_of_prefects(flow: Flow, checkpoints: bool) -> None:
     """Say which results of Prefect's own do nothing."""
+    # The three classes write no file; Prefect gives them to tasks by itself.
     prefects = [
         task
         for task in flow.tasks
@@ -53,6 +55,7 @@ def _warn_of_prefects(flow: Flow, checkpoints: bool) -> None:
         and not isinstance(task.result, ResultHandler)
         and task.checkpoint is not False
     ]
+    # Prefect looks for a file only where a task has a target.
     untargeted = [task for task in prefects if not task.target]
     if prefects and not checkpoints:
         logger.warning(
@@ -70,8 +73,10 @@ def _warn_of_prefects(flow: Flow, checkpoints: bool) -> None:
 
 def _named(tasks: Iterable[Task]) -> str:
     names = sorted({task.name for task in tasks})
-    plural = "task" if len(names) == 1 else "tasks"
+    noun = "task"
+    if len(names) > 1:
+        noun = "tasks"
     named = ", ".join(map(repr, names[:_MAX_NAMED]))
     if len(names) > _MAX_NAMED:
         named += f" and {len(names) - _MAX_NAMED} more"
-    return f"{plural} {named}"
+    return f"{noun} {named}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import prefect
 from prefect.core import Edge, Flow, Task
@@ -49,6 +48,7 @@ from prefect_ds.engine.planned_values import (
     words,
 )
 from prefect_ds.engine.task_checkpoint import NOT_NEEDED, TaskCheckpoint
+from prefect_ds.engine.task_decision import Decision, TaskDecision
 from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.task_identity import of_all_runs
 from prefect_ds.engine.template_names import check_template
@@ -58,37 +58,8 @@ from prefect_ds.storage.manifest import Manifest
 Accept: TypeAlias = Callable[[Task, TaskCheckpoint, Manifest], bool]
 """Returns whether it has changed the manifest of a checkpoint."""
 
-Watch: TypeAlias = Callable[[Task, "TaskDecision", Look], None]
+Watch: TypeAlias = Callable[[Task, TaskDecision, Look], None]
 """Sees every decision, and the look that it comes from."""
-
-Decision: TypeAlias = Literal["load", "run", "maybe", "not needed", "unknown"]
-"""What the next run does with a task.
-
-``maybe``: it runs only if an upstream task that runs has another outcome than before,
-or if a condition that is not known yet says so. ``unknown``: what it maps over, or its
-path, is not known yet.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskDecision:
-    """What the next run does with one task, or with one child of a mapped task."""
-
-    task: str
-    map_index: int | None
-    decision: Decision
-    reason: str
-    """In words; root causes come first: ``n 3 -> 4 => clean => report``."""
-    path: str | None = None
-    """Of the checkpoint; ``None`` without a handler of ours, or if it is not known."""
-    size_bytes: int | None = None
-    """Of the checkpoint that is there."""
-    seconds: float | None = None
-    """Seconds that computing and writing took the last time."""
-    is_step: bool = True
-    """Whether the user wrote the task; Prefect puts others between them."""
-    slug: str = ""
-    """Of the task in its flow: unique, where a name is not."""
 
 
 def plan_flow(
@@ -144,6 +115,7 @@ def walked(
         A template could never tell the children of a mapped task apart.
     """
     check_parameters(flow, parameters)
+    # A run would refuse the flow for it, too, before its first task.
     for task in flow.tasks:
         check_template(task, flow.edges_to(task))
     # Prefect's own context and parameters: templates are filled as a run fills them.
@@ -256,12 +228,15 @@ class Walk:
             if not isinstance(expanded, list):
                 return self._unexpanded(task, expanded)
             mapped[edge] = expanded
+        # Prefect makes as many children as the shortest has elements.
         numbers = range(min(map(len, mapped.values())))
         taken = []
         for number in numbers:
             own = {edge: outcomes[number] for edge, outcomes in mapped.items()}
             taken.append(divided(constants, {**whole, **own}))
         handler = handler_of(task, self.flow.result)
+        # In an object store a look is a request: all begin before the first is waited
+        # for.
         if handler is not None and is_far(handler):
             for number, (inputs, _) in zip(numbers, taken, strict=True):
                 with prefect.context(of_child(task, number)):
@@ -276,7 +251,11 @@ class Walk:
         if isinstance(outcome, Skipped) and task.skip_on_upstream_skip:
             self._decide(task, None, "not needed", outcome.reason)
             return outcome
-        causes = outcome.causes if isinstance(outcome, Open) else (outcome.reason,)
+        if isinstance(outcome, Open):
+            causes = outcome.causes
+        else:
+            # Skipped, and this task runs all the same: what it gets then is open.
+            causes = (outcome.reason,)
         reason = f"what it maps over is not known yet: {words(causes)}"
         self._decide(task, None, "unknown", reason)
         return Open(through(causes, task), may_skip(task, [outcome]))
@@ -297,12 +276,15 @@ class Walk:
         value = evaluated(task, inputs, others)
         if value is not None:
             if isinstance(value, Open):
+                # The run evaluates it, and takes the data for that.
                 self.runs[task].add(map_index)
             return value
         handler = handler_of(task, self.flow.result)
         conditions = conditions_of(task, upstream)
         if handler is None:
             return self._runs_always(task, conditions, map_index)
+        # Such a name is made of the inputs before the checkpoint is looked for: they
+        # are read, also where the task loads.
         if takes_inputs(task, inputs.keys()):
             self.runs[task].add(map_index)
         if task not in self._identities:
@@ -312,6 +294,7 @@ class Walk:
         if look.is_unknown:
             self._decide(task, map_index, "unknown", look.reason)
             return Open(through((look.reason,), task), bool(conditions))
+        # A condition comes first: what is skipped neither loads nor runs.
         if conditions:
             reason = chained(conditions, task)
             self._decide(task, map_index, "maybe", reason, look)
@@ -363,6 +346,7 @@ class Walk:
     ) -> Open:
         reason = "it has no handler that keeps its result"
         decision: Decision = "run"
+        # A plan does not ask Prefect's cache: it would read the file of a `target`.
         if task.cache_for is not None or task.target is not None:
             reason = "Prefect's own cache decides"
             decision = "maybe"
@@ -382,15 +366,19 @@ class Walk:
     ) -> None:
         if decision in ("run", "maybe", "unknown"):
             self.runs[task].add(map_index)
+        # Without a look there is no checkpoint to name.
         look = look or Look(reason)
-        there = None if look.is_freed else look.manifest
+        size_bytes = None
+        if look.manifest is not None and not look.is_freed:
+            # Of freed data only the manifest is there.
+            size_bytes = look.manifest.size_bytes
         made = TaskDecision(
             task=task.name,
             map_index=map_index,
             decision=decision,
             reason=reason,
             path=look.path,
-            size_bytes=there.size_bytes if there is not None else None,
+            size_bytes=size_bytes,
             seconds=seconds_of(look.manifest),
             is_step=not (task.auto_generated or isinstance(task, BETWEEN)),
             slug=self.flow.slugs[task],

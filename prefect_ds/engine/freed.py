@@ -28,6 +28,7 @@ def have_freed(flow: Flow) -> bool:
 
     One look for every folder of checkpoints.
     """
+    # Handlers of one folder share its marker, and so one look.
     by_marker = {handler.freed_marker: handler for handler in handlers_in(flow)}
     try:
         return any(handler.may_have_freed() for handler in by_marker.values())
@@ -69,6 +70,8 @@ def needed_runs(
         for task in flow.terminal_tasks():
             wanted[task].add(_ALL)
     needed: set[TaskRun] = set()
+    # From the last tasks to the first: all that take a task's data have said so when it
+    # is its turn.
     for task in reversed(flow.sorted_tasks()):
         of_task = {
             index
@@ -76,13 +79,18 @@ def needed_runs(
             if _ALL in wanted[task] or index in wanted[task]
         }
         needed |= {(task, index) for index in of_task}
-        takes = runs.get(task, set()) | (of_task if are_gone else set())
+        takes = runs.get(task, set())
+        if are_gone:
+            takes = takes | of_task
+        # Prefect's own tasks hand on what they take, so they need what is wanted of
+        # them.
         is_between = isinstance(task, (*BETWEEN, Constant))
         if is_between and (task.result is None or is_taken_item(task)):
             takes = takes | wanted[task]
         for edge in flow.edges_to(task):
             if edge.key is None:
                 continue  # It only waits, and takes no data.
+            # A child takes the result of the same index, where indices are known.
             of_children = edge.mapped and not edge.flattened
             if of_children and edge.upstream_task in mapped and None not in takes:
                 wanted[edge.upstream_task] |= takes

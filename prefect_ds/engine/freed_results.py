@@ -59,6 +59,7 @@ class FreedResults:
         """
         state = self._compute(*self._task_runs[reference.path])
         raw = raw_value(state)
+        # A failed run has its error in place of a reference.
         if not isinstance(raw, CheckpointReference):
             raise CheckpointNotFoundError(
                 f"no checkpoint at {reference.path!r}: its data were freed, and "
@@ -78,6 +79,7 @@ class _Loader(Loader):
         self._of_freed = results
 
     def _load(self, reference: CheckpointReference) -> Any:
+        # It may be there by now: another run, or an earlier look, has computed it.
         try:
             return super()._load(self._of_freed.there(reference))
         except CheckpointNotFoundError:
@@ -89,6 +91,7 @@ class _Loader(Loader):
 def _freed_by_path(states: Mapping[Task, State]) -> dict[str, TaskRun]:
     by_path: dict[str, TaskRun] = {}
     for task, state in states.items():
+        # A child has no state where the run ended before its turn.
         runs: list[tuple[int | None, State | None]] = [(None, state)]
         if isinstance(state, Mapped):
             runs = [*enumerate(state.map_states)]
@@ -117,6 +120,7 @@ def part_before(flow: Flow, task: Task) -> Flow:
     before = Flow(
         flow.name, tasks=part | flow.parameters(), edges=edges, result=flow.result
     )
+    # A constant argument of a task is no edge: Prefect keeps it beside the graph.
     for step in part:
         before.constants[step].update(flow.constants[step])
     # Paths and owners have the names that the tasks have in the whole flow.

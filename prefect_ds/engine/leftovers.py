@@ -17,12 +17,14 @@ def say_leftovers(flow: Flow) -> None:
     Only folders on disks are looked at, and only those that no field of a template
     names: a listing of an object store takes a request.
     """
+    # One handler for every folder: tasks may share it.
     by_folder = {
         handler.folder: handler
         for handler in handlers_in(flow)
         if handler.folder is not None
     }
     for folder, handler in sorted(by_folder.items()):
+        # Zero for an object store, which is not asked.
         n_writes, size_bytes = handler.unfinished_writes()
         if n_writes:
             logger.info(

@@ -53,6 +53,7 @@ class LostWorkers:
         client
             Dask's client of the cluster.
         """
+        # All: some versions of Dask give only the first few by default.
         workers = client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in workers.items():
             self._limits[address] = worker["memory_limit"] or 0
@@ -85,6 +86,7 @@ class LostWorkers:
 
     def _note_change(self, event: tuple[float, Any]) -> None:
         _, change = event
+        # Anybody may log to this topic, in any form.
         if not isinstance(change, Mapping):
             return
         if change.get("action") in ("add-worker", "remove-worker"):
@@ -100,7 +102,10 @@ class LostWorkers:
         allowed = dask.config.get("distributed.scheduler.allowed-failures")
         given_another = [key for key in processing if self._n_lost[key] <= allowed]
         again = self._again([*given_another, *change["lost-computed-tasks"]])
-        level = logging.INFO if change["expected"] else logging.WARNING
+        level = logging.WARNING
+        if change["expected"]:
+            # An adaptive cluster closes workers that have nothing to do.
+            level = logging.INFO
         logger.log(level, "Worker %s is gone: %s%s", worker, reason, again)
 
     def _limit_the_wait(self) -> None:
@@ -111,8 +116,10 @@ class LostWorkers:
         no limit, since Dask's does not count workers that are short of memory.
         """
         if self._scheduler is not None:
-            has_workers = bool(self._scheduler.workers)
-            self._scheduler.no_workers_timeout = None if has_workers else NO_WORKERS_S
+            timeout_s: int | None = NO_WORKERS_S
+            if self._scheduler.workers:
+                timeout_s = None
+            self._scheduler.no_workers_timeout = timeout_s
 
     def _again(self, keys: Iterable[Any]) -> str:
         runs = [self.runs[key] for key in keys if key in self.runs]
@@ -158,8 +165,12 @@ class LostWorkers:
 
 NO_WORKERS_S = 300
 """Seconds; a process takes half a minute to start on a machine with much to do."""
+
 _ALL_TOPIC = "all"
+"""Dask's topic of all that happens to a cluster: workers come and go, for one."""
 _MEMORY_TOPIC = "worker-restart-memory"
+"""Dask's topic of the workers that a nanny stops for their memory."""
+
 _UNKNOWN = "its connection broke: its process ended, or the network did"
 
 
@@ -168,6 +179,7 @@ def _reason(change: Mapping[str, Any]) -> str:
     stimulus = str(change["stimulus_id"])
     if change["expected"]:
         return "it was asked to close"
+    # The scheduler names there what made it act: "check-worker-ttl-1712345678.9".
     if "ttl" in stimulus:
         ttl = dask.config.get("distributed.scheduler.worker-ttl")
         return f"it did not answer for {ttl}"
@@ -176,6 +188,7 @@ def _reason(change: Mapping[str, Any]) -> str:
 
 def _part(key: Any) -> str:
     """Return a task of Dask's own in words."""
+    # Keys of a collection's parts are tuples: ("read_csv-1a2b", 7).
     if isinstance(key, tuple) and len(key) > 1 and isinstance(key[1], int):
         return f"partition {key[1]} ({key[0]})"
     return f"Dask task {key!r}"

@@ -34,6 +34,7 @@ def maybe_loaded(
             if edge.upstream_task in is_open
             and (edge.key or isinstance(edge.upstream_task, CompareValue))
         ]
+        # Prefect's own tasks run in every run, and are as open as what they take.
         is_users = not (task.auto_generated or isinstance(task, BETWEEN))
         is_open[task] = []
         for index, state in enumerate(states_of(states[task])):
@@ -49,6 +50,8 @@ def maybe_loaded(
 
 def _took_open(edge: Edge, index: int, upstream: list[bool]) -> bool:
     """Return whether a run took an open result along an edge."""
+    # A child takes the run of its own index; what is flattened, and what is not mapped
+    # over, comes from all runs.
     if edge.mapped and not edge.flattened and len(upstream) > 1:
         return index < len(upstream) and upstream[index]
     return any(upstream)

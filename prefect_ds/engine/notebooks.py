@@ -18,7 +18,10 @@ def in_notebook() -> bool:
     """Return whether this process is the kernel of a notebook."""
     # Whoever is in a notebook has imported IPython.
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    if ipython is None:
+        return False
+    shell = ipython.get_ipython()
+    # A terminal's IPython has a shell as well, and no kernel.
     return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 

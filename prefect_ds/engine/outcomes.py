@@ -22,8 +22,8 @@ Outcome: TypeAlias = Literal["loaded", "ran", "not needed", "failed", "other"]
 
 Its result was there (a checkpoint, or Prefect's own ``target`` or ``cache_for``), its
 code ran, it was skipped or its freed data were not needed, it failed, or it did not
-finish. A task that Dask ran again in
-the same run, since it lost a worker, ran."""
+finish. A task that Dask ran again in the same run, since it lost a worker, ran.
+"""
 
 
 def outcome_of(state: State) -> Outcome:
@@ -37,11 +37,17 @@ def outcome_of(state: State) -> Outcome:
     if COMPUTE_S in state.context:
         return "ran"
     raw = raw_value(state)
-    if isinstance(raw, CheckpointReference) and raw.is_freed:
-        return "not needed"
     if isinstance(raw, CheckpointReference):
-        return "loaded" if raw.is_loaded else "ran"
-    return "loaded" if state.is_cached() else "ran"
+        if raw.is_freed:
+            return "not needed"
+        if raw.is_loaded:
+            return "loaded"
+        # This run wrote it.
+        return "ran"
+    # Prefect's own `target` and `cache_for` give a Cached state.
+    if state.is_cached():
+        return "loaded"
+    return "ran"
 
 
 class TaskRun(NamedTuple):
@@ -70,12 +76,16 @@ class TaskRun(NamedTuple):
     @property
     def write_s(self) -> float:
         """Seconds of writing a checkpoint in this run."""
-        return 0.0 if self.was_there else self.kept_write_s
+        if self.was_there:
+            return 0.0
+        return self.kept_write_s
 
     @property
     def saved_s(self) -> float:
         """Seconds that an earlier run had spent on what was loaded."""
-        return self.kept_compute_s + self.kept_write_s if self.was_there else 0.0
+        if not self.was_there:
+            return 0.0
+        return self.kept_compute_s + self.kept_write_s
 
     @property
     def seconds(self) -> tuple[float, float, float]:
@@ -85,6 +95,7 @@ class TaskRun(NamedTuple):
 
 def states_of(state: State) -> list[State]:
     """Return the state of a task's run, or those of its mapped children."""
+    # A child has no state where the run ended before its turn.
     if isinstance(state, Mapped):
         return [child for child in state.map_states if child is not None]
     return [state]
@@ -109,9 +120,12 @@ def runs_of(state: State, maybe: Collection[int] = ()) -> tuple[TaskRun, ...]:
 
 def _run_of(state: State, map_index: int | None, is_maybe: bool) -> TaskRun:
     outcome = outcome_of(state)
-    reason = "" if outcome == "loaded" else reason_in(str(state.message or ""))
+    reason = ""
+    if outcome != "loaded":
+        reason = reason_in(str(state.message or ""))
     compute_s = state.context.get(COMPUTE_S, 0.0)
     reference: Any = raw_value(state)
+    # Of freed data the report has neither a size nor seconds saved.
     if not isinstance(reference, CheckpointReference) or reference.is_freed:
         return TaskRun(map_index, outcome, reason, compute_s=compute_s)
     return TaskRun(

@@ -45,6 +45,7 @@ def takes_inputs(task: Task, names: Collection[str]) -> bool:
     A run makes it before it looks for the checkpoint, and reads the inputs for it.
     """
     run_name = task.task_run_name
+    # A function gets all inputs.
     if callable(run_name):
         return bool(names)
     return not _fields(run_name).isdisjoint(names)
@@ -66,7 +67,9 @@ def not_known(
     open_names
         Those of the inputs that are not known yet.
     """
+    # Those that the caller has put into the context are known.
     of_run = _OF_THE_RUN - current().keys()
+    # The name of the task's run may itself be a name in the template.
     if callable(task.task_run_name) or _fields(task.task_run_name) & open_names:
         of_run = of_run | {_RUN_NAME}
     return sorted(open_names.union(of_run.difference(inputs)).intersection(names))
@@ -90,6 +93,7 @@ def _fields(run_name: Any) -> set[str]:
     """Return the names in the template of a run's name."""
     if not isinstance(run_name, str):
         return set()
+    # `{frame.name}` and `{frame[0]}` take from the input `frame`.
     parsed = string.Formatter().parse(run_name)
     written = [field for _, field, _, _ in parsed if field]
     return {field.partition(".")[0].partition("[")[0] for field in written}

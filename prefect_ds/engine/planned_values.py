@@ -116,18 +116,22 @@ def evaluated(
     if not is_between and not isinstance(task, Parameter):
         return None
     causes = causes_of(inputs.values())
+    # What a condition comes to decides whether tasks are skipped, so it comes first.
     if isinstance(task, CompareValue):
         return _compared(task, inputs["value"], causes)
     conditions = [outcome for outcome in others if _may_be_skipped(outcome)]
     causes = causes or causes_of(conditions)
     if causes:
         return Open(causes, may_skip(task, [*inputs.values(), *conditions]))
+    # Nothing is open by now. What was skipped is None to the task that takes it: a
+    # merge takes one of several branches.
     values = {
         name: outcome.value if isinstance(outcome, Known) else None
         for name, outcome in inputs.items()
     }
     if isinstance(task, GetItem) and not holds_references(values["task_result"]):
         return Open((f"{task.name} takes a part of data",))
+    # A set compares its elements, which are the data and not the references to them.
     if isinstance(task, Set) and has_references(list(values.values())):
         return Open((f"{task.name} needs the data",))
     try:
@@ -154,6 +158,7 @@ def may_skip(task: Task, upstream: Iterable[Planned]) -> bool:
     may_be = [_may_be_skipped(outcome) for outcome in upstream]
     if task.skip_on_upstream_skip:
         return any(may_be)
+    # This trigger alone skips by itself, if everything before the task was skipped.
     return task.trigger is triggers.not_all_skipped and bool(may_be) and all(may_be)
 
 
@@ -174,6 +179,8 @@ def conditions_of(task: Task, upstream: Iterable[Planned]) -> tuple[str, ...]:
         conditions += causes_of(may_be)
     if task.trigger not in _FIRE:
         # A trigger of the user's own is called in the run only.
+        # Prefect's `some_successful(...)` makes one named "_some_successful"; an object
+        # with `__call__` has no name.
         name = getattr(task.trigger, "__name__", "").strip("_")
         conditions.append(f"its trigger {name} decides".replace("  ", " "))
     return tuple(conditions)
@@ -200,6 +207,7 @@ def reduced(outcome: Outcome, flattened: bool, passes_skips: bool = False) -> Pl
     ``passes_skips``: it runs although some of what it takes was skipped.
     """
     if isinstance(outcome, list):
+        # Without `passes_skips` one skipped child skips the task.
         skips = [child for child in outcome if isinstance(child, Skipped)]
         if skips and (not passes_skips or len(skips) == len(outcome)):
             return skips[0]
@@ -226,6 +234,7 @@ def elements(outcome: Outcome, flattened: bool) -> list[Planned] | Open | Skippe
     if not isinstance(outcome, Known):
         return outcome
     value = outcome.value
+    # Anything else may run code of the user's, or can be read only once.
     if type(value) not in (list, tuple, range, str):
         return Open((f"only the run can iterate over a {type(value).__name__}",))
     return [Known(element) for element in value]

@@ -54,7 +54,9 @@ def wanted(progress: bool | None) -> bool:
 
 def ending(state: State) -> str:
     """Return how a task's run ended; ``later`` if it waits for a later round."""
-    return outcome_of(state) if state.is_finished() else "later"
+    if not state.is_finished():
+        return "later"
+    return outcome_of(state)
 
 
 class NoProgress:
@@ -85,12 +87,14 @@ class Progress:
     is_shown = True
 
     def __init__(self) -> None:
-        self._stream = sys.stderr  # a task may put another in its place for a while
+        # Kept: a task may put another in its place for a while.
+        self._stream = sys.stderr
         self._bars: dict[str, Any] = {}
         self._counts: dict[str, Counter[str]] = {}
         self._writes: dict[str, dict[str, WriteStep]] = {}
         """The writes of many parts that go on, by task and path."""
         self._left = 0
+        """Runs that were submitted and are not done."""
         self._lock = threading.Condition()
 
     @contextlib.contextmanager
@@ -101,6 +105,8 @@ class Progress:
             try:
                 yield
             finally:
+                # With the log handlers still in place: a line of another thread must
+                # not land in the last picture of the bars.
                 with self._lock:
                     for task, bar in self._bars.items():
                         self._describe(task)
@@ -162,14 +168,15 @@ class Progress:
         status = f": {counts.total()}/{bar.total} {outcomes}".rstrip()
         status += _parts(self._writes.get(task, {}).values())
         columns = bar.format_dict["ncols"] or 0
-        if columns > 0:  # Else it is no terminal, or one that does not know its width.
+        # Else it is no terminal, or one that does not know its width.
+        if columns > 0:
             room = columns - len(status)
-            is_wide = disp_len(task) > len(
-                task
-            )  # Chinese, say: two columns a character
-            task = _shortened(
-                task, max(room - _REST, min(room, 8)) // (2 if is_wide else 1)
-            )
+            # Rather no bar than a name of less than eight columns.
+            length = max(room - _REST, min(room, 8))
+            # Chinese characters, say, take two columns each.
+            if disp_len(task) > len(task):
+                length //= 2
+            task = _shortened(task, length)
         bar.set_description_str(task + status, refresh=False)
 
 
@@ -180,7 +187,9 @@ def _parts(writes: Collection[WriteStep]) -> str:
     n_there = sum(step.n_taken_over for step in writes)
     n_done = n_there + sum(step.n_written for step in writes)
     words = f" [partitions {n_done}/{sum(step.n_partitions for step in writes)}"
-    return f"{words}, {n_there} were there]" if n_there else f"{words}]"
+    if n_there:
+        words += f", {n_there} were there"
+    return f"{words}]"
 
 
 def _shortened(name: str, length: int) -> str:
@@ -239,6 +248,7 @@ def _logs_above(bars: Any) -> Iterator[None]:
         yield
     finally:
         for handler, above in replaced.items():
+            # A task may have put another stream there meanwhile.
             if handler.stream is above:
                 handler.stream = above.stream
 

@@ -180,6 +180,7 @@ class ReleaseByCalls(Release):
         for edge, results in run.takes:
             if edge.upstream_task not in self._last_uses:
                 continue
+            # Which of the children a run takes is not known here: it may be any.
             if not results or edge.flattened:
                 uses = self._uses_of_task.setdefault(edge.upstream_task, [])
                 uses.append(submitted)
@@ -188,6 +189,7 @@ class ReleaseByCalls(Release):
         if run.is_parent:
             self._parents[run.task] = submitted
             return
+        # The first child takes over: from now on the children's own runs count.
         self._parents.pop(run.task, None)
         if run.task in self._last_uses:
             self._held.setdefault(run.task, []).append(submitted)
@@ -200,6 +202,7 @@ class ReleaseByCalls(Release):
 
     def _all_ended(self, runs: tuple[Submitted, ...]) -> Any:
         """Return a future that says whether all runs have ended for good."""
+        # Several results may have the same uses: one call answers for all of them.
         if runs not in self._ended:
             if len(runs) == 1:
                 (run,) = runs
@@ -265,6 +268,7 @@ class ReleaseFromMemory(Release):
 
     def before(self, task: Task | None) -> None:
         """Let go of results whose last use comes before ``task``; ``None``: of all."""
+        # Not let go here: those that take them may not have run yet.
         over = [held for held in self._held if self._last_uses.are_before(held, task)]
         for held in over:
             self._released[held] = self._held.pop(held)
@@ -303,6 +307,8 @@ class ReleaseFromMemory(Release):
 
     def _forget_if_over(self, task: Task) -> None:
         uses = self._flow.downstream_tasks(task)
+        # Each of these takes the result once more: a run to come, a run that a later
+        # round takes up again, a parent whose children have not been submitted.
         if any(self._n_ahead[use] for use in uses):
             return
         if uses & self._again or uses & self._childless:

@@ -22,6 +22,7 @@ def warn_of_remarks(task: Task, value: Any) -> None:
             _warn_once(run, task.name, remark)
 
 
+# The cache is what makes it once: a second call with the same words logs nothing.
 @functools.lru_cache(maxsize=1024)
 def _warn_once(run: str, task: str, remark: str) -> None:
     _logger.warning("Task %r: %s", task, with_advice(remark))

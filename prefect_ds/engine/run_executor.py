@@ -87,9 +87,12 @@ class RunExecutor(Executor):
     ) -> Submitted:
         """Hand a call on to the user's executor."""
         if fn is not run_task:
+            # It may take what was submitted, so that must have a future.
             self._decide_all()
             return self._submit_function(fn, args, kwargs, extra_context)
         run = TaskRun.of(kwargs)
+        # The children of a task are looked for together; the runs of another task may
+        # take their results.
         self._decide_all(before=run.task)
         self.release.before(run.task)
         if run.is_counted:
@@ -173,6 +176,7 @@ class RunExecutor(Executor):
     def wait(self, futures: Any) -> Any:
         """Return the outcomes of what was submitted."""
         self._decide_all()
+        # No task comes after it, so nothing takes a result any more.
         if is_final(futures):
             self.release.before(None)
         return self.executor.wait(map_submitted(futures, future_of))
@@ -218,6 +222,7 @@ class DelayedExecutor(RunExecutor):
     """
 
     def __init__(self, *args: Any) -> None:
+        # First: the release, which the constructor makes, lets go of what is in there.
         self._memory = _Memory(self._computed)
         super().__init__(*args)
         self._counted: dict[str, str] = {}
@@ -236,6 +241,7 @@ class DelayedExecutor(RunExecutor):
             try:
                 yield
             finally:
+                # The executor is the user's, who may run another flow with it.
                 self.executor.callback = prefects
                 self._memory.cache.clear()
 
@@ -249,6 +255,7 @@ class DelayedExecutor(RunExecutor):
         super()._submit_run(run, call, extra_context, submitted)
         if run.is_counted:
             self._counted[submitted.future.key] = self.flow.slugs[run.task]
+        # Waited for first, see `wait`.
         if not self.flow.downstream_tasks(run.task):
             self._ends.append(submitted)
 

@@ -22,13 +22,17 @@ def step_edges(flow: Flow, steps: Collection[Task]) -> tuple[tuple[str, str], ..
     """
     chosen = set(steps)
     before: dict[Task, dict[Task, None]] = {}
-    """For each task the steps that it follows; a dict keeps their order."""
+    """By task: the steps that it follows. A dict keeps their order."""
     edges = []
     for task in flow.sorted_tasks():
         direct: dict[Task, None] = {}
         for edge in _in_order(flow, task):
             upstream = edge.upstream_task
-            direct |= {upstream: None} if upstream in chosen else before[upstream]
+            if upstream in chosen:
+                direct[upstream] = None
+            else:
+                # Sorted tasks come after their upstream, whose own is known by now.
+                direct |= before[upstream]
         before[task] = direct
         if task in chosen:
             slug = flow.slugs[task]

@@ -93,6 +93,7 @@ class OwnCall:
 
 
 def _are_same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    # By identity: comparing frames takes time, and arrays have no truth value.
     return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
 
 
@@ -172,6 +173,7 @@ class Blob:
         return _blob, (self.data, self.token)
 
 
+# Weak: the last call that holds the bytes frees them.
 _blobs: WeakValueDictionary[str, Blob] = WeakValueDictionary()
 
 
@@ -191,6 +193,7 @@ class Submissions:
         if self._shared is None or not shared.is_made_of(self._shared):
             self._shared = shared
             # Pickled once for all children: they come one after another.
+            # cloudpickle: the flow's tasks may be defined in a script or a notebook.
             self._blob = Blob(cloudpickle.dumps(shared), uuid.uuid4().hex)
         return self._shared
 

@@ -151,17 +151,20 @@ class TaskCheckpoint:
         except OSError as error:
             return Miss("the checkpoint could not be looked up", problem=error)
         manifest = at_path.manifest
+        # Freed data that nothing needs count by their manifest, as if they were there.
         if at_path.freed is not None and not self.is_needed:
             manifest = at_path.freed
         if manifest is None and at_path.freed is not None:
             return Miss(freed_and(self.compare(at_path.freed)[0]))
         if manifest is None:
-            damaged = at_path if at_path.kind == "damaged" else None
-            return Miss(at_path.reason, damaged=damaged)
+            if at_path.kind == "damaged":
+                return Miss(at_path.reason, damaged=at_path)
+            return Miss(at_path.reason)
         difference, remarks = self.compare(manifest)
         if difference:
             reason = f"the checkpoint was stale: {difference}"
             return Miss(reason, stale=difference, refused=manifest.attempt)
+        # One that this run wrote is fresh already: Dask may ask for it a second time.
         if self.refresh and not self._is_of_this_run(manifest):
             return Miss(REFRESHED, refused=manifest.attempt)
         # Dask runs a task again if it loses the worker that holds the task's state.
@@ -181,6 +184,7 @@ class TaskCheckpoint:
 
         Both in words; the first is empty where the checkpoint counts.
         """
+        # What this run wrote is not too old for it, however short `max_age` is.
         age = ""
         if not self._is_of_this_run(manifest):
             age = too_old(manifest, self.handler.max_age)
@@ -188,15 +192,21 @@ class TaskCheckpoint:
         if ours is None or theirs is None:
             return age, ()  # A person's file, or one that Prefect itself wrote.
         match = self.handler.match
+        # `handler.accept` knows no task: it leaves it to the run that loads the
+        # checkpoint which code and options count.
         if manifest.is_accepted:
             theirs = ours.accepting(theirs, self.handler.ignore)
         difference = ours.difference(theirs, match, self.handler.ignore)
         differences = [words for words in (difference, age) if words]
         if differences:
             return ", ".join(differences), ()
-        remarks = self.remarks if match != "path" else ()
+        remarks: tuple[str, ...] = ()
+        if match != "path":
+            remarks = self.remarks
         on_code = ours.remark_on_code(theirs, match)
-        return "", (*remarks, on_code) if on_code else remarks
+        if on_code:
+            remarks = (*remarks, on_code)
+        return "", remarks
 
     def _is_of_this_run(self, manifest: Manifest) -> bool:
         """Return whether this run of the flow wrote a checkpoint: it is fresh then."""
@@ -221,6 +231,7 @@ class TaskCheckpoint:
         try:
             self.handler.accept_as(self.path, accepted, identity)
         except OSError as error:
+            # It counts as it is; the next run tries again.
             _logger.debug("%s: cannot file its manifest again: %s", self.path, error)
 
     def make_way(self, miss: Miss) -> Miss:
@@ -266,6 +277,7 @@ class TaskCheckpoint:
         # A task that is run for its effect; Prefect writes nothing either.
         if value is None and not self.handler.keeps_none:
             return self._not_kept(state, "it returned nothing"), 0.0
+        # The task's own handler refuses such a value with an error, when it writes.
         if not is_own and not self.handler.accepts(value):
             kind = type(value).__name__
             why = f"it returned {kind}, which the flow's result does not keep"
@@ -276,6 +288,7 @@ class TaskCheckpoint:
                 value, self.path, origin=origin, remarks=self.remarks
             )
         except (ResultTypeError, RoundTripError) as error:
+            # Hours of computing may be in it.
             aside = self.handler.rescue(value, self.path)
             message = f"the result cannot be kept at {self.path}: {error}"
             if aside is not None:
@@ -288,7 +301,10 @@ class TaskCheckpoint:
             message += f" ({kept.note})"
         message = "; ".join([message, *self.remarks])
         # One line a task: a second one would repeat why it ran.
-        self._log(message, logging.DEBUG if miss.is_said else logging.INFO)
+        level = logging.INFO
+        if miss.is_said:
+            level = logging.DEBUG
+        self._log(message, level)
         result = LazyResult(reference, self.path)
         if kept.value is not ON_DEMAND:
             result = result.loaded(kept.value)

@@ -39,6 +39,7 @@ class TaskEvents:
         steps
             Prefect's context of the run.
         """
+        # Under Prefect's own flow runner nobody has put a log there.
         if run_context.EVENTS in steps:
             log = steps[run_context.EVENTS]
         else:
@@ -67,13 +68,18 @@ class TaskEvents:
         path
             Of its checkpoint.
         """
+        # A mapped parent only prepares the runs of its children.
         if self.log is None or state.is_mapped():
             return
         [run] = runs_of(state)
         if miss.damaged is not None:
             self._write("set aside", reason=miss.damaged.reason, path=path)
+        reason = run.reason
+        if run.outcome == "loaded":
+            # The message says where it was loaded from.
+            reason = str(state.message)
         about = {
-            "reason": run.reason if run.outcome != "loaded" else str(state.message),
+            "reason": reason,
             "path": run.path or path,
             "size_bytes": run.size_bytes,
             "seconds": _seconds(run),
@@ -82,6 +88,7 @@ class TaskEvents:
             "kept_write_s": run.kept_write_s,
         }
         self._write(_kind(run, state), **about)
+        # A retry may find the checkpoint of another run: then this one wrote nothing.
         if run.outcome == "ran" and run.path is not None and not run.was_there:
             self._write("written", **{**about, "seconds": run.write_s, "reason": ""})
 
@@ -104,17 +111,23 @@ def _run_id(context: Mapping[str, Any]) -> str:
 
 
 def _kind(run: TaskRun, state: State) -> str:
-    if run.outcome == "failed" and isinstance(
-        raw_value(state), ResultTypeError | RoundTripError
-    ):
+    # The task did its work, and its handler does not keep the result.
+    is_refused = isinstance(raw_value(state), ResultTypeError | RoundTripError)
+    if run.outcome == "failed" and is_refused:
         return "refused"
-    return "waits" if run.outcome == "other" else run.outcome
+    # It is to be retried, or was paused.
+    if run.outcome == "other":
+        return "waits"
+    return run.outcome
 
 
 def _seconds(run: TaskRun) -> float | None:
+    # Of what was loaded: those that an earlier run had spent on it.
     if run.outcome == "loaded":
         return run.saved_s
-    return run.compute_s if run.outcome in ("ran", "failed") else None
+    if run.outcome in ("ran", "failed"):
+        return run.compute_s
+    return None
 
 
 def run_started(log: EventLog | None, flow: Flow, context: Mapping[str, Any]) -> None:
@@ -132,6 +145,7 @@ def run_started(log: EventLog | None, flow: Flow, context: Mapping[str, Any]) ->
 def run_ended(flow: Flow, state: State, context: Mapping[str, Any]) -> None:
     """Write how a run of a flow ended."""
     log = EventLog.configured()
+    # Prefect comes by again for retries: the run has not ended yet.
     if log is None or not state.is_finished():
         return
     log.write(

@@ -30,7 +30,9 @@ def handler_of(task: Task, flow_result: Result | None) -> ResultHandler | None:
     result = task.result or flow_result
     if not isinstance(result, ResultHandler) or task.checkpoint is False:
         return None
-    return None if _is_prefects(task) else result
+    if _is_prefects(task):
+        return None
+    return result
 
 
 def handlers_in(flow: Flow) -> list[ResultHandler]:
@@ -41,6 +43,7 @@ def handlers_in(flow: Flow) -> list[ResultHandler]:
     handlers = []
     for task in flow.tasks:
         handler = handler_of(task, flow.result)
+        # Prefect puts a target in the place of the handler's own path.
         target = task.target
         if handler is None or callable(target or handler.location):
             continue

@@ -30,6 +30,8 @@ class TemplateNames(Mapping[str, Any]):
         self._parameters = self._context.get("parameters", {})
 
     def __getitem__(self, name: str) -> Any:
+        # From the last that wins to the first, and the defaults only if asked for: they
+        # take a look at the signature.
         if name in self._inputs:
             return self._inputs[name].value
         if name in self._context:

@@ -70,21 +70,23 @@ def forwarded(client: Any) -> Iterator[None]:
         with prefect.context({_RUN: run}):
             yield
     finally:
-        if (
-            client.status == "running"
-        ):  # else the scheduler has gone, and that is what the run is to end with
+        # Else the scheduler has gone, and that is what the run is to end with.
+        if client.status == "running":
             with contextlib.suppress(Exception):
                 client.sync(
                     client.unregister_worker_plugin, run, callback_timeout=_WAIT_S
                 )
             forget(client, run)
-        del _here[run]  # Last: a worker in this process that sent would hear itself.
+        # Last: a worker in this process that sent would hear itself.
+        del _here[run]
 
 
 def run_context() -> dict[str, str]:
     """Return the part of Prefect's context by which a task's lines find their run."""
     run = prefect.context.get(_RUN)
-    return {} if run is None else {_RUN: run}
+    if run is None:
+        return {}
+    return {_RUN: run}
 
 
 def forget(client: Any, topic: str) -> None:
@@ -155,7 +157,8 @@ class _Handler(logging.Handler):
             # of its lines is unknown, and they come twice rather than not at all. Lines
             # with the id of another run are not among them.
             return not hasattr(record, "flow_run_id") and super().filter(record)
-        while run in _here:  # a flow that a task runs on a cluster, from this worker
+        # A flow that a task runs on a cluster, from this worker.
+        while run in _here:
             run = _here[run]
         return run == self.run and super().filter(record)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from prefect.core import Flow, Task
 
-from prefect_ds.engine.flow_plan import TaskDecision, walked
+from prefect_ds.engine.flow_plan import walked
 from prefect_ds.engine.freed import TaskRun, needed_runs
 from prefect_ds.engine.planned_looks import Look
+from prefect_ds.engine.task_decision import TaskDecision
 
 
 def freeable(

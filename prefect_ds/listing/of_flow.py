@@ -8,8 +8,9 @@ from typing import Any
 
 from prefect.core import Flow, Task
 
-from prefect_ds.engine.flow_plan import TaskDecision, walked
+from prefect_ds.engine.flow_plan import walked
 from prefect_ds.engine.planned_looks import COUNTS, Look
+from prefect_ds.engine.task_decision import TaskDecision
 from prefect_ds.engine.task_handler import handlers_in
 from prefect_ds.listing.places import Located
 from prefect_ds.listing.real_paths import RealPaths
