@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 
+from prefect_ds.checkpoints.reference import count
 from prefect_ds.storage.manifest import Manifest
 
 _UNITS = {
@@ -14,6 +15,7 @@ _UNITS = {
     "d": "days",
     "w": "weeks",
 }
+# "1d", "1.5 h", and one after another in "1h 30min".
 _NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 
 
@@ -53,6 +55,7 @@ def as_duration(
 def _parsed(text: str, option: str) -> datetime.timedelta:
     total = datetime.timedelta(0)
     position = 0
+    # What cannot be read ends the loop early, and the text is refused below.
     while position < len(text.rstrip()):
         token = _NUMBER_AND_UNIT.match(text, position)
         if token is None or token[2].lower() not in _UNITS:
@@ -60,6 +63,7 @@ def _parsed(text: str, option: str) -> datetime.timedelta:
         try:
             total += datetime.timedelta(**{_UNITS[token[2].lower()]: float(token[1])})
         except OverflowError:
+            # More days than a timedelta holds.
             break
         position = token.end()
     if position == 0 or position < len(text.rstrip()):
@@ -83,6 +87,8 @@ def too_old(manifest: Manifest, max_age: datetime.timedelta | None) -> str:
         written_at = datetime.datetime.fromisoformat(manifest.written_at)
         age = datetime.datetime.now(datetime.UTC) - written_at
     except (ValueError, TypeError):
+        # A time of another form, or one without a zone, which has no difference to
+        # ours.
         return f"its age is not known, and max_age is {in_words(max_age)}"
     if age <= max_age:
         return ""
@@ -98,9 +104,10 @@ def in_words(duration: datetime.timedelta) -> str:
     words: list[str] = []
     for unit, seconds in _SECONDS.items():
         number, rest = divmod(rest, seconds)
+        # Two units at most, even if the second is zero: "1 day", not "1 day 5 seconds".
         is_next = len(words) == 1
         if number:
-            words.append(f"{number:,} {unit}{'' if number == 1 else 's'}")
+            words.append(count(number, unit))
         if is_next:
             break
     return " ".join(words) or "0 seconds"

@@ -65,11 +65,13 @@ class Listing:
 def listing(code: types.CodeType) -> Listing:
     """Return the listing of a function's code, with that of the functions in it."""
     names = dict.fromkeys(_names(code))
+    # Their text may name any variable, so a new name is a change then.
     by_name = not READ_VARIABLES_BY_NAME.isdisjoint(names)
     labels = _Labels({}, by_name=by_name)
     text = _text(code, labels)
     enclosed = {name: labels.of(name) for name in code.co_freevars}
     texts = tuple(_texts(code))
+    # `getattr(helpers, "clean")` reaches what only a text in the code names.
     if not _READ_ATTRIBUTES_BY_NAME.isdisjoint(names):
         names |= dict.fromkeys(filter(str.isidentifier, texts))
     return Listing(
@@ -151,6 +153,7 @@ def _text(code: types.CodeType, labels: _Labels) -> str:
     for entry in getattr(dis.Bytecode(code), "exception_entries", ()):
         ends = places.get(entry.end, len(kept))
         place = (places[entry.start], ends, places[entry.target])
+        # A handler around dropped instructions alone guards nothing.
         if place[0] != place[1]:
             handlers.append((*place, entry.depth, entry.lasti))
     return f"{head}\n{chr(10).join(lines)}\n{handlers}"
@@ -182,6 +185,7 @@ def _jump(
     passed = {place}
     while place < len(kept) and _undirected(kept[place].opname) == "JUMP":
         place = places[kept[place].argval]
+        # `while True: pass` jumps to itself.
         if place in passed:
             break
         passed.add(place)
@@ -279,5 +283,6 @@ def _imports(code: types.CodeType) -> Iterator[tuple[str, int, tuple[str, ...]]]
             if instruction.opcode in dis.hasconst:
                 constants.append(instruction.argval)
             elif instruction.opname == "IMPORT_NAME":
+                # The compiler loads both right before it imports.
                 level, taken = constants[-2:]
                 yield instruction.argval, level, tuple(taken or ())

@@ -32,9 +32,11 @@ def checked_choices(
     ValueError
         One of them is no word that it may be.
     """
-    # Who sets Prefect's config looks for the error there.
-    name_of_match = "match" if match else "prefect_ds.match in Prefect's config"
-    match = match or _default_match()
+    name_of_match = "match"
+    if not match:
+        # An error says where to look: the user did not write it at the handler.
+        name_of_match = "prefect_ds.match in Prefect's config"
+        match = _default_match()
     _check_choice(name_of_match, match, get_args(Match))
     _check_choice("durability", durability, get_args(Durability))
     _check_choice("check", check, get_args(Check))
@@ -45,7 +47,9 @@ def _check_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
     if choice in choices:
         return
     close = difflib.get_close_matches(str(choice), choices, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = ""
+    if close:
+        hint = f"; did you mean {close[0]!r}?"
     listed = ", ".join(map(repr, choices))
     raise ValueError(f"{name}={choice!r}: it is one of {listed}{hint}")
 

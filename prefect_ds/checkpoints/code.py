@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import threading
 import types
@@ -21,6 +19,11 @@ from typing import Any, Final
 
 from prefect_ds.checkpoints.bytecode import PYTHON, listing
 from prefect_ds.checkpoints.code_copies import Mark, without_copies
+from prefect_ds.checkpoints.code_modules import (
+    import_members,
+    module_members,
+    whole_module,
+)
 from prefect_ds.checkpoints.code_notes import CodeNotes
 from prefect_ds.checkpoints.code_objects import (
     DESCRIPTORS,
@@ -30,7 +33,6 @@ from prefect_ds.checkpoints.code_objects import (
     code_named_in,
     fact_bytes,
     globals_read,
-    import_submodules,
     is_code,
     is_filled,
     is_library,
@@ -43,7 +45,6 @@ from prefect_ds.checkpoints.code_objects import (
     unbound,
 )
 from prefect_ds.checkpoints.digests import UndigestibleError, digest
-from prefect_ds.checkpoints.libraries import is_library_name
 from prefect_ds.checkpoints.own_code import code_digest
 from prefect_ds.storage.identity import Code
 
@@ -102,9 +103,13 @@ class CodeWalk:
         self._met: list[Any] = []
         self._pending: deque[Any] = deque()
         self._facts: list[Any] = []
+        """What the walk begins with: its roots."""
         self._facts_of_met: list[Any] = []
+        """What is known of the functions and classes, by their numbers."""
         self._open: set[int] = set()
+        """The ids of the values whose inside is being walked."""
         self._roots = roots
+        # The digest of a function inside a value asks whether a walk is under way.
         outer = getattr(_active, "walk", None)
         _active.walk = self
         try:
@@ -114,16 +119,20 @@ class CodeWalk:
 
     def _walk(self, roots: Iterable[Any], inside: Iterable[Any]) -> None:
         for root in roots:
+            # Else the name of a library's function would be all that counts of it.
             if is_code(root) and is_library(root):
                 self._facts.append(own_text(root))
             self._facts.append(self._reference(root))
         for value in inside:
             self._facts.append([self._number(obj) for obj in CodeInside(value).met])
+        # In the order in which they were met, and without recursion: calls may lead
+        # through more functions than Python's stack holds.
         while self._pending:
             obj = self._pending.popleft()
-            is_class = isinstance(obj, type)
-            facts = self._class(obj) if is_class else self._function(obj)
-            self._facts_of_met.append(facts)
+            if isinstance(obj, type):
+                self._facts_of_met.append(self._class(obj))
+            else:
+                self._facts_of_met.append(self._function(obj))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -163,6 +172,7 @@ class CodeWalk:
                 fact = self._named_module(value, known.names)
             else:
                 fact = self._read(where, value)
+            # By its number in the text: the name of a local variable does not count.
             facts.append((known.enclosed[name], fact))
         facts += self._defaults(function, label)
         for name in globals_read(function):
@@ -172,15 +182,24 @@ class CodeWalk:
             else:
                 fact = self._read_global(name, function.__module__, value)
             facts.append((name, fact))
+        # `clean.limit = 3`: what was set on the function, if its code names it.
         for name in known.names:
             if name in vars(function):
                 where = f"attribute {name!r} of {label}"
                 facts.append((name, self._read(where, vars(function)[name])))
         for imported, level, taken in known.imports:
-            facts.append(self._imported(imported, level, taken, function, known.names))
+            package = function.__globals__.get("__package__") or ""
+            facts.append(
+                import_members(
+                    imported, level, package, taken, known.names, self._read_global
+                )
+            )
+        # A docstring counts only where code reads it, its own or that of a function
+        # that it names.
         if "__doc__" in known.names:
             for obj in [function, *code_named_in(function)]:
                 facts.append(("doc", str(getattr(obj, "__doc__", None))))
+        # `functools.wraps` leaves the function there that a decorator was put around.
         if hasattr(function, "__wrapped__"):
             facts.append(self._reference(function.__wrapped__))
         self.notes.function(label, facts[0])
@@ -207,57 +226,12 @@ class CodeWalk:
             return "left out"
         return self._read(self.notes.global_label(name, module), value)
 
-    def _module_members(
-        self, module: types.ModuleType, names: tuple[str, ...], open_ids: set[int]
-    ) -> Any:
-        """Return what code may read of a module: all that has a name in the code."""
-        if is_library(module):
-            return ("module", module.__name__)
-        facts = []
-        for name in names:
-            if name not in vars(module):
-                continue
-            value = vars(module)[name]
-            if not isinstance(value, types.ModuleType):
-                fact = self._read_global(name, module.__name__, value)
-                facts.append((name, fact))
-            elif id(value) not in open_ids:
-                open_ids.add(id(value))
-                facts.append((name, self._module_members(value, names, open_ids)))
-        return ("own module", facts)
-
     def _named_module(self, module: types.ModuleType, names: tuple[str, ...]) -> Any:
         """Return what a module counts as in code that has a name for it."""
         if vars(module).keys().isdisjoint(names):
             # It is handed on as a value, or asked by `__getattr__`.
             return self._reference(module)
-        return self._module_members(module, names, {id(module)})
-
-    def _whole_module(self, module: types.ModuleType) -> Any:
-        """Return what a module counts as where it is a value: any of it may be read."""
-        names = tuple(name for name in vars(module) if not name.startswith("__"))
-        return self._module_members(module, (*names, "__getattr__"), {id(module)})
-
-    def _imported(
-        self,
-        name: str,
-        level: int,
-        taken: tuple[str, ...],
-        function: types.FunctionType,
-        names: tuple[str, ...],
-    ) -> Any:
-        """Return what an import inside a function brings into it."""
-        package = function.__globals__.get("__package__") or ""
-        try:
-            full = importlib.util.resolve_name("." * level + name, package)
-            if is_library_name(full):
-                return ("module", full)
-            module = importlib.import_module(full)
-        except Exception:  # noqa: BLE001 - what any module raises while it is imported
-            return ("not here", name)
-        import_submodules(module, taken)
-        # `import a.b` gives `a`, whose attribute `b` the code names then.
-        return self._module_members(module, (*names, *taken), {id(module)})
+        return module_members(module, names, self._read_global)
 
     # Classes
 
@@ -318,7 +292,7 @@ class CodeWalk:
             if owner is None or isinstance(owner, types.ModuleType):
                 return library_name(value)
         if isinstance(value, types.ModuleType):
-            return self._inside(value, lambda: self._whole_module(value))
+            return self._inside(value, lambda: whole_module(value, self._read_global))
         if is_silent(value):
             return "left out"
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
@@ -327,8 +301,12 @@ class CodeWalk:
             return self._inside(value, lambda: self._wrapper(value, wrapped))
         if type(value) in (list, tuple, dict) and not is_plain(value):
             return self._inside(value, lambda: self._container(value))
-        fact = (digest(value), [self._number(obj) for obj in code_inside(value)])
-        return fact if fact[1] else fact[0]
+        # The digest first: of a value without one nothing is walked.
+        fact = digest(value)
+        inside = [self._number(obj) for obj in code_inside(value)]
+        if not inside:
+            return fact
+        return (fact, inside)
 
     def _code_reference(self, value: Any) -> Any:
         if not is_library(value):
@@ -336,7 +314,8 @@ class CodeWalk:
         name = library_name(value)
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:
-            # A library's decorator around the user's function.
+            # A library's decorator around the user's function. `singledispatch` has
+            # others in its registry, by the class of their argument.
             registry = getattr(value, "registry", None) or {}
             others = sorted(
                 [
@@ -345,12 +324,16 @@ class CodeWalk:
                 ]
             )
             return (name, self._reference(wrapped), others)
+        # What a factory of a library made of the user's functions, as a decorator
+        # without `functools.wraps` does.
         enclosed = [
             self._reference(cell.cell_contents)
             for cell in getattr(value, "__closure__", None) or ()
             if is_filled(cell) and is_own_code(cell.cell_contents)
         ]
-        return (name, enclosed) if enclosed else name
+        if not enclosed:
+            return name
+        return (name, enclosed)
 
     def _wrapper(self, value: Any, wrapped: types.FunctionType) -> Any:
         """Return what an object around a function counts as, such as a decorator's."""
@@ -386,6 +369,7 @@ class CodeWalk:
             self._open.discard(id(value))
 
 
+# By thread: a walk in another thread is not around this one.
 _active = threading.local()
 
 

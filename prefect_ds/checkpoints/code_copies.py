@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Mark(str):
-    """Stands in a fact for a function or class: ``@`` and its number."""
+    """The mark of a function or class in a fact: ``@`` and its number."""
 
     __slots__ = ()
 
@@ -21,7 +21,7 @@ class Mark(str):
 def without_copies(
     facts: Sequence[Any], of_objects: Sequence[Any], objects: Sequence[Any]
 ) -> list[Any]:
-    """Return the facts of a walk in which each copy was its original.
+    """Return the facts as if the walk had met the originals in place of their copies.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def without_copies(
 
 
 def merge_copies(facts: Sequence[Any], objects: Sequence[Any]) -> dict[Mark, Mark]:
-    """Return for the mark of each object the mark that it has where copies are one.
+    """Return the mark that every object has once its copies are one.
 
     Copies have one module and qualified name, and no fact about them, or about what
     they lead to, tells them apart. Those that are left keep their order.
@@ -48,14 +48,15 @@ def merge_copies(facts: Sequence[Any], objects: Sequence[Any]) -> dict[Mark, Mar
     Parameters
     ----------
     facts
-        What is known of each object, with marks for those that it leads to.
+        What is known of the objects, with marks for those that they lead to.
     objects
         Functions and classes, by number.
     """
     names = [_name_of(obj, number) for number, obj in enumerate(objects)]
     labels = names
     n_labels = 0
-    # Objects that lead to what differs differ, and so do those that lead to them.
+    # Objects that lead to what differs differ, and so do those that lead to them. A
+    # round that tells no more of them apart is the last.
     while n_labels < len(set(labels)) < len(objects):
         n_labels = len(set(labels))
         by_mark = {Mark(f"@{number}"): label for number, label in enumerate(labels)}
@@ -74,7 +75,10 @@ def _name_of(obj: Any, number: int) -> str:
     """Return the name of a definition; of its own where there may be several of it."""
     name = f"{obj.__module__}:{obj.__qualname__}"
     is_made_in_function = "<" in obj.__qualname__
-    return f"{name}:{number}" if is_made_in_function else name
+    if not is_made_in_function:
+        return name
+    # `<locals>` and `<lambda>`: two of one name may be two definitions.
+    return f"{name}:{number}"
 
 
 def _hash(*facts: Any) -> str:

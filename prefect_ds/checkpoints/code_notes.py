@@ -36,8 +36,11 @@ class CodeNotes:
 
     def label(self, obj: Any) -> str:
         """Return how a reason names a function or class."""
+        # Of `make.<locals>.clean` the reader looks for `clean`.
         name = obj.__qualname__.rpartition("<locals>.")[2]
-        call = "" if isinstance(obj, type) else "()"
+        call = "()"
+        if isinstance(obj, type):
+            call = ""
         return f"{name}{call}{self._place(obj.__module__)}"
 
     def global_label(self, name: str, module: str | None) -> str:
@@ -45,7 +48,10 @@ class CodeNotes:
         return f"global {name!r}{self._place(module)}"
 
     def _place(self, module: str | None) -> str:
-        return "" if module == self._module else f" in {module}"
+        # The module of the task is where the reader looks first.
+        if module == self._module:
+            return ""
+        return f" in {module}"
 
     def function(self, label: str, fact: Any) -> None:
         """Note what a function or class is."""
@@ -74,7 +80,9 @@ def _short(fact: Any) -> str:
 def _without_numbers(fact: Any) -> Any:
     """Return a fact without the numbers of functions, which a new function shifts."""
     if isinstance(fact, str):
-        return "code" if fact.startswith("@") else fact
+        if fact.startswith("@"):
+            return "code"
+        return fact
     if isinstance(fact, list | tuple):
         return [_without_numbers(part) for part in fact]
     return fact

@@ -25,9 +25,12 @@ class ForeignData(abc.ABC):
 
     def _find_foreign(self, path: str, at_path: Found) -> Found:
         store = self.store
+        # Both before the data are read. A change in the middle of the reading then
+        # shows; and the manifest that is filed makes a side folder.
         status = store.files.status(path)
         has_side_folder = bool(store.files.names(side_folder(path)))
         try:
+            # An edit keeps the types of the checkpoint that it was made to.
             if at_path.reason == CHANGED_BY_HAND:
                 draft = self._describe(path)
             else:
@@ -46,6 +49,7 @@ class ForeignData(abc.ABC):
         try:
             manifest = store.adopt(path, described, status)
         except CheckpointNotFoundError:
+            # An OSError as well: the data are gone, and nothing can count.
             raise
         except OSError as error:
             # A read-only folder, a full disk: it is read every time then, and counts.

@@ -86,7 +86,9 @@ def identify_task(
     not_compared = {f"setting {name!r}": kind for name, kind in unstable.items()}
     if code is not None:
         not_compared |= code.notes.not_compared
-    walked = {} if code is None else {"code": code.code()}
+    walked = {}
+    if code is not None:
+        walked["code"] = code.code()
     common = Identity(
         name,
         {f"{SETTING}{name}": digest for name, digest in digests.items()},
@@ -114,6 +116,7 @@ def _readable(
     prefix: str = "",
 ) -> dict[str, str]:
     """Return those of the values that count and that a reason may show."""
+    # By the digests: what is ignored has none, and no reason names it.
     shown = {
         f"{prefix}{name}": readable(values[name], text=name in show)
         for name in digests
@@ -179,6 +182,7 @@ def digests_of(
 
 
 _DEPTH_OF_REST = 4
+"""How deep a value without a digest is searched: it may hold itself."""
 
 
 def _digest_of_rest(value: Any, depth: int) -> str:
@@ -190,6 +194,7 @@ def _digest_of_rest(value: Any, depth: int) -> str:
         items = [*value.items()]
     elif type(value) in (list, tuple):
         items = [*enumerate(value)]
+    # What a library's object holds, such as a connection's buffers, is no setting.
     elif not is_library(type(value)) and hasattr(value, "__dict__"):
         items = sorted(vars(value).items())
     else:
@@ -216,6 +221,7 @@ def digest_of_options(options: object) -> str:
     try:
         return digest(options)
     except UndigestibleError:
+        # Equal to no other: a wrong miss costs time, a wrong hit is a wrong result.
         return f"no digest {uuid.uuid4().hex}"
 
 

@@ -27,6 +27,7 @@ def is_library_name(name: str) -> bool:
     # A script is the user's, also where a worker has another script as `__main__`.
     if top == "__main__":
         return False
+    # The examples are code as a user writes it.
     if top == "prefect_ds":
         return not name.startswith("prefect_ds.examples")
     if top in sys.builtin_module_names:
@@ -34,18 +35,22 @@ def is_library_name(name: str) -> bool:
     file = _file_of(name)
     if file is None:
         return top in sys.stdlib_module_names
-    if not file.startswith(_LIBRARY_FOLDERS):
-        return not set(_PACKAGE_FOLDERS).isdisjoint(file.split(os.sep))
-    return True
+    if file.startswith(_LIBRARY_FOLDERS):
+        return True
+    # Packages of a user, or of the system outside of a virtual environment.
+    return not set(_PACKAGE_FOLDERS).isdisjoint(file.split(os.sep))
 
 
 def _file_of(name: str) -> str | None:
     module = sys.modules.get(name)
     if module is not None:
         return getattr(module, "__file__", None)
+    # Of the top package: to find `a.b`, Python would import `a`.
     top = name.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    return None if spec is None else spec.origin
+    if spec is None:
+        return None
+    return spec.origin

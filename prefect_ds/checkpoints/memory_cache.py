@@ -62,6 +62,7 @@ def put(key: Key, frame: Framed) -> None:
         return
     size_bytes = int(labels.memory_usage(deep=True)) + len(pickle.dumps(frame.attrs))
     size_bytes += sum(map(_held_bytes, arrays))
+    # One frame must not drive all others out.
     if size_bytes <= _kept.n // 2:
         # A deep copy: the task may change its frame later, and a few rows must not keep
         # a big frame alive.

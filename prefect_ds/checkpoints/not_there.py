@@ -22,7 +22,9 @@ def nothing_there(path: str, at_path: Found) -> CheckpointNotFoundError:
 
 def replaced(path: str, manifest: Manifest) -> CheckpointNotFoundError:
     """Return the error of a reference whose checkpoint was replaced since."""
-    by = f" by {manifest.owner}" if manifest.owner.task else ""
+    by = ""
+    if manifest.owner.task:
+        by = f" by {manifest.owner}"
     return CheckpointNotFoundError(
         f"the checkpoint at {path!r} is not the one referred to: "
         f"it was replaced at {manifest.written_at}{by}"

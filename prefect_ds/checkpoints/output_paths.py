@@ -16,6 +16,7 @@ class JointTemplate(PathTemplate):
 
     def __init__(self, template: str, others: Sequence[PathTemplate]) -> None:
         super().__init__(template)
+        # A template is frozen, and this is still its constructor.
         object.__setattr__(self, "_others", tuple(others))
 
     @functools.cached_property
@@ -35,6 +36,7 @@ def list_beside(location: str) -> str:
     >>> list_beside("data/{day:%Y/%m}/train_{seed}.csv")
     'data/{day:%Y/%m}/.train_{seed}.csv.outputs'
     """
+    # A slash inside of a field is one of its format spec, and parts no folders.
     depth, begin = 0, 0
     for position, character in enumerate(location):
         if character == "{":

@@ -18,6 +18,7 @@ def code_digest(function: Callable[..., Any]) -> str:
     The functions that it calls do not count: a ``CodeWalk`` follows these. Empty for
     what has no code of its own.
     """
+    # It has no code of its own, and holds arguments of a function that has.
     if isinstance(function, functools.partial):
         bound = [*function.args, *function.keywords.values()]
         facts = [code_digest(function.func), list(function.keywords), _tried(bound)]
@@ -31,7 +32,11 @@ def code_digest(function: Callable[..., Any]) -> str:
         getattr(function, "__kwdefaults__", None),
     ]
     for cell in getattr(function, "__closure__", None) or ():
-        values.append(cell.cell_contents if is_filled(cell) else "<empty>")
+        # A recursive function inside another may be asked before its name is bound.
+        if is_filled(cell):
+            values.append(cell.cell_contents)
+        else:
+            values.append("<empty>")
     facts = [PYTHON, listing(code).text, _tried(values)]
     return hashlib.sha256(fact_bytes(facts)).hexdigest()
 

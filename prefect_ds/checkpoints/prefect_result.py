@@ -77,6 +77,7 @@ class PrefectResult(Result, abc.ABC):
         if template is not None:
             fields = template.render_fields(values, task=task)
             return Place(template.path_of(fields, task=task), fields)
+        # Prefect keeps a function that was given as `location` there.
         if self._formatter is not None:
             return Place(self._absolute(self._formatter(**values)), {})
         raise TemplateError(
@@ -112,6 +113,7 @@ class PrefectResult(Result, abc.ABC):
     def read(self, location: str) -> Self:
         """Prefect's ``Result.read``: a copy whose value is the data at a location."""
         read = copy.copy(self)
+        # Prefect formats a target by itself; `exists` has seen which path that means.
         path = self._encoded_paths.get(location) or self._absolute(location)
         read.location = path
         read.value = self.load(path)
@@ -150,6 +152,7 @@ class PrefectResult(Result, abc.ABC):
         return _absolute(self.base_folder, os.fspath(path))
 
 
+# Prefect copies a handler for every task run; its template is parsed once.
 @functools.lru_cache(maxsize=1024)
 def _template(base_folder: str, location: str) -> PathTemplate:
     return PathTemplate(_absolute(base_folder, location))
@@ -157,6 +160,7 @@ def _template(base_folder: str, location: str) -> PathTemplate:
 
 def _absolute(base_folder: str, path: str) -> str:
     protocol, bare = split_protocol(path)
+    # A URL of a store is absolute by its nature.
     if protocol not in (None, "file", "local"):
         return path
     return os.path.normpath(

@@ -38,14 +38,21 @@ def readable(value: Any, *, text: bool = False) -> str:
         Whether text is shown too: the user asked for it.
     """
     shown = ""
+    # Python may refuse to write so many digits.
     if type(value) is int and value.bit_length() > 4 * _MOST_CHARACTERS:
-        return ""  # Python may refuse to write it in digits.
+        return ""
+    # Exactly these types: a class of a user's own may print anything, secrets too.
     if type(value) in _NUMBERS or (text and type(value) is str):
         shown = repr(value)
     elif isinstance(value, enum.Enum):
         shown = f"{type(value).__name__}.{value.name}"
-    elif type(value) in _SHOWN_AS_TEXT or (
-        isinstance(value, np.generic) and value.dtype.kind in "biufcmM"
-    ):
+    elif type(value) in _SHOWN_AS_TEXT or _is_number_of_numpy(value):
         shown = str(value)
-    return shown if len(shown) <= _MOST_CHARACTERS else ""
+    if len(shown) > _MOST_CHARACTERS:
+        return ""
+    return shown
+
+
+def _is_number_of_numpy(value: Any) -> bool:
+    # Its kinds of booleans, numbers and times; not of text, bytes and objects.
+    return isinstance(value, np.generic) and value.dtype.kind in "biufcmM"

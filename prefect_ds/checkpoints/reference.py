@@ -163,6 +163,7 @@ _loaded: dict[int, tuple[weakref.ref[Any], _TaskRun]] = {}
 
 
 def _remember(loaded: Any, task_run: _TaskRun) -> None:
+    # The entry goes with the object: its id may be given to another then.
     key = id(loaded)
     try:
         alive = weakref.ref(loaded, lambda _: _loaded.pop(key, None))
@@ -282,7 +283,8 @@ def has_references(value: Any) -> bool:
 
 def _items(values: Iterable[Any]) -> Iterator[Any]:
     """Yield values, and those in the plain collections among them, in order."""
-    # A collection may hold itself, or hold one part of it many times.
+    # A collection may hold itself, or hold one part of it many times. Reversed, as the
+    # last that waits comes next.
     seen: set[int] = set()
     waiting = [*values][::-1]
     while waiting:
@@ -315,5 +317,6 @@ def size(size_bytes: float) -> str:
     """Return a number of bytes for people, in powers of 1,024."""
     if size_bytes < 1024:
         return count(int(size_bytes), "byte")
+    # 2**10 bytes are a KiB, 2**20 a MiB and so on; above PiB there is no letter.
     power = min(int(math.log2(size_bytes) // 10), 5)
     return f"{size_bytes / 1024**power:,.1f} {'KMGTP'[power - 1]}iB"

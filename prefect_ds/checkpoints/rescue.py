@@ -28,6 +28,7 @@ def rescue(store: CheckpointStore, value: Any, path: str) -> str | None:
     path
         Where the checkpoint was to be.
     """
+    # Its pickle would be the graph, and not the data.
     if hasattr(value, "__dask_graph__"):
         return None
     aside = set_aside_path(path)

@@ -70,6 +70,7 @@ def returned(
             f"the task returned {source!r}, which lies among the files of prefect_ds: "
             "return a path outside of any .prefect_ds"
         )
+    # A link is no data: what it leads to is copied, as it may be anybody's.
     is_link = os.path.islink(source)
     try:
         tree = scan(os.path.realpath(source) if is_link else source)
@@ -104,6 +105,8 @@ def _absolute(value: Any) -> str:
 
 def _as_in(path: str, source: str) -> str:
     """Return the source under the name of the checkpoint's path, if it is that."""
+    # `/data/x` and `/link-to-data/x` are one file. Only the folder is resolved: the
+    # file itself may be a link.
     folder, _, name = source.rpartition("/")
     is_same_name = name == path.rpartition("/")[2]
     if is_same_name and os.path.realpath(folder) == os.path.realpath(parent(path)):
@@ -134,6 +137,7 @@ def _refuse_open_database(tree: Tree) -> None:
     """Refuse a database with a file beside it that has its last changes."""
     if tree.kind == "folder":
         return
+    # Of DuckDB and SQLite: without these files the database is not what the task wrote.
     for ending in _UNFINISHED:
         if os.path.exists(tree.path + ending):
             raise ResultTypeError(
@@ -153,6 +157,7 @@ def _refuse_earlier_result(
         earlier = read_manifest(
             store.files, filed.file_of(status.stamp if status else None)
         )
+        # A manifest is filed under size and time of change: nobody has written since.
         if earlier is not None:
             is_same = earlier.identity == origin.identity
             if not is_same or earlier.attempt == origin.refused:
@@ -175,6 +180,8 @@ def _is_of_the_task(tree: Tree, began_s: float | None) -> bool:
     if any(status.st_nlink > 1 for status in statuses):
         return False  # Its bytes could be changed under another name.
     if began_s is not None:
+        # Not the time of change, which tools set as they like: `cp -p` keeps that of
+        # the source.
         newest_s = began_s - _CLOCKS_DIFFER_S
         if any(status.st_ctime < newest_s for status in statuses):
             return False
@@ -193,6 +200,7 @@ def _holds_working_folder(path: str) -> bool:
 
 def _is_checkpoint(path: str) -> bool:
     """Whether a path is a checkpoint, or lies in one."""
+    # Up to the root: it may be a file in a folder that is the checkpoint.
     files = LocalFiles()
     while parent(path) not in (path, "/", "."):
         if FiledManifests(files, path).names():

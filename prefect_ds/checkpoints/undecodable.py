@@ -57,6 +57,7 @@ def set_aside_undecodable(
     cause = f"{type(error).__name__}: {error}"
     if isinstance(error, UndecodableCheckpointError):
         cause = str(error)
+    # The most common reason: another version of a package reads no such file.
     changed = [
         f"{package} {version} (here {versions.get(package, 'none')})"
         for package, version in manifest.versions.items()

@@ -37,6 +37,7 @@ class Upkeep(abc.ABC):
         """
         path = self._absolute(path)
         problems = self.store.verify(path)
+        # Bytes that are not those of the manifest need not be parsed.
         if problems:
             return problems
         at_path = self.look_up(path)
@@ -132,6 +133,7 @@ class Upkeep(abc.ABC):
             Its bytes are not those that were written.
         """
         history = manifest.history
+        # One that `accept` has marked was verified then, and its history says so.
         if not manifest.is_accepted:
             self._verified(path)
             history = (*history, self._accepted(manifest, why))
@@ -150,7 +152,9 @@ class Upkeep(abc.ABC):
         return self.manifest(path)
 
     def _accepted(self, manifest: Manifest, why: str = "") -> history.Event:
-        before = manifest.identity.digest if manifest.identity else ""
+        before = ""
+        if manifest.identity:
+            before = manifest.identity.digest
         return history.Event("accepted", history.now(), why, before)
 
     def free(self, path: str) -> Manifest:
@@ -172,6 +176,7 @@ class Upkeep(abc.ABC):
             A person put the data there, so that nothing could compute them again.
         """
         path = self._absolute(path)
+        # The marker first: a run that finds none asks for no freed data.
         if self.freed_marker is not None:
             self.store.files.put(self.freed_marker, b"")
         freed = self.store.free(path)
@@ -204,6 +209,7 @@ class Upkeep(abc.ABC):
         """The file that says that checkpoints were freed; ``None``: unknown path."""
         if not isinstance(self.location, str):
             return None
+        # Of the folder above all fields: one marker for all paths of the template.
         folder = parent(self._absolute(self.location).partition("{")[0])
         return f"{folder}/{SIDE_FOLDER}/{FREED}"
 
@@ -249,7 +255,9 @@ class Upkeep(abc.ABC):
         if not isinstance(self.location, str):
             return None
         folder = parent(self._absolute(self.location))
-        return None if "{" in folder else folder
+        if "{" in folder:
+            return None
+        return folder
 
     def unfinished_writes(self) -> tuple[int, int]:
         """Return how many writes were stopped, or are under way, and their bytes.

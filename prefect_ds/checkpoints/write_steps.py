@@ -53,6 +53,7 @@ def listening(listener: Listener, thread: int | None = None) -> Iterator[None]:
 def listeners() -> list[Listener]:
     """Return the listeners that are called during a write in this thread."""
     here = threading.get_ident()
+    # Over a copy: a run in another thread may begin or end in the midst of it.
     return [
         listener for listener, thread in [*_listeners.items()] if thread in (None, here)
     ]
