@@ -13,7 +13,6 @@ from __future__ import annotations
 import enum
 import functools
 import types
-from collections.abc import Iterable
 from typing import Any
 
 from dask.delayed import Delayed
@@ -42,12 +41,20 @@ from prefect_ds.dask._internals import (
 )
 from prefect_ds.dask.expressions import ReadCheckpoint
 
-# Each row goes to the partition that its values name, whatever its place.
 _BY_ROW = (AssignPartitioningIndex, BlockwiseMerge, Elemwise, Filter)
+"""Steps in which the result for a row does not depend on the row's place."""
+
 _UNORDERED = (DiskShuffle, HashJoinP2P, P2PShuffle)
+"""Shuffles that give the rows of a partition in the order in which they arrive."""
+
 _SHUFFLES = (*_UNORDERED, TaskShuffle)
+"""Steps that send every row to the partition that its values name."""
+
 _MOVES = (Concat, Partitions, RepartitionToFewer, StackPartition)
+"""Steps that pick or join whole partitions."""
+
 _SOURCES = (FromPandas, ReadCheckpoint, ReadParquet)
+"""Readers that give the same bytes for the same data, which are in the key."""
 
 
 class Sameness(enum.IntEnum):
@@ -57,6 +64,7 @@ class Sameness(enum.IntEnum):
     ROWS = 1
     """The same rows, in any order."""
     BYTES = 2
+    """The same rows in the same order."""
 
 
 def why_not_separable(expr: Expr, *, trusts_functions: bool) -> str:
@@ -70,8 +78,9 @@ def why_not_separable(expr: Expr, *, trusts_functions: bool) -> str:
         Whether the user's functions give the same for the same, as Dask itself expects
         of them within one computation. Between two runs, what they read may change.
     """
+    # Whatever went into a single partition came from one computation.
     if expr.npartitions == 1:
-        return ""  # Whatever went into it came from one computation.
+        return ""
     judge = _Judge(trusts_functions)
     if judge.sameness(expr) >= Sameness.ROWS:
         return ""
@@ -79,6 +88,8 @@ def why_not_separable(expr: Expr, *, trusts_functions: bool) -> str:
 
 
 class _Judge:
+    """Judges the steps of one frame, and every step once."""
+
     def __init__(self, trusts_functions: bool) -> None:
         self._trusts_functions = trusts_functions
         self._known: dict[str, Sameness] = {}
@@ -92,21 +103,25 @@ class _Judge:
     def _judged(self, node: Expr) -> Sameness:
         if has_user_code(node) and not self._trusts_functions:
             return Sameness.UNKNOWN
-        # A lost one is computed again by a graph that is not seen here: it may shuffle.
+        # A lost partition is computed again by a graph that is not seen here: it may
+        # shuffle.
         if _holds_futures(node):
             return Sameness.UNKNOWN
         dependencies = node.dependencies()
         if not dependencies:
             return self._of_source(node)
+        # A step is at most as certain as the least certain of its inputs.
         least = min(map(self.sameness, dependencies))
-        # A shuffle between workers gets rows in the order in which they arrive.
         if least == Sameness.BYTES:
-            return Sameness.ROWS if isinstance(node, _UNORDERED) else Sameness.BYTES
+            is_unordered = isinstance(node, _UNORDERED)
+            return Sameness.ROWS if is_unordered else Sameness.BYTES
         if least == Sameness.ROWS:
             keeps_rows = isinstance(node, (*_BY_ROW, *_SHUFFLES, *_MOVES))
-            # A new index counts rows in the order in which they lie.
+            # A new index counts rows in the order in which they lie, though Dask
+            # calls the step Elemwise.
             if keeps_rows and not isinstance(node, ResetIndex):
                 return Sameness.ROWS
+        # `head` or `cumsum`, say: other rows, or other values, in another order.
         return Sameness.UNKNOWN
 
     def _of_source(self, node: Expr) -> Sameness:
@@ -114,7 +129,10 @@ class _Judge:
             return Sameness.BYTES
         if isinstance(node, FromMap) and _reads_text(node.func):
             return Sameness.BYTES
-        return Sameness.BYTES if self._trusts_functions else Sameness.UNKNOWN
+        # Within one computation a function gives the same twice, by Dask's own rules.
+        if self._trusts_functions:
+            return Sameness.BYTES
+        return Sameness.UNKNOWN
 
     def first_spread(self, root: Expr) -> str:
         """Return the step that spreads rows, which may differ, over partitions.
@@ -127,8 +145,8 @@ class _Judge:
             node, moves = pending.pop()
             if self.sameness(node) == Sameness.BYTES:
                 continue
-            # By two ways its rows end up in two places: one may be of either
-            # computation.
+            # Reached by two ways, its rows end up in two places, and those may come
+            # from two computations.
             if reached.setdefault(node._name, moves) != moves:
                 return f"{_name(node)} goes to several partitions"
             # All rows are the same below, so nothing there can be joined wrongly.
@@ -138,8 +156,11 @@ class _Judge:
                 is_spread = self._is_spread(node, dependency)
                 if is_spread and self.sameness(dependency) < Sameness.BYTES:
                     return f"{_name(node)} spreads what {self._uncertain(dependency)}"
-                move = (node._name, number) if isinstance(node, _MOVES) else ()
-                pending.append((dependency, (*moves, *move)))
+                # Only a move changes where rows end up.
+                further = moves
+                if isinstance(node, _MOVES):
+                    further = (*moves, node._name, number)
+                pending.append((dependency, further))
         return ""
 
     def _is_spread(self, node: Expr, dependency: Expr) -> bool:
@@ -151,6 +172,7 @@ class _Judge:
         return int(dependency.npartitions) != int(node.npartitions)
 
     def _uncertain(self, node: Expr) -> str:
+        """Return in words which step makes the rows of an expression uncertain."""
         for step in node.walk():
             if isinstance(step, _UNORDERED):
                 return f"{_name(step)} gives in any order"
@@ -164,7 +186,10 @@ class _Judge:
 def _holds_futures(node: Any) -> bool:
     """Return whether an expression is over data that lie on a cluster."""
     for operand in node.operands:
-        values = operand.values() if isinstance(operand, dict) else [operand]
+        values = [operand]
+        # A persisted frame has its futures in a graph: key to future.
+        if isinstance(operand, dict):
+            values = list(operand.values())
         if any(isinstance(value, Future) for value in values):
             return True
     return False
@@ -172,6 +197,7 @@ def _holds_futures(node: Any) -> bool:
 
 def has_user_code(node: Any) -> bool:
     """Return whether an expression holds a function or object of no known library."""
+    # Its inputs are judged by themselves.
     own = [operand for operand in node.operands if not isinstance(operand, Expr)]
     return any(map(_is_user_code, own))
 
@@ -185,11 +211,12 @@ def _is_user_code(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_is_user_code, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
-        return _any_of(value)
+        return any(map(_is_user_code, value))
     if isinstance(value, Expr):
         return any(map(has_user_code, value.walk()))
     function = getattr(value, "func", None)
-    if callable(function):  # A task of a graph.
+    # A task of a graph.
+    if callable(function):
         parts = (function, *getattr(value, "args", ()))
         return any(map(_is_user_code, parts))
     if isinstance(value, types.MethodType):
@@ -199,14 +226,11 @@ def _is_user_code(value: Any) -> bool:
     return str(module).partition(".")[0] not in _LIBRARIES
 
 
-def _any_of(values: Iterable[Any]) -> bool:
-    return any(map(_is_user_code, values))
-
-
 _LIBRARIES = {
     *("_operator", "builtins", "dask", "datetime", "decimal", "distributed", "fsspec"),
     *("numpy", "operator", "pandas", "pathlib", "prefect_ds", "pyarrow", "re", "uuid"),
 }
+"""Packages whose functions give the same for the same, in every run."""
 
 
 def _reads_text(function: Any) -> bool:
@@ -214,6 +238,7 @@ def _reads_text(function: Any) -> bool:
 
     The files that it reads are in the key.
     """
+    # Dask wraps it in a partial, with the user's arguments.
     function = getattr(function, "func", function)
     return str(getattr(function, "__module__", "")).startswith("dask.dataframe.io.csv")
 

@@ -43,6 +43,7 @@ from prefect_ds.dask.row_group_filters import condition_of
 from prefect_ds.storage.manifest import Part
 
 
+# Compared by identity: the reader holds a frame, and `==` of frames is no boolean.
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FrameSource:
     """A committed checkpoint as a lazy frame sees it."""
@@ -70,10 +71,11 @@ class FrameSource:
 
 
 class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
-    """A frame over a checkpoint: columns reach the files, lengths are in the manifest.
+    """A frame over a checkpoint: it reads only columns and row groups that are needed.
 
-    So do filters: ``condition`` is one, and rows that do not meet it may be left out,
-    in whole groups.
+    The lengths of partitions are in the manifest, so that ``len`` reads no file.
+    ``condition`` comes from a filter above: rows that do not meet it may be left out,
+    in whole row groups.
     """
 
     # As Dask declares them.
@@ -89,7 +91,9 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     def columns(self) -> list[Any]:
         """Labels of the columns that are read."""
         labels = self.source.meta.columns
-        return list(labels if self._wanted is None else labels.take(self._wanted))
+        if self._wanted is not None:
+            labels = labels.take(self._wanted)
+        return list(labels)
 
     @functools.cached_property
     def _wanted(self) -> list[int] | None:
@@ -107,7 +111,9 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         meta = self.source.meta
         if self._wanted is not None:
             meta = meta.iloc[:, self._wanted]
-        return meta.iloc[:, 0] if self._series else meta
+        if self._series:
+            return meta.iloc[:, 0]
+        return meta
 
     def _divisions(self) -> tuple[Any, ...]:
         divisions: tuple[Any, ...] = self.source.divisions
@@ -116,6 +122,7 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
     def _filtered_task(self, name: Key, index: int) -> Task:
         wanted = None if self._wanted is None else tuple(self._wanted)
         parts = self.source.partitions[index]
+        # `_data_producer` tells Dask that the task loads data and has no inputs.
         task = Task(
             name, self.source.reader, parts, wanted, self.condition, _data_producer=True
         )
@@ -124,20 +131,23 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         return task
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
+        # Dask asks what takes the place of the step above; `None` changes nothing.
         if isinstance(parent, Filter):
             return self._reading_less(parent, dependents)
+        # With a condition nobody knows how many rows will be read.
         if isinstance(parent, Lengths) and self.condition is None:
             return Literal(self._lengths)
         if isinstance(parent, Len) and self.condition is None:
             return Literal(sum(self._lengths))
+        # Done already: Dask asks again as long as anything changes.
+        if isinstance(parent, CheckpointIndex):
+            return None
         if isinstance(parent, Index):
             columns = cast(
                 list[Any], determine_column_projection(self, parent, dependents)
             )
             fewer = [self.columns[place] for place in places_of(columns, self.columns)]
             less = self.substitute_parameters({"columns": fewer, "_series": False})
-            if isinstance(parent, CheckpointIndex):
-                return None
             return CheckpointIndex(less)
         if isinstance(parent, Projection):
             return self._projected(parent, dependents)
@@ -149,17 +159,21 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
         Dask's own way takes a tuple for several labels and ``None`` for no projection.
         """
         wanted: Any = determine_column_projection(self, parent, dependents)
-        labels = wanted if isinstance(wanted, list) else [wanted]
-        # A label of the first of several levels means columns that are named
-        # otherwise here.
+        labels = wanted
+        if not isinstance(wanted, list):
+            labels = [wanted]
+        # With labels of several levels, one of the first level selects columns whose
+        # whole labels are other ones.
         is_known = len(places_of(self.columns, labels)) == len(labels)
         fewer = [self.columns[place] for place in places_of(labels, self.columns)]
         if not is_known or len(fewer) == len(self.columns):
             return None
         less = self.substitute_parameters({"columns": fewer})
         projected: Any = parent.operand("columns")
-        is_same = isinstance(projected, list) and projected == fewer
-        return less if is_same else Projection(less, projected)
+        # The same columns in the same order need no step above the reader.
+        if isinstance(projected, list) and projected == fewer:
+            return less
+        return Projection(less, projected)
 
     def _filter_passthrough_available(self, parent: Any, dependents: Any) -> bool:
         # Asked by a filter, before it lets a projection come between it and this.
@@ -170,30 +184,33 @@ class ReadCheckpoint(PartitionsFiltered, BlockwiseIO):
 
         Its predicate is computed of the same rows.
         """
-        if parent.frame._name != self._name or not is_filter_pushdown_available(
-            self, parent, dependents
-        ):
+        if parent.frame._name != self._name:
+            return None
+        if not is_filter_pushdown_available(self, parent, dependents):
             return None
         predicate = parent.predicate
+        # In `frame[frame.x > 0]` the predicate reads by an expression of its own, of
+        # the column `x` alone.
         read = {
             source._name: source
             for source in [self, *predicate.find_operations(ReadCheckpoint)]
         }
-        same = ("source", "condition", "_partitions")
-        if not _is_by_row(predicate) or not all(
-            source.operand(name) == self.operand(name)
-            for source in read.values()
-            for name in same
-        ):
+        if not _is_by_row(predicate) or not all(map(self._reads_same, read.values())):
             return None
         condition = condition_of(predicate, lambda source: source._name in read)
         if condition is None or condition == self.condition:
             return None
+        # Both sides must leave out the same row groups, to have the same rows.
         for source in read.values():
             predicate = predicate.substitute(
                 source, source.substitute_parameters({"condition": condition})
             )
         return Filter(self.substitute_parameters({"condition": condition}), predicate)
+
+    def _reads_same(self, other: ReadCheckpoint) -> bool:
+        """Return whether another expression reads the same rows, of any columns."""
+        rows = ("source", "condition", "_partitions")
+        return all(other.operand(name) == self.operand(name) for name in rows)
 
     @property
     def _lengths(self) -> tuple[int, ...]:
@@ -207,21 +224,18 @@ class CheckpointIndex(Index):
     """The index of a frame over a checkpoint; its length is in the manifest too."""
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
-        if (
-            isinstance(parent, Len)
-            and isinstance(self.frame, ReadCheckpoint)
-            and self.frame.condition is None
-        ):
-            return Literal(sum(self.frame._lengths))
+        frame = self.frame
+        # Dask may have put other steps between the two since this was made.
+        is_over_files = isinstance(frame, ReadCheckpoint) and frame.condition is None
+        if isinstance(parent, Len) and is_over_files:
+            return Literal(sum(frame._lengths))
         return super()._simplify_up(parent, dependents)
 
 
 def places_of(labels: Sequence[Any], among: Iterable[Any]) -> list[int]:
-    """Return where labels are among others.
-
-    NaN is unlike itself once it was pickled.
-    """
+    """Return the positions of labels among others."""
     wanted = set(labels)
+    # A set finds NaN by identity, and a pickled NaN is another object.
     has_nan = any(label != label for label in labels)
     return [
         place
@@ -231,7 +245,10 @@ def places_of(labels: Sequence[Any], among: Iterable[Any]) -> list[int]:
 
 
 def _is_by_row(predicate: Any) -> bool:
-    """Return whether every value of a predicate depends on one row alone."""
+    """Return whether every value of a predicate depends on one row alone.
+
+    ``x > 0`` does. ``x > x.mean()`` does not: with fewer rows the mean is another.
+    """
     if not isinstance(predicate, Expr) or isinstance(predicate, ReadCheckpoint):
         return True
     by_row = (
@@ -282,6 +299,7 @@ def write_parts(
 ) -> list[StagedPart]:
     """Write some partitions of a frame; return their staged parts."""
     some = frame
+    # A stopped write has finished the others: they are not computed.
     if len(partitions) != frame.npartitions:
         some = frame.partitions[list(partitions)]
     written = new_collection(WriteParts(some.expr, writer, tuple(partitions)))

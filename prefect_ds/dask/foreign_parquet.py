@@ -23,6 +23,8 @@ from prefect_ds.errors import FileTypeError
 MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 """Stands for a missing value in the name of a hive-style folder."""
 _NULL_DASK_INDEX = "__null_dask_index__"
+"""Dask's name in a file for an index without a name."""
+
 _NULLABLE = {
     np.dtype(name.lower()): pd.api.types.pandas_dtype(name)
     for name in (
@@ -36,24 +38,33 @@ _NULLABLE = {
         "UInt64",
     )
 } | {np.dtype("bool"): pd.BooleanDtype()}
+"""numpy's dtype, which has no missing value, to the one of pandas that has."""
 
 
 def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
-    """Return the empty frame that files make together: part name to footer."""
+    """Return the meta of the frame that some files make together.
+
+    Parameters
+    ----------
+    footers
+        Name of a part to its footer, in the order of the partitions.
+    """
     if not footers:
-        raise FileTypeError("there is no parquet file in it")
+        raise FileTypeError("there is no parquet file in the folder")
     schemas = {
         name: footer.schema.to_arrow_schema() for name, footer in footers.items()
     }
     first = next(iter(schemas.values()))
+    # Without metadata, as pandas' notes differ from file to file; those of the first
+    # file count.
     schema = pa.unify_schemas(
         [file.remove_metadata() for file in schemas.values()],
         promote_options="permissive",
     )
     meta: pd.DataFrame = schema.with_metadata(first.metadata).empty_table().to_pandas()
     for label in meta.columns:
-        # pandas makes floats of integers where one is missing, in the partitions where
-        # that is so.
+        # pandas makes floats of integers where one is missing, and only in those
+        # partitions: a nullable dtype is the same in all.
         if meta[label].dtype in _NULLABLE and any(
             _may_miss(footer, label) for footer in footers.values()
         ):
@@ -68,15 +79,23 @@ def foreign_meta(footers: Mapping[str, pq.FileMetaData]) -> pd.DataFrame:
     meta = clear_known_categories(meta)
     folders = [hive_keys(name) for name in schemas]
     for key in dict.fromkeys(key for folder in folders for key in folder):
+        # A column of the files is better than the text in their folders' names.
+        if key in meta.columns:
+            continue
         texts = {folder.get(key) for folder in folders}
-        values = sorted(text for text in texts if text is not None)
-        if key not in meta.columns:
-            # As Dask reads them: "2024" is a number, "007" is text.
-            categories: list[Any] = values
-            if all(text.isdecimal() and text == str(int(text)) for text in values):
-                categories = sorted(map(int, values))
-            meta[key] = pd.Categorical([], categories=categories)
-    return to_pyarrow_string(meta) if pyarrow_strings_enabled() else meta
+        categories: list[Any] = sorted(text for text in texts if text is not None)
+        # As Dask reads them: "2024" is a number, "007" is text.
+        if all(map(_is_number, categories)):
+            categories = sorted(map(int, categories))
+        meta[key] = pd.Categorical([], categories=categories)
+    if pyarrow_strings_enabled():
+        meta = to_pyarrow_string(meta)
+    return meta
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is what ``str`` gives for a whole number."""
+    return text.isdecimal() and text == str(int(text))
 
 
 def fit_foreign(
@@ -130,6 +149,7 @@ def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
     schema = footer.schema.to_arrow_schema()
     leaves = leaf_positions(schema, footer.num_columns)
     leaf = leaves.get(schema.get_field_index(str(label)))
+    # Not in this file, or without statistics: then some may be missing.
     if leaf is None:
         return True
     columns = (footer.row_group(i).column(leaf) for i in range(footer.num_row_groups))
@@ -140,6 +160,7 @@ def _may_miss(footer: pq.FileMetaData, label: str) -> bool:
 
 
 def _category(text: str | None, dtype: pd.CategoricalDtype) -> int:
+    # pandas' code for a missing value.
     if text is None:
         return -1
     return [str(category) for category in dtype.categories].index(text)

@@ -29,6 +29,7 @@ from prefect_ds.errors import RoundTripError
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _N_TRIES = 3
+"""How often a frame is computed at most, if workers are lost meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +70,35 @@ class FrameWrite:
         staged = [part for parts in finished.values() for part in parts]
         compute_s = 0.0
         if missing:
-            files, folder = self.staging.files, self.writer.folder
-            started = time.perf_counter()
-            n_all, n_finished = frame.npartitions, len(finished)
-            self.staging.announce(folder, n_all, n_finished)
-            with watched(self.path, files, folder, n_all, n_finished):
-                written = self._written(missing)
-            compute_s = computing_s(written, time.perf_counter() - started)
+            written, compute_s = self._timed(missing, len(finished))
             staged += written
         self._check(staged)
         if not staged:
-            # All partitions are empty, and there is no value to name a folder for.
+            # All partitions are empty, and there is no value to name a folder for. One
+            # empty file keeps its dtypes.
             staged = replace(self.writer, partition_on=()).write(self.writer.meta, 0)
+        # Workers finish in any order.
         staged.sort(key=lambda part: (part.partition, part.number))
         divisions: Sequence[Any] = frame.divisions
+        # Joined first: fewer parts have to agree afterwards.
         if self.writer.partition_bytes is not None:
             staged, divisions = regroup(staged, divisions, self.writer, self.lowered)
         staged = agree(staged, self.writer, self.lowered)
+        # Once more, as parts were read and written again.
         self._check_rows(staged)
         return Written(staged, divisions, len(finished), compute_s)
+
+    def _timed(
+        self, missing: Sequence[int], n_finished: int
+    ) -> tuple[list[StagedPart], float]:
+        """Write partitions; return their parts, and the seconds of computing them."""
+        started = time.perf_counter()
+        files, folder = self.staging.files, self.writer.folder
+        n_all = self.lowered.frame.npartitions
+        self.staging.announce(folder, n_all, n_finished)
+        with watched(self.path, files, folder, n_all, n_finished):
+            written = self._written(missing)
+        return written, computing_s(written, time.perf_counter() - started)
 
     def _written(self, missing: Sequence[int]) -> list[StagedPart]:
         """Write partitions.
@@ -96,14 +107,19 @@ class FrameWrite:
         """
         lowered = self.lowered
         client = lowered.client
-        expr = lowered.frame.expr
-        spread = client and why_not_separable(expr, trusts_functions=True)
+        spread = ""
+        # Threads of this process are not lost one by one.
+        if client is not None:
+            spread = why_not_separable(lowered.frame.expr, trusts_functions=True)
         if client is None or not spread:
             return write_parts(lowered.frame, self.writer, missing, lowered.scheduler)
         for _ in range(_N_TRIES):
+            # By the scheduler's clock, which its events have too.
             before = _time_of_last_event(client)
             staged = write_parts(lowered.frame, self.writer, missing, None)
             lost = _workers_lost_since(client, before)
+            # Dask computes lost partitions again by itself. Here that may have mixed
+            # the rows of two computations.
             if not lost:
                 return staged
             logger.warning(
@@ -126,6 +142,7 @@ class FrameWrite:
         From then on they lie in our folder, too.
         """
         records = self._records()
+        # On the workers: every byte of the parts is read to check it.
         check = delayed(check_part)
         storage_options = self.writer.storage_options
         checks = [
@@ -167,7 +184,7 @@ class FrameWrite:
             )
         there = {part.partition for part in staged}
         gone = [n for n in range(self.lowered.frame.npartitions) if n not in there]
-        # Where values name folders, an empty partition has no part.
+        # With `partition_on`, an empty partition has no part.
         if gone and not self.writer.partition_on:
             raise RoundTripError(
                 f"partitions {gone[:5]} of the frame for {self.path!r} did not come"
@@ -193,15 +210,19 @@ def known_rows(expr: Expr) -> int | None:
         if n_inputs > 1 and not isinstance(node, Assign):
             return None
     try:
+        # Dask answers with a literal where every step below keeps the rows.
         counted = Len(expr).simplify()
     except Exception as error:  # noqa: BLE001 - a step of which Dask does not know the length
         logger.debug("the number of rows is not known: %r", error)
         return None
-    return int(counted.value) if isinstance(counted, Literal) else None
+    if isinstance(counted, Literal):
+        return int(counted.value)
+    return None
 
 
 def _time_of_last_event(client: Client) -> float:
     """Return the scheduler's time of its last event."""
+    # The clock of this machine may differ from the scheduler's.
     return max((float(at) for at, _ in client.get_events("all")), default=0.0)
 
 

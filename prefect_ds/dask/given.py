@@ -20,6 +20,8 @@ from prefect_ds.frames.series import label_of, name_from_note, note_of
 from prefect_ds.storage.manifest import JSONObject
 
 _PANDAS_PARTITION_BYTES: Final = 128 * 2**20
+"""The size that Dask's documentation advises for partitions, about 100 MB."""
+
 _ADVICE: Final = {
     "Index": "return its .to_frame()",
     "Scalar": "return its .compute()",
@@ -28,7 +30,11 @@ _ADVICE: Final = {
     "Delayed": "return dask.dataframe.from_delayed([...])",
     "DelayedLeaf": "return dask.dataframe.from_delayed([...])",
 }
+"""Name of a class to the way to a frame."""
+
 _OTHER_ADVICE: Final = "return one, or give the task another handler"
+
+# Keys of the schema of a series.
 _SERIES: Final = "series"
 _FRAME: Final = "frame"
 
@@ -49,7 +55,7 @@ class Given:
     note: JSONObject | None
     """Makes it a series again; ``None``: it was a frame."""
     is_here: bool
-    """It is in the memory of this process already."""
+    """Whether it is in the memory of this process already."""
 
     def schema(self, of_frame: JSONObject) -> JSONObject:
         """Return the schema of the result, with that of the frame."""
@@ -85,7 +91,10 @@ def as_frame(value: Any, partition_size: int | None, handler: str) -> Given:
             f"DataFrames: {_ADVICE.get(kind, _OTHER_ADVICE)}"
         )
     if isinstance(value, dd.Series | pd.Series):
-        meta = value._meta if isinstance(value, dd.Series) else value
+        # Its name is in the meta: nothing is computed.
+        meta: Any = value
+        if isinstance(value, dd.Series):
+            meta = value._meta
         try:
             note = note_of(meta)
         except UnkeepableError as error:
@@ -107,8 +116,10 @@ def _in_partitions(frame: pd.DataFrame, partition_size: int | None) -> dd.DataFr
         raise ResultTypeError(
             "Dask has no frames with a MultiIndex: return the frame's .reset_index()"
         )
+    # Not deep: a look at every text would cost more than the estimate is worth.
     n_bytes = int(frame.memory_usage(index=True).sum())
     n_partitions = max(1, math.ceil(n_bytes / size))
+    # Not sorted: the rows come back in the order in which the task gave them.
     return cast(
         dd.DataFrame, dd.from_pandas(frame, npartitions=n_partitions, sort=False)
     )
@@ -116,7 +127,9 @@ def _in_partitions(frame: pd.DataFrame, partition_size: int | None) -> dd.DataFr
 
 def schema_of_frame(schema: JSONObject) -> JSONObject:
     """Return the schema of the frame in the files of a result."""
-    return cast(JSONObject, schema[_FRAME]) if _SERIES in schema else schema
+    if _SERIES in schema:
+        return cast(JSONObject, schema[_FRAME])
+    return schema
 
 
 def as_result(frame: dd.DataFrame, schema: JSONObject) -> dd.DataFrame | dd.Series:

@@ -34,11 +34,12 @@ from prefect_ds.errors import ResultTypeError
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
 _METHOD = "dataframe.shuffle.method"
+"""Dask's setting. Without it, Dask takes ``p2p`` if it has a client, or ``disk``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A frame with all of Dask's decisions made, and who computes it."""
+    """A frame with all of Dask's decisions made, and the scheduler that computes it."""
 
     frame: dd.DataFrame
     scheduler: str | None
@@ -75,6 +76,7 @@ def lower(frame: dd.DataFrame, path: str, scheduler: str | None = None) -> Lower
     # A LocalDaskExecutor forks processes, which inherit a client that answers nothing.
     if client is not None and is_of_another_process(client):
         client, scheduler = None, "threads"
+    # Not fused: a key and a judgement are made of every step. Dask fuses later.
     if client is None:
         expr = _without_peers(frame.expr)
         lowered = expr.optimize(fuse=False)
@@ -100,25 +102,30 @@ def is_of_another_process(client: Client) -> bool:
 
     It has none of the client's connections then.
     """
-    # Dask puts the number of the process into a client's id.
+    # Dask puts the number of the process into a client's id, `Client-` and a UUID that
+    # has 14 bits for it.
     made_in = uuid.UUID(client.id[-36:]).clock_seq
     return made_in != os.getpid() & 0x3FFF
 
 
 def _client_of(get: Any) -> Client | None:
     """Return the client whose cluster a scheduler function of Dask's computes on."""
+    # A cluster's function is the client's method `get`.
     owner = getattr(get, "__self__", None)
-    return owner if isinstance(owner, Client) else None
+    if isinstance(owner, Client):
+        return owner
+    return None
 
 
 def _without_peers(expr: Expr) -> Expr:
     """Return an expression whose shuffles need no cluster.
 
-    For a process with a client that is not to compute it.
+    For a process that has a client and computes the frame without it.
     """
     # The user has chosen.
     if dask.config.get(_METHOD, None) is not None:
         return expr
+    # Without a client Dask decides so by itself.
     try:
         Client.current()
     except ValueError:
@@ -128,7 +135,7 @@ def _without_peers(expr: Expr) -> Expr:
 
 def _with_method(expr: Expr, method: str, done: dict[str, Expr]) -> Expr:
     """Return an expression in which every shuffle that has no method gets one."""
-    # A graph may lead to one step in thousands of ways.
+    # Many ways may lead to one step: 2**n in n merges of a frame with itself.
     if expr._name in done:
         return done[expr._name]
     operands = []
@@ -142,7 +149,7 @@ def _with_method(expr: Expr, method: str, done: dict[str, Expr]) -> Expr:
         )
         if is_method and operands[position] is None:
             operands[position] = method
-    # The same object where nothing changed: names of expressions are made of operands.
+    # The same object where nothing changed, so that its name stays.
     is_same = all(new is old for new, old in zip(operands, expr.operands, strict=True))
     done[expr._name] = expr if is_same else type(expr)(*operands)
     return done[expr._name]
@@ -189,11 +196,13 @@ def _ready_made_tasks(expr: Expr) -> Iterator[Any]:
 
 def _is_on_disk(task: Any) -> bool:
     """Return whether a task keeps rows in a temporary folder, which partd does."""
+    # A task of an older graph: a tuple of a function and its arguments.
     if isinstance(task, tuple):
         return any(map(_is_on_disk, task))
     function = getattr(task, "func", task)
     if isinstance(function, functools.partial):
         return any(map(_is_on_disk, (function.func, *function.args)))
+    # Dask's own class that opens a folder of partd's.
     if type(function).__name__ == "maybe_buffered_partd":
         return True
     module = str(getattr(function, "__module__", ""))

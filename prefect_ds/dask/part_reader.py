@@ -33,7 +33,7 @@ from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.dtypes import MASKED_DTYPES
 from prefect_ds.frames.table import column_specs, from_table
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.manifest import JSONObject, Manifest, Part
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.store import CheckpointStore
 
@@ -52,6 +52,7 @@ class PartReader:
     """Whether the rows of several parts are put in the order of the index."""
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
+        # With the content, so that a read after a new commit is another one to Dask.
         return ("prefect_ds-checkpoint", self.path, self.content)
 
     def __call__(
@@ -65,9 +66,9 @@ class PartReader:
         Parameters
         ----------
         parts
-            They make up the partition.
+            All parts of the partition.
         columns
-            Their positions; ``None``: all.
+            Positions of the columns to read; ``None``: all.
         where
             Rows that do not meet it may be left out.
 
@@ -83,9 +84,13 @@ class PartReader:
                 return self.meta
             return self.meta.iloc[:, list(columns)]
         frames = [self.read(part, columns, where) for part in parts]
+        # Frames without rows must not change the dtypes of those that have some.
         frames = [frame for frame in frames if len(frame)] or frames[:1]
         frame = frames[0] if len(frames) == 1 else pd.concat(frames)
-        return frame.sort_index(kind="stable") if self.sorts else frame
+        if not self.sorts:
+            return frame
+        # Stable: rows with one index value stay in the order of the parts.
+        return frame.sort_index(kind="stable")
 
     def read(
         self,
@@ -100,10 +105,10 @@ class PartReader:
                 return self._read(part, columns, where)
             except _UnreadableError as error:
                 now = self._look_up(part)
+                # Another writer may have mended the part since it was read. It is
+                # damaged if nothing has changed between two reads.
                 if now == seen:
                     raise self._set_aside(part, now, str(error)) from error
-                # Another writer may have mended it since: it is damaged if nothing has
-                # changed between two reads.
                 seen = now
 
     def _read(
@@ -116,6 +121,8 @@ class PartReader:
         except FileNotFoundError:
             raise _UnreadableError("it is gone") from None
         with stream:
+            # The footer has a digest of the pages, so this tells the part from every
+            # other without reading all of it.
             size, footer_sha256 = measure(stream)
             if (size, footer_sha256) != (part.size_bytes, part.footer_sha256):
                 raise _UnreadableError("its size or its footer is another")
@@ -123,6 +130,7 @@ class PartReader:
                 options = {"page_checksum_verification": True, **self.read_kwargs}
                 parquet = pq.ParquetFile(stream, **options)
                 footer = (parquet.metadata.metadata or {}).get(FOOTER_KEY)
+                # A file that a person put there has no such entry.
                 if footer is None:
                     return self._foreign(parquet, part, columns)
                 return self.frame_of(parquet, json.loads(footer), columns, where)
@@ -130,8 +138,11 @@ class PartReader:
                 # Arrow's is an ArrowException too, and says nothing of the bytes.
                 raise
             except (pa.ArrowException, UnkeepableError, OSError) as error:
+                # Arrow raises an OSError without a number for bytes that make no
+                # sense; one with a number is the file system's, and no damage.
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
+                # The bytes decide: pyarrow may refuse a part that is sound.
                 stream.seek(0)
                 sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
                 if sha256 != part.sha256:
@@ -158,6 +169,7 @@ class PartReader:
         rows = RowPlan.of(parquet.metadata, n_rows, may_hold_group)
         schema, span = read_schema(footer, columns, rows)
         names = parquet.schema_arrow.names
+        # In the file the levels of the index come last, in the table form first.
         levels = range(len(footer.schema["columns"]), len(names))
         positions = [*levels, *columns.from_file]
         # A name may be the path of another column's field too, which is then read as
@@ -165,14 +177,19 @@ class PartReader:
         asked = [names[position] for position in (*columns.from_file, *levels)]
         table = parquet.read_row_groups(list(rows.groups), columns=asked)
         cells = []
+        # A range index has no column in the file: it is made of the schema.
         if span is not None and not levels:
             cells.append(np.arange(span.start, span.stop, span.step))
         for position in positions:
             column = table.column(names[position])
+            # The file may have a wider type, which all parts of the folder share.
             kind = footer.types.get(position)
-            cells.append(column if kind is None else column.cast(kind))
+            if kind is not None:
+                column = column.cast(kind)
+            cells.append(column)
         specs = column_specs(schema)
         frame = from_table(list(map(_plain, cells, specs)), schema)
+        # The schema numbers the columns, see `read_schema`.
         frame.columns = columns.labels
         return _with_keys(frame, footer.keys, columns)
 
@@ -182,6 +199,7 @@ class PartReader:
         labels = self.meta.columns
         if columns is not None:
             labels = labels[list(columns)]
+        # Files of one folder may differ in their columns: a missing one is filled up.
         in_file = set(parquet.schema_arrow.names)
         # A file's names are text, its metadata say which labels they stand for.
         names = [str(label) for label in labels if str(label) in in_file]
@@ -196,21 +214,24 @@ class PartReader:
 
     def _look_up(self, part: Part) -> Found:
         """Return the checkpoint at the path; raise an error if it was replaced."""
-        at_path = CheckpointStore(open_files(self.path, self.storage_options)).look_up(
-            self.path
-        )
-        there = at_path.manifest
-        # In an object store every write has part names of its own, also one of equal
-        # data.
-        if at_path.kind in ("missing", "foreign") or (
-            there
-            and (
-                there.content != self.content
-                or part.name not in {other.name for other in there.parts}
-            )
-        ):
+        store = CheckpointStore(open_files(self.path, self.storage_options))
+        at_path = store.look_up(self.path)
+        is_gone = at_path.kind in ("missing", "foreign")
+        if is_gone or self._is_other(at_path.manifest, part):
             raise self._not_found(part, at_path.reason or "it was replaced since")
         return at_path
+
+    def _is_other(self, manifest: Manifest | None, part: Part) -> bool:
+        """Return whether a manifest is of another checkpoint than the one to read.
+
+        ``None`` is none: the data may be damaged so that no manifest counts.
+        """
+        if manifest is None:
+            return False
+        # In an object store every write has part names of its own, also one of equal
+        # data.
+        names = {other.name for other in manifest.parts}
+        return manifest.content != self.content or part.name not in names
 
     def _not_found(self, part: Part, why: str) -> CheckpointNotFoundError:
         return CheckpointNotFoundError(
@@ -222,11 +243,14 @@ class PartReader:
         self, part: Part, at_path: Found, what: str
     ) -> CheckpointNotFoundError | DamagedCheckpointError:
         """Set the folder aside, and return the error that says so."""
-        stamp = at_path.manifest.stamp if at_path.manifest else at_path.stamp
+        stamp = at_path.stamp
+        if at_path.manifest is not None:
+            stamp = at_path.manifest.stamp
         store = CheckpointStore(open_files(self.path, self.storage_options))
         aside = store.set_aside(
             self.path, f"part {part.name!r} is damaged: {what}", stamp
         )
+        # It did not move: by now the stamp is another, of a copy that is good.
         if aside == self.path:
             return self._not_found(part, "it was replaced since")
         return DamagedCheckpointError(
@@ -255,8 +279,8 @@ def check_part(
     """
     files = open_files(source, storage_options)
     try:
-        # First its own name here: nobody who clears the other folder can take it away
-        # after the check.
+        # Linked before it is checked: another process may clear the source folder at
+        # any time, and then this name keeps the file.
         files.link(f"{source}/{staged.file}", f"{target}/{staged.file}")
         with files.open(f"{target}/{staged.file}") as stream:
             sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
@@ -269,6 +293,7 @@ def _with_keys(
     frame: pd.DataFrame, keys: pd.DataFrame, columns: ColumnPlan
 ) -> pd.DataFrame:
     """Return the frame with the columns of its keys, which the footer has once."""
+    # The one row of the keys, as often as the frame has rows.
     first = np.zeros(len(frame), dtype=int)
     for place, key in columns.from_keys:
         values = keys.iloc[:, key].take(first).set_axis(frame.index)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from prefect_ds.dask.parts import TEXT_RULES, Layout, culprit
+from prefect_ds.dask.frame_json import TEXT_RULES, culprit
+from prefect_ds.dask.layouts import Layout
 from prefect_ds.file_types.frame_format import FILE_TYPES
 from prefect_ds.frames.base import CellRules, UnkeepableError, array_of
 from prefect_ds.frames.cells import is_text
@@ -55,12 +56,16 @@ def part_table(frame: pd.DataFrame, layout: Layout | None) -> PartTable:
     # A range needs no column, unless other partitions have an index that does. Dask
     # cannot read a named one.
     is_range = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
-    has_index = not is_range if layout is None else layout.has_index
+    has_index = not is_range
+    if layout is not None:
+        has_index = layout.has_index
     flat, schema = _flat(frame)
     _prove(frame, flat, schema)
     table = _to_arrow(frame, flat, schema, has_index)
     if layout is None:
         return PartTable(table, schema, {}, has_index)
+    # Arrow has no cast of all values to text and back, so these columns are written
+    # as text from the start, as columns of mixed objects are.
     texts = layout.texts(table)
     if texts:
         flat, schema = _with_texts(frame, flat, schema, texts)
@@ -78,10 +83,11 @@ def _flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, JSONObject]:
         what = culprit(frame, lambda part: to_table(part, _rules()))
         raise UnkeepableError(f"{what}: {error}") from error
     freq = schema["index"].get("freq")
-    offset = None if freq is None else pd.tseries.frequencies.to_offset(freq)
-    if offset is not None and offset != getattr(frame.index, "freq", None):
+    if freq is not None:
+        offset = pd.tseries.frequencies.to_offset(freq)
         # A name does not tell all of it: the holidays of a calendar, say.
-        del schema["index"]["freq"]
+        if offset != getattr(frame.index, "freq", None):
+            del schema["index"]["freq"]
     return flat, schema
 
 
@@ -94,17 +100,23 @@ def _with_texts(
     flat = flat.copy(deep=False)
     for position in positions:
         # In the file the index comes last, in the table form first.
-        is_column = position < len(columns)
-        values = frame.iloc[:, position] if is_column else frame.index.to_series()
-        cells, one = to_table(pd.DataFrame({"x": values.array}), TEXT_RULES)
-        if is_column:
-            columns[position] = one["columns"][0]
-            flat.isetitem(n_levels + position, cells.iloc[:, 0].array)
+        if position < len(columns):
+            texts, spec = _as_text(frame.iloc[:, position])
+            columns[position] = spec
+            flat.isetitem(n_levels + position, texts)
         else:
-            levels[0] = one["columns"][0]
-            flat.isetitem(0, cells.iloc[:, 0].array)
+            # A frame of Dask's has an index of one level.
+            texts, spec = _as_text(frame.index.to_series())
+            levels[0] = spec
+            flat.isetitem(0, texts)
     index = {**schema["index"], "levels": levels}
     return flat, {**schema, "index": index, "columns": columns}
+
+
+def _as_text(values: pd.Series[Any]) -> tuple[Any, JSONObject]:
+    """Return the values of one column as text, and the spec that reads them back."""
+    cells, schema = to_table(pd.DataFrame({"x": values.array}), TEXT_RULES)
+    return cells.iloc[:, 0].array, schema["columns"][0]
 
 
 def _to_arrow(
@@ -113,9 +125,12 @@ def _to_arrow(
     flat = with_index(flat, schema)
     if not has_index:
         flat = flat.set_axis(frame.index)
+    # `None` leaves a range to the metadata, where other tools find it; `True` makes a
+    # column of it.
+    preserve_index = True if has_index else None
     # Dask has a thread for every core at work already: Arrow would start more for every
     # part.
-    table = pa.Table.from_pandas(flat, preserve_index=has_index or None, nthreads=1)
+    table = pa.Table.from_pandas(flat, preserve_index=preserve_index, nthreads=1)
     return _settled(_with_nan(table, flat))
 
 
@@ -131,10 +146,17 @@ def _prove(frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject) -> None:
     """
     n_levels, n_rows = n_index_columns(schema), len(frame)
     for position, spec in enumerate(column_specs(schema)):
+        # In the table form the levels of the index come first.
         place = position - n_levels
-        values: Any = frame.index if place < 0 else frame.iloc[:, place]
+        if place < 0:
+            values: Any = frame.index
+            what = "the index"
+        else:
+            values = frame.iloc[:, place]
+            what = f"column {frame.columns[place]!r}"
         if not is_text(spec) and _is_kept_by_arrow(values.dtype):
             continue
+        # A frame of this column alone, with a plain index, goes there and back.
         one = pd.Series(array_of(values), dtype=values.dtype, name="x").to_frame()
         alone = {
             "n_rows": n_rows,
@@ -145,13 +167,13 @@ def _prove(frame: pd.DataFrame, flat: pd.DataFrame, schema: JSONObject) -> None:
         back = from_table([array_of(flat.iloc[:, position])], alone)
         change = difference(one, back)
         if change is not None:
-            what = "the index" if place < 0 else f"column {frame.columns[place]!r}"
             change = change.removeprefix("column 'x': ")
             raise UnkeepableError(f"{what} of {values.dtype}: {change}")
 
 
 def _is_kept_by_arrow(dtype: Any) -> bool:
     kept = (pd.StringDtype, pd.ArrowDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)
+    # Int64, boolean and their like have no common base class that is public.
     is_masked = hasattr(dtype, "numpy_dtype")
     return isinstance(dtype, (np.dtype, *kept)) or is_masked
 
@@ -171,23 +193,24 @@ def _with_nan(table: pa.Table, flat: pd.DataFrame) -> pa.Table:
         values: Any = flat.iloc[:, i].array
         absent = values.isna()
         numbers = values.to_numpy(str(dtype).lower(), na_value=np.nan)
+        # More NaN than NA: some values are NaN by themselves, as 0.0 / 0.0 is.
         if np.isnan(numbers).sum() > absent.sum():
+            # `from_pandas=True` would make null of them.
             cells = pa.array(numbers, mask=absent, from_pandas=False)
             table = table.set_column(i, table.schema.field(i), cells)
     return table
 
 
 def _settled(table: pa.Table) -> pa.Table:
-    """Return a table in which no type hangs on the number of categories."""
+    """Return a table in which no type depends on the number of categories.
+
+    Arrow takes int8 for the codes of up to 128 categories, and int16 for more, so that
+    two partitions of one frame could have different types.
+    """
     schema = table.schema
     for i, column in enumerate(schema):
-        if pa.types.is_dictionary(column.type):
-            schema = schema.set(
-                i,
-                column.with_type(
-                    pa.dictionary(
-                        pa.int32(), column.type.value_type, column.type.ordered
-                    )
-                ),
-            )
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            kind = pa.dictionary(pa.int32(), kind.value_type, kind.ordered)
+            schema = schema.set(i, column.with_type(kind))
     return table.cast(schema)

@@ -18,21 +18,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefect_ds.dask.part_reader import PartReader
-from prefect_ds.dask.part_table import part_table
-from prefect_ds.dask.partition_dtypes import concatenated, conform, fits, joinable_runs
-from prefect_ds.dask.partition_keys import KeyGroup, check_partition_on, key_groups
-from prefect_ds.dask.parts import (
-    FOOTER_KEY,
-    Layout,
-    StagedPart,
+from prefect_ds.dask.frame_json import (
     divisions_to_json,
     ends_to_json,
     frame_to_json,
     index_range,
-    measure,
-    types_to_text,
 )
+from prefect_ds.dask.layouts import Layout, types_to_text
+from prefect_ds.dask.part_reader import PartReader
+from prefect_ds.dask.part_table import part_table
+from prefect_ds.dask.partition_dtypes import concatenated, conform, fits, joinable_runs
+from prefect_ds.dask.partition_keys import KeyGroup, check_partition_on, key_groups
+from prefect_ds.dask.parts import FOOTER_KEY, StagedPart, measure
 from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.base import UnkeepableError
 from prefect_ds.storage.manifest import JSONObject, Part
@@ -62,7 +59,8 @@ class PartWriter:
         record = json.dumps(
             {"partition": partition, "parts": [part.to_json() for part in staged]}
         )
-        # After the parts: who finds the record finds them whole.
+        # After the parts, so that a record is proof that they are whole. Its name is
+        # unique, as a lost worker may still write one for the same partition.
         files = open_files(self.folder, self.storage_options)
         files.put(f"{self.folder}/{partition}.{uuid.uuid4().hex}.json", record.encode())
         return pd.Series(staged, dtype=object)
@@ -84,6 +82,7 @@ class PartWriter:
             self._stage(group.rows, partition, number, group.folder, group.twin)
             for number, group in enumerate(groups)
         ]
+        # Grouping and cutting are pandas' work: no row may be lost in it.
         n_rows = sum(part.part.n_rows for part in staged)
         if n_rows != len(frame):
             raise RoundTripError(
@@ -115,6 +114,7 @@ class PartWriter:
         """Write staged parts as one, or as few as their categories allow."""
         joined: list[StagedPart] = []
         for run in joinable_runs([self._read(part) for part in parts]):
+            # Nothing to join it with: its file stays as it is.
             if len(run) == 1:
                 joined.append(parts[run[0]])
                 continue
@@ -138,20 +138,13 @@ class PartWriter:
             pyarrow does not take the keyword arguments.
         """
         check_partition_on(self.meta, self.partition_on)
+        # For its errors only: the commit writes both when all is computed.
         frame_to_json(self.meta)
         if self.partition_bytes is None:
             divisions_to_json(divisions)
         meta = self.meta.drop(columns=list(self.partition_on))
         try:
-            kept = part_table(meta, None)
-            sink = pa.BufferOutputStream()
-            options = self._options(kept.table)
-            row_group_size = options.pop("row_group_size", None)
-            with pq.ParquetWriter(sink, kept.table.schema, **options) as writer:
-                writer.write_table(kept.table, row_group_size=row_group_size)
-            parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
-            reader = PartReader("", "", {}, meta)
-            back = reader.frame_of(parquet, {"schema": kept.schema}, None, None)
+            back = self._through_parquet(meta)
         except (
             UnkeepableError,
             pa.ArrowNotImplementedError,
@@ -160,19 +153,35 @@ class PartWriter:
             raise RoundTripError(
                 f"the Dask frame cannot be kept in parquet files: {error}"
             ) from error
-        for i, (dtype, kept) in enumerate(zip(meta.dtypes, back.dtypes, strict=True)):
+        for label, dtype, kept in zip(
+            meta.columns, meta.dtypes, back.dtypes, strict=True
+        ):
             if not fits(kept, dtype):
                 raise RoundTripError(
-                    f"column {meta.columns[i]!r} of {dtype} would come back from "
-                    "parquet "
+                    f"column {label!r} of {dtype} would come back from parquet "
                     f"files as {kept}: cast it with astype"
                 )
+
+    def _through_parquet(self, meta: pd.DataFrame) -> pd.DataFrame:
+        """Return the meta as a reader gets it back from a file in memory."""
+        kept = part_table(meta, None)
+        sink = pa.BufferOutputStream()
+        options = self._options(kept.table)
+        # An argument of the write, not of the writer.
+        row_group_size = options.pop("row_group_size", None)
+        with pq.ParquetWriter(sink, kept.table.schema, **options) as writer:
+            writer.write_table(kept.table, row_group_size=row_group_size)
+        parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
+        reader = PartReader("", "", {}, meta)
+        return reader.frame_of(parquet, {"schema": kept.schema}, None, None)
 
     def _options(self, table: pa.Table) -> dict[str, Any]:
         """Return the keyword arguments of pyarrow's writer."""
         return {
+            # A reader checks the pages that it reads, and not the whole file.
             "write_page_checksum": True,
             "use_dictionary": _repeating(table),
+            # Last, so that the user has the last word.
             **self.write_kwargs,
         }
 
@@ -204,14 +213,16 @@ class PartWriter:
     ) -> StagedPart:
         """Write the rows of one part into the staging folder."""
         files = open_files(self.folder, self.storage_options)
+        started = time.perf_counter()
         # Dask runs a task again where it lost its worker, which may still be at work:
         # every run has names of its own.
-        started = time.perf_counter()
         file = f"{partition}.{number}.{uuid.uuid4().hex}.staged"
         name = below + self.names.of(partition, twin)
         with files.writing(f"{self.folder}/{file}") as path:
             part, layout = self._write_file(frame, path, name, partition)
-        size_bytes, ends = self._memory_bytes(frame), None
+        size_bytes = self._memory_bytes(frame)
+        # Only joined parts need ends: the divisions of others are those of the frame.
+        ends = None
         if self.partition_bytes is not None:
             ends = ends_to_json(frame.index)
         return StagedPart(
@@ -231,12 +242,13 @@ class PartWriter:
         self, frame: pd.DataFrame, path: str, name: str, partition: int
     ) -> tuple[Part, Layout]:
         smallest, largest = index_range(frame.index)
-        n_rows, footer = len(frame), JSONObject()
+        n_rows = len(frame)
+        footer = JSONObject()
         try:
             if self.partition_on:
                 keys = list(self.partition_on)
-                # A folder's name says the value to others, but neither its type nor
-                # what kind of missing it is.
+                # A folder's name gives other tools the value, but neither its type nor
+                # which kind of missing value it is.
                 first = frame[keys].iloc[[0]].reset_index(drop=True)
                 footer["partition_on"] = frame_to_json(first)
                 frame = frame.drop(columns=keys)
@@ -258,6 +270,8 @@ class PartWriter:
             pq.ParquetWriter(sink, kept.table.schema, **options) as writer,
         ):
             writer.write_table(kept.table, row_group_size=row_group_size)
+            # The pages first, as the footer has their digest; then the same digest
+            # goes on over the footer, and is that of the whole file.
             sha256 = hashlib.file_digest(cast(Any, written), "sha256")
             footer["pages"] = sha256.hexdigest()
             writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer).encode()})
@@ -279,8 +293,10 @@ class PartWriter:
 def _repeating(table: pa.Table) -> list[str] | bool:
     """Return the columns of text: a dictionary of numbers costs more than it saves."""
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
-    return [
+    names = [
         field.name
         for field in table.schema
         if any(is_kind(field.type) for is_kind in kinds)
-    ] or False
+    ]
+    # `False` is the documented way to say that no column gets one.
+    return names or False

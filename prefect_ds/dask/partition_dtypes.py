@@ -36,6 +36,22 @@ _INFERRED = {
 }
 """pandas' name for the values of a column of objects to their kind."""
 
+_KINDS_OF_NUMPY = {
+    "b": "bool",
+    "i": "number",
+    "u": "number",
+    "f": "number",
+    "c": "complex",
+    "M": "time in zone None",
+    "m": "duration",
+    "U": "text",
+    "S": "bytes",
+}
+"""numpy's letter for a dtype to the kind of its values.
+
+pandas' own dtypes of numbers have the same letters.
+"""
+
 
 def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataFrame:
     """Return a partition with the dtypes of the frame's meta.
@@ -74,13 +90,9 @@ def conform(frame: pd.DataFrame, meta: pd.DataFrame, partition: int) -> pd.DataF
 
 def fits(dtype: Any, wanted: Any) -> bool:
     """Return whether values of a dtype need no cast to be of the meta's dtype."""
-    # The categories of a partition are its own where the frame's are not known; an
-    # equal set in another order is not.
-    if (
-        isinstance(wanted, pd.CategoricalDtype)
-        and isinstance(dtype, pd.CategoricalDtype)
-        and not _known(wanted)
-    ):
+    # Where the meta knows no categories, every partition may have its own.
+    is_open = isinstance(wanted, pd.CategoricalDtype) and not _known(wanted)
+    if is_open and isinstance(dtype, pd.CategoricalDtype):
         return True
     return bool(dtype == wanted)
 
@@ -95,17 +107,20 @@ def joinable_runs(frames: Sequence[pd.DataFrame]) -> list[list[int]]:
     common: list[Any] | None = None
     for i, frame in enumerate(frames):
         dtypes = [*frame.dtypes, frame.index.dtype]
-        # The categories of no rows have no say.
-        if len(frame) == 0:
+        # The categories of a frame without rows have no say.
+        is_empty = len(frame) == 0
+        if is_empty:
             both = common
+        elif common is None:
+            both = dtypes
         else:
-            both = dtypes if common is None else _common_dtypes(common, dtypes)
-        if runs and (len(frame) == 0 or both is not None):
+            both = _common_dtypes(common, dtypes)
+        if runs and (is_empty or both is not None):
             runs[-1].append(i)
         else:
             runs.append([i])
             # A run that begins without rows takes the dtypes of the first with some.
-            both = dtypes if len(frame) else None
+            both = None if is_empty else dtypes
         common = both
     return runs
 
@@ -116,8 +131,10 @@ def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     common: list[Any] = [*frames[0].dtypes, frames[0].index.dtype]
     for frame in frames[1:]:
         both = _common_dtypes(common, [*frame.dtypes, frame.index.dtype])
+        # `joinable_runs` has put only such frames together.
         assert both is not None
         common = both
+    # Equal categories in all of them: otherwise pandas makes plain values of them.
     return pd.concat([_with_categories(frame, common) for frame in frames])
 
 
@@ -143,6 +160,7 @@ def _common_dtypes(left: Sequence[Any], right: Sequence[Any]) -> list[Any] | Non
             except TypeError:
                 return None
         else:
+            # Equal, as `conform` gave all partitions the dtypes of the meta.
             common.append(ours)
     return common
 
@@ -153,6 +171,8 @@ def _cast(column: pd.Series[Any], dtype: Any, what: str) -> pd.Series[Any]:
     # Dask's placeholder for unknown categories is no dtype to cast to.
     wanted: Any = "category" if is_unknown else dtype
     kind, wanted_kind = _kind_of(column), _kind(dtype)
+    # pandas casts 2020 to a time and "1" to a number: another kind is a fault of the
+    # task, and is refused.
     if wanted_kind != "any" and kind not in ("any", wanted_kind):
         raise RoundTripError(
             f"{what} holds values of kind {kind} ({column.dtype}), not {wanted_kind} "
@@ -200,7 +220,7 @@ def _kind_of(column: pd.Series[Any]) -> str:
     inferred = infer_dtype(column, skipna=True)
     kind = _INFERRED.get(inferred, inferred)
     if kind == "time":
-        # Times of two zones are one instant, and other clocks.
+        # One instant has another clock time in every zone.
         zones = {str(value.tzinfo) for value in column[column.notna()]}
         return " and ".join(sorted(f"time in zone {zone}" for zone in zones))
     return kind
@@ -211,7 +231,7 @@ def _kind(dtype: Any) -> str:
     if is_object(dtype):
         return "any"
     if isinstance(dtype, pd.CategoricalDtype):
-        return "any" if not _known(dtype) else _kind(dtype.categories.dtype)
+        return _kind(dtype.categories.dtype) if _known(dtype) else "any"
     if isinstance(dtype, pd.SparseDtype):
         return _kind(dtype.subtype)
     if isinstance(dtype, pd.ArrowDtype):
@@ -222,18 +242,7 @@ def _kind(dtype: Any) -> str:
         return f"time in zone {dtype.tz}"
     if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype):
         return str(dtype)
-    kinds = {
-        "b": "bool",
-        "i": "number",
-        "u": "number",
-        "f": "number",
-        "c": "complex",
-        "M": "time in zone None",
-        "m": "duration",
-        "U": "text",
-        "S": "bytes",
-    }
-    return kinds.get(getattr(dtype, "kind", ""), str(dtype))
+    return _KINDS_OF_NUMPY.get(getattr(dtype, "kind", ""), str(dtype))
 
 
 def _kind_of_arrow(dtype: pa.DataType) -> str:
@@ -262,11 +271,18 @@ def _kind_of_arrow(dtype: pa.DataType) -> str:
 def _same_labels(ours: Iterable[Any], theirs: Iterable[Any]) -> bool:
     """Return whether labels are equal, where NaN is equal to itself."""
     ours, theirs = list(ours), list(theirs)
-    return len(ours) == len(theirs) and all(
-        a is b or a == b or (a != a and b != b)
-        for a, b in zip(ours, theirs, strict=True)
-    )
+    if len(ours) != len(theirs):
+        return False
+    return all(map(_is_same_label, ours, theirs))
+
+
+def _is_same_label(a: Any, b: Any) -> bool:
+    # NA is the same object everywhere, and `NA == NA` is no boolean.
+    if a is b:
+        return True
+    return bool(a == b or (a != a and b != b))
 
 
 def _known(dtype: pd.CategoricalDtype) -> bool:
+    # Dask marks the meta of unknown categories by one category of its own.
     return UNKNOWN_CATEGORIES not in dtype.categories

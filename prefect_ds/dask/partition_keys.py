@@ -16,6 +16,7 @@ from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.base import Array, array_of, is_object
 
 _MAX_NAME_BYTES = 255
+"""Of a file or folder, on the file systems of Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class KeyGroup:
     folder: str
     """Where their part belongs, such as ``year=2024/``."""
     twin: int
-    """How many groups before have the same folder: 1 and ``"1"`` read alike."""
+    """How many earlier groups have the same folder: 1 and ``"1"`` have one text."""
     rows: pd.DataFrame
 
 
@@ -47,22 +48,22 @@ def check_partition_on(meta: pd.DataFrame, partition_on: Sequence[str]) -> None:
                 "partition_on"
             )
         column = meta[key]
+        # Refused now, not by a worker after hours: an empty column can be grouped too.
         try:
             column.groupby(column, observed=True).ngroups  # noqa: B018
         except (TypeError, NotImplementedError) as error:
             raise RoundTripError(
                 f"column {key!r} of partition_on is of {column.dtype}, which pandas "
-                "cannot "
-                f"group by ({error}): give another partition_on"
+                f"cannot group by ({error}): give another partition_on"
             ) from error
+        # The values of other columns are not known yet.
         if isinstance(column.dtype, pd.CategoricalDtype):
             for category in column.dtype.categories:
                 _folder_name(key, category)
     if partition_on and len(partition_on) == meta.shape[1]:
         raise RoundTripError(
             f"partition_on names all columns of the frame, {list(partition_on)}, so "
-            "that "
-            "the files would have none: leave one out"
+            "that the files would have none: leave one out"
         )
 
 
@@ -82,11 +83,11 @@ def key_groups(
     except (TypeError, NotImplementedError) as error:
         raise RoundTripError(
             f"partition {partition}: a column of partition_on, {list(partition_on)}, "
-            "has "
-            f"values that name no folder ({error}): give another partition_on"
+            f"has values that name no folder ({error}): give another partition_on"
         ) from error
     n_groups: Counter[str] = Counter()
     for _, rows in groups:
+        # By the values in its rows: a group's own key has the codes of the kinds too.
         folder = "".join(
             f"{_folder_name(key, rows[key].iloc[0])}/" for key in partition_on
         )
@@ -100,6 +101,7 @@ def _grouped(frame: pd.DataFrame, keys: list[Any]) -> Any:
         groups = frame.groupby(keys, observed=True, dropna=False)
         groups.ngroups  # noqa: B018 - finds the groups, which is where it can fail
     except (TypeError, NotImplementedError):
+        # Values of several types, 1 and "a", have no order.
         groups = frame.groupby(keys, observed=True, dropna=False, sort=False)
         groups.ngroups  # noqa: B018
     return groups
@@ -111,14 +113,16 @@ def _kinds(values: Array) -> np.ndarray | None:
     if isinstance(dtype, pd.SparseDtype):
         return _kinds(array_of(pd.Series(values.to_dense())))
     if is_object(dtype):
+        # The common case, and equal texts are the same.
         if {type(value) for value in values} <= {str}:
             return None
         return _codes([f"{type(value)} {value!r}" for value in values])
+    # Zeros and NaN are inside of such a value.
     if isinstance(dtype, pd.IntervalDtype) or dtype.kind == "c":
         return _codes([repr(value) for value in values])
     if isinstance(dtype, pd.CategoricalDtype) or dtype.kind != "f":
         return None
-    # The sign of a zero, and NaN beside NA.
+    # One bit for the sign of a zero, one for NaN and one for NA beside NaN.
     is_missing = np.asarray(pd.isna(values))
     numbers = np.asarray(pd.Series(values).astype("float64").array, dtype="float64")
     codes: np.ndarray = np.signbit(numbers) + 2 * np.isnan(numbers) + 4 * is_missing
@@ -143,5 +147,7 @@ def _text(value: Any) -> str:
     if pd.isna(value):
         return MISSING_KEY
     text = quote(str(value), safe=" :")
-    # A reader takes the bare word for a missing value.
-    return text.replace("_", "%5F") if text == MISSING_KEY else text
+    # A text that is this very word: escaped, or readers take it for a missing value.
+    if text == MISSING_KEY:
+        return text.replace("_", "%5F")
+    return text

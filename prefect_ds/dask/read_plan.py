@@ -21,7 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefect_ds.dask.parts import frame_from_json, types_from_text
+from prefect_ds.dask.frame_json import frame_from_json
+from prefect_ds.dask.layouts import types_from_text
 from prefect_ds.dask.row_group_filters import Condition, has_order, may_hold
 from prefect_ds.frames.index import index_to_json
 from prefect_ds.storage.manifest import JSONObject
@@ -41,12 +42,13 @@ class Footer:
     @classmethod
     def from_json(cls, document: JSONObject) -> Footer:
         """Return the footer that the writer made the JSON of."""
-        keys, types = document.get("partition_on"), document.get("types")
-        return cls(
-            document["schema"],
-            pd.DataFrame() if keys is None else frame_from_json(keys),
-            {} if types is None else types_from_text(types),
-        )
+        # Most parts have neither: the writer leaves both out where they say nothing.
+        keys, types = pd.DataFrame(), dict[int, pa.DataType]()
+        if document.get("partition_on") is not None:
+            keys = frame_from_json(document["partition_on"])
+        if document.get("types") is not None:
+            types = types_from_text(document["types"])
+        return cls(document["schema"], keys, types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,18 @@ class ColumnPlan:
         wanted
             Frame positions; ``None``: all.
         """
-        wanted = range(len(labels)) if wanted is None else wanted
+        if wanted is None:
+            wanted = range(len(labels))
         files = file_positions(labels, keys)
+        in_file = [place for place in wanted if place in files]
+        # A key's label is unique in the frame, so that `get_loc` gives one place.
+        from_keys = tuple(
+            (i, cast(int, keys.get_loc(labels[place])))
+            for i, place in enumerate(wanted)
+            if place not in files
+        )
         return cls(
-            tuple(files[place] for place in wanted if place in files),
-            labels.take([place for place in wanted if place in files]),
-            tuple(
-                (i, cast(int, keys.get_loc(labels[place])))
-                for i, place in enumerate(wanted)
-                if place not in files
-            ),
+            tuple(files[place] for place in in_file), labels.take(in_file), from_keys
         )
 
 
@@ -107,17 +111,16 @@ class RowPlan:
         """Return the plan for the groups from the first to the last that is wanted."""
         n_groups = metadata.num_row_groups
         wanted = [group for group in range(n_groups) if may_hold_group(group)]
-        # Those in between too: the filter drops their rows later, as it has to anyway.
-        groups = tuple(range(wanted[0], wanted[-1] + 1)) if wanted else ()
-        if len(groups) == n_groups:
+        if len(wanted) == n_groups:
             # Parquet does not count the rows of a frame without columns.
-            return cls(groups, 0, n_rows)
+            return cls(tuple(wanted), 0, n_rows)
+        if not wanted:
+            return cls((), 0, 0)
+        # Those in between too: the filter drops their rows later, as it has to anyway.
+        groups = tuple(range(wanted[0], wanted[-1] + 1))
         sizes = [metadata.row_group(group).num_rows for group in range(n_groups)]
-        return cls(
-            groups,
-            sum(sizes[: groups[0]]) if groups else 0,
-            sum(sizes[group] for group in groups),
-        )
+        n_before = sum(sizes[: groups[0]])
+        return cls(groups, n_before, sum(sizes[group] for group in groups))
 
 
 def file_positions(labels: pd.Index, keys: pd.Index) -> dict[int, int]:
@@ -136,6 +139,8 @@ def read_schema(
     index, span = schema["index"], None
     if "range" in index:
         whole = range(*index["range"])
+        # A slice of a range is a range: rows that were left out leave no gap, as the
+        # groups that are read are neighbours.
         span = whole[rows.n_before : rows.n_before + rows.n_rows]
         index = {**index, "range": [span.start, span.stop, span.step]}
     return {
@@ -171,9 +176,10 @@ def group_filter(
                 return ends
             return None
         place = meta.columns.get_loc(label)
+        # A slice or a mask: several columns have this label.
         if not isinstance(place, int) or not has_order(meta.dtypes.iloc[place]):
             return None
-        # The texts of values are not in the order of the values.
+        # Other columns hold texts of their values, which have an order of their own.
         is_native = footer.schema["columns"][positions[place]].keys() == {"dtype"}
         leaf = leaves.get(positions[place])
         if not is_native or leaf is None:
@@ -224,6 +230,7 @@ def _leaf_positions(parquet: pq.ParquetFile) -> dict[int, int]:
 
 
 def _n_leaves(kind: pa.DataType) -> int:
+    # Parquet knows no extension types: it has their storage.
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if not pa.types.is_nested(kind):

@@ -9,9 +9,11 @@ from typing import Any
 
 from dask.delayed import delayed
 
+from prefect_ds.dask.frame_json import ends_from_json
+from prefect_ds.dask.layouts import Layout
 from prefect_ds.dask.lowering import Lowered
 from prefect_ds.dask.part_writer import PartWriter
-from prefect_ds.dask.parts import Layout, StagedPart, ends_from_json
+from prefect_ds.dask.parts import StagedPart
 
 
 def agree(
@@ -28,6 +30,7 @@ def agree(
     if len(layouts) < 2:
         return staged
     common = Layout.common(layouts)
+    # Not pure: a call writes a file, and no two calls may share one.
     rewrite = delayed(replace(writer, layout=common).rewrite, pure=False)
     agreed = [part if part.layout == common else rewrite(part) for part in staged]
     return list(lowered.compute(agreed)[0])
@@ -56,17 +59,21 @@ def regroup(
     assert writer.partition_bytes is not None
     join = delayed(writer.join, pure=False)
     groups = _groups(staged, writer.partition_bytes)
+    # A part alone keeps its file, and costs no task.
     joined = [
         parts if len(parts) == 1 else join(parts, number)
         for number, parts in enumerate(groups)
     ]
+    # A join may give several parts, where categories could not be united.
     regrouped = [part for parts in lowered.compute(joined)[0] for part in parts]
     numbered = [writer.named(part, number) for number, part in enumerate(regrouped)]
-    is_known = divisions[0] is not None
-    return numbered, _divisions(numbered) if is_known else _unknown(numbered)
+    if divisions[0] is None:
+        return numbered, _unknown(numbered)
+    return numbered, _divisions(numbered)
 
 
 def _groups(staged: list[StagedPart], limit_bytes: int) -> Iterator[list[StagedPart]]:
+    """Yield neighbours that together take at most so many bytes, or one part."""
     group: list[StagedPart] = []
     size_bytes = 0
     for part in staged:
@@ -87,8 +94,11 @@ def _divisions(staged: list[StagedPart]) -> Sequence[Any]:
         return _unknown(staged)
     ends = [ends_from_json(part.ends) for part in staged if part.ends is not None]
     for (_, last), (first, _) in itertools.pairwise(ends):
+        # Dask looks a value up in one partition only. `not <`, for values without an
+        # order.
         if not last < first:
             return _unknown(staged)
+    # One first value for every part, and the last value of all.
     return (*(first for first, _ in ends), ends[-1][1])
 
 

@@ -17,11 +17,14 @@ from dask.utils import natural_sort_key, parse_bytes
 
 from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.draft import Draft
-from prefect_ds.dask.expressions import (
-    FrameSource,
-    open_frame,
-)
+from prefect_ds.dask.expressions import FrameSource, open_frame
 from prefect_ds.dask.foreign_parquet import foreign_meta
+from prefect_ds.dask.frame_json import (
+    divisions_from_json,
+    divisions_to_json,
+    frame_from_json,
+    frame_to_json,
+)
 from prefect_ds.dask.frame_write import FrameWrite, Written, known_rows
 from prefect_ds.dask.given import (
     KEPT_CLASSES,
@@ -33,13 +36,7 @@ from prefect_ds.dask.given import (
 from prefect_ds.dask.lowering import Lowered, lower
 from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
-from prefect_ds.dask.parts import (
-    divisions_from_json,
-    divisions_to_json,
-    footer_of,
-    frame_from_json,
-    frame_to_json,
-)
+from prefect_ds.dask.parts import footer_of
 from prefect_ds.dask.resume_key import NotResumableError, resume_key
 from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import FileTypeError
@@ -179,7 +176,9 @@ class DaskDataFrameResultHandler(ResultHandler):
     def running_write(self, path: str) -> str:
         """Return in words how far a write to a path is; empty where there is none."""
         write = running_write(self.store.files, path)
-        return "" if write is None else str(write)
+        if write is None:
+            return ""
+        return str(write)
 
     def kept_classes(self) -> tuple[type, ...]:
         """Return Dask's DataFrame and Series, and pandas' own."""
@@ -191,13 +190,17 @@ class DaskDataFrameResultHandler(ResultHandler):
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
-        # A pandas frame is in this process already: it does not go through the
-        # scheduler to be written elsewhere.
         result = as_frame(value, self.partition_size, type(self).__name__)
-        is_here, given = result.is_here, result.frame
+        given = result.frame
+        scheduler, partition_bytes = None, self.partition_size
+        if result.is_here:
+            # A pandas frame is in this process already: it does not go through the
+            # scheduler to be written elsewhere. And `as_frame` has cut it to size.
+            scheduler, partition_bytes = "threads", None
         # What Dask computes may have other partitions than the frame says: a groupby,
         # files that are read together.
-        lowered = lower(given, path, "threads" if is_here else None)
+        lowered = lower(given, path, scheduler)
+        # Without rows, whatever step made it.
         meta = lowered.frame._meta.iloc[:0]
         staging = self._staging(path, lowered, origin)
         with staging.folder() as folder:
@@ -212,7 +215,7 @@ class DaskDataFrameResultHandler(ResultHandler):
                 meta,
                 names,
                 self.partition_on,
-                None if is_here else self.partition_size,
+                partition_bytes,
                 self.write_kwargs,
             )
             # Whatever can be refused is refused before hours of computing.
@@ -220,6 +223,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             # Of the frame as the user made it: lowering may lose what Dask knew.
             n_rows = known_rows(given.expr)
             written = FrameWrite(path, lowered, writer, staging, n_rows).run()
+            # Staged names are unique to an attempt; here the parts get those that the
+            # manifest has.
             parts = tuple(staged.part for staged in written.parts)
             schema = result.schema(self._schema(meta, written))
             placed = files.finish_folder(
@@ -250,13 +255,14 @@ class DaskDataFrameResultHandler(ResultHandler):
 
         The log says which parts of stopped writes are of no use, and why.
         """
-        # Without a key nothing is resumed, and the write goes on all the same.
         key, why_not = None, "they are of another computation"
+        of_task = None
+        if origin.identity is not None:
+            of_task = origin.identity.key
         try:
-            identity = origin.identity
-            of_task = identity and identity.key
             key = resume_key(lowered.frame.expr, of_task, self.options)
         except NotResumableError as error:
+            # Without a key nothing is resumed, and the write goes on all the same.
             why_not = str(error)
         staging = Staging(self.store.files, path, key)
         same = staging.same()
@@ -300,6 +306,8 @@ class DaskDataFrameResultHandler(ResultHandler):
             if number is not None:
                 partitions[number].append(part)
         divisions = divisions_from_json(schema["divisions"], n_partitions)
+        # With `partition_on` a partition is several files, whose rows have to come
+        # back in the order of the index, as its divisions promise.
         is_sorted = schema["partitions"] is not None and divisions[0] is not None
         reader = PartReader(
             path,
@@ -316,17 +324,14 @@ class DaskDataFrameResultHandler(ResultHandler):
         files = self.store.files
         status = files.status(path)
         if status is None or status.kind == "file":
-            raise FileTypeError("a folder of parquet files is wanted")
+            raise FileTypeError("the path has no folder of parquet files")
         parts = list(self.store.read_parts(path, status))
-        data = [
-            i
-            for i, part in enumerate(parts)
-            if not any(name[0] in "._" for name in part.name.split("/"))
-        ]
+        data = [i for i, part in enumerate(parts) if not _is_hidden(part.name)]
         # As Dask orders them: part.10 comes after part.2.
         data.sort(key=lambda i: natural_sort_key(parts[i].name))
         footers = {}
         for i in data:
+            # Readers compare the checksum of a footer, as with parts of our own.
             with files.open(f"{path}/{parts[i].name}") as stream:
                 footer_sha256, footer = footer_of(stream)
             parts[i] = parts[i]._replace(
@@ -337,11 +342,20 @@ class DaskDataFrameResultHandler(ResultHandler):
         meta = foreign_meta(footers)
         schema = {
             "meta": frame_to_json(meta),
+            # Nobody promises that its files are sorted.
             "divisions": None,
             "n_partitions": len(data),
             "partitions": [numbers.get(i) for i in range(len(parts))],
         }
         return Draft(tuple(parts), meta.shape[1], schema, None)
+
+
+def _is_hidden(part_name: str) -> bool:
+    """Return whether a file is no data to readers of parquet: ``_SUCCESS``, ``.crc``.
+
+    So is every file in a folder with such a name.
+    """
+    return any(name[0] in "._" for name in part_name.split("/"))
 
 
 def _check_kwargs(

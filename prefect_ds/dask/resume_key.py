@@ -14,6 +14,7 @@ import enum
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -75,24 +76,25 @@ def resume_key(expr: Expr, *more: object) -> str:
     except RecursionError:
         raise NotResumableError("its graph is too deep") from None
     facts = (described, expr.npartitions, _versions(), more)
+    # 128 bits: the key is a part of a folder's name.
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _versions() -> list[str]:
-    return [
-        sys.version,
-        *(
-            importlib.metadata.version(name)
-            for name in ("dask", "numpy", "pandas", "pyarrow")
-        ),
-    ]
+    # Another version may make other partitions of the same graph.
+    libraries = ("dask", "numpy", "pandas", "pyarrow")
+    return [sys.version, *map(importlib.metadata.version, libraries)]
 
 
-# Operands of a reader that hold what Dask has read already, and differ from process to
-# process.
 _CACHES = {"_dataset_info_cache", "_pq_length_stats", "_pd_length_stats", "filesystem"}
+"""Operands of a reader that hold what Dask has read already.
+
+They differ from process to process.
+"""
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, slice, range)
+"""Types whose ``repr`` tells a value from every other."""
 
 
 class _Description:
@@ -100,7 +102,8 @@ class _Description:
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
-        self._alive: list[object] = []  # No later object may get the id of a known one.
+        # No later object may get the id of a known one.
+        self._alive: list[object] = []
 
     def of(self, value: Any) -> str:
         """Return a digest of a value, or of what an expression or a graph computes."""
@@ -117,33 +120,34 @@ class _Description:
         self._refuse_future(value)
         if isinstance(value, Expr):
             return self._of_expression(value)
+        # Before the collections: a Delayed is one, and its key is a single one.
         if isinstance(value, Delayed):
             return self._of_graph(value.__dask_graph__(), [value.key])
         if dask.is_dask_collection(value):
             if isinstance(getattr(value, "expr", None), Expr):
                 return self.of(value.expr)
+            # Bags and arrays have a graph, and no expression.
             return self._of_graph(value.__dask_graph__(), value.__dask_keys__())
         if isinstance(value, GraphNode):
             return _Scope(self.of, {}).of_node(value)
         if isinstance(value, FrameSource):
-            reader = value.reader
-            return (
-                "checkpoint",
-                value.__dask_tokenize__(),
-                self.of(reader.read_kwargs),
-            )
+            # The content of the checkpoint is in its token; how it is read is not.
+            read_kwargs = self.of(value.reader.read_kwargs)
+            return ("checkpoint", value.__dask_tokenize__(), read_kwargs)
         if isinstance(value, enum.Enum):
             return ("enum", _place(type(value)), value.name, self.of(value.value))
+        # By type, not by isinstance: a subclass may hold more than its items.
         if type(value) in (list, tuple):
             return (type(value).__name__, [self.of(item) for item in value])
         if type(value) in (set, frozenset):
+            # A set of texts has another order in every process.
             return (type(value).__name__, sorted(map(self.of, value)))
         if type(value) is dict:
-            # In order: the order of columns may depend on it.
+            # Not sorted: the order of columns may depend on that of a dict.
             items = value.items()
             return ("dict", [(self.of(key), self.of(item)) for key, item in items])
         if isinstance(value, fsspec.AbstractFileSystem):
-            # Its own token has the number of the process in it.
+            # Not by its own token, which has the number of the process in it.
             storage = (list(value.storage_args), dict(value.storage_options))
             return ("file system", value.protocol, self.of(storage))
         if isinstance(value, pyarrow.fs.FileSystem):
@@ -176,7 +180,10 @@ class _Description:
             for parameter, operand in _operands(node)
             if parameter not in _CACHES
         ]
-        files = _files_of(node) if isinstance(node, ReadParquet) else []
+        files: list[object] = []
+        # Its operands have the paths that the user gave, not what is in the files.
+        if isinstance(node, ReadParquet):
+            files = _files_of(node)
         return (_place(type(node)), operands, files)
 
     def _of_graph(self, graph: Mapping[Any, Any], keys: Any) -> object:
@@ -190,11 +197,13 @@ class _Description:
             name = _place(value)
         elif isinstance(value, types.FunctionType) and is_library(value):
             name = _place(value)
-            if "<" in name:  # Many lambdas of one place have one name.
+            # `<lambda>` or `<locals>`: several functions may have this name.
+            if "<" in name:
                 name = f"{name} {code_digest(value)}"
         elif isinstance(value, types.MethodType):
             name = f"a method of {self.of(value.__self__)}"
         elif isinstance(value, types.FunctionType):
+            # A user's: its code tells it from others, see below.
             name = "a function"
         else:
             try:
@@ -207,13 +216,18 @@ class _Description:
         except Exception as error:
             kind = _place(type(value))
             raise NotResumableError(f"a {kind} cannot be pickled: {error}") from error
+        # The first one is enough: such a value may have changed between two runs.
         for read, kind in code.notes.not_compared.items():
             raise NotResumableError(f"its code reads {read}, {kind}")
         return (name, code.digest)
 
 
 class _Scope:
-    """A graph, and what its keys compute."""
+    """A graph, and what its keys compute.
+
+    Keys themselves say nothing: Dask makes them of tokens that change from process to
+    process. So a key is described by the task behind it.
+    """
 
     def __init__(
         self,
@@ -258,7 +272,7 @@ class _Scope:
 
     def _of_fused(self, tasks: Any, key: Any, names: Any, *given: Any) -> str:
         """Return what a few tasks, which Dask has made one, compute."""
-        # What they are given are tasks of this graph.
+        # The values that they are given come from tasks of this graph.
         known = {
             name: self._describe(repr(self.of_node(node)))
             for name, node in zip(names, given, strict=True)
@@ -276,9 +290,9 @@ def _operands(node: Expr) -> Iterator[tuple[str, Any]]:
 
     Operands beyond its parameters have none.
     """
-    parameters = type(node)._parameters
-    for number, operand in enumerate(node.operands):
-        yield parameters[number] if number < len(parameters) else "", operand
+    names = itertools.chain(type(node)._parameters, itertools.repeat(""))
+    # Not strict: the names have no end.
+    yield from zip(names, node.operands, strict=False)
 
 
 def _is_of_dask(value: Any) -> bool:
@@ -291,12 +305,13 @@ def _is_of_dask(value: Any) -> bool:
 
 
 def _state(value: Any) -> dict[str, Any]:
+    # Dask's classes have slots, a `__dict__`, or both.
     slots = [
         slot for kind in type(value).__mro__ for slot in vars(kind).get("__slots__", ())
     ]
     state = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
     state |= getattr(value, "__dict__", {})
-    # What it has computed of itself.
+    # Left out: results that an object keeps of itself once they were asked for.
     return {
         name: item
         for name, item in state.items()
@@ -307,7 +322,8 @@ def _state(value: Any) -> dict[str, Any]:
 def _files_of(node: Any) -> list[object]:
     """Return the files that a reader of parquet reads, with sizes, times or tags."""
     info = node._dataset_info
-    if "ds" in info:  # Through fsspec.
+    # Dask's reader by fsspec; the other one is by pyarrow's own file systems.
+    if "ds" in info:
         return [_version_of_file(info["fs"], path) for path in info["ds"].files]
     paths = [fragment.fragment.path for fragment in info["fragments"]]
     files = node.fs.get_file_info(paths)
@@ -317,6 +333,7 @@ def _files_of(node: Any) -> list[object]:
 def _version_of_file(fs: fsspec.AbstractFileSystem, path: str) -> tuple[object, ...]:
     """Return a file's path, size, and time of change or tag."""
     info = fs.info(path)
+    # Every file system has names of its own for them.
     tags = (
         "size",
         "mtime",
@@ -330,6 +347,7 @@ def _version_of_file(fs: fsspec.AbstractFileSystem, path: str) -> tuple[object, 
 
 
 def _flat(keys: Any) -> Iterator[Any]:
+    # A collection of several dimensions nests its keys in lists.
     if isinstance(keys, list):
         for key in keys:
             yield from _flat(key)

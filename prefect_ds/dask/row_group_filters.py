@@ -22,7 +22,11 @@ _COMPARISONS: Final[dict[type[Expr], str]] = {
     GE: ">=",
     EQ: "==",
 }
+"""Not ``!=``: a group that it rules out has one value only, which is rare."""
+
 _FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+"""``3 < x`` is ``x > 3``."""
+
 # Compared by pandas, which rounds a value to a column's type, or a column to the
 # value's, before it compares.
 _MAY_HOLD: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -50,12 +54,15 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
             condition_of(side, is_frame) for side in (predicate.left, predicate.right)
         ]
         known = [side for side in sides if side is not None]
+        is_and = isinstance(predicate, And)
         if len(known) == 2:
-            sign = "&" if isinstance(predicate, And) else "|"
-            return sign, known[0], known[1]
-        # Rows for which one of two conditions must hold as well are among those for
-        # which the other does.
-        return known[0] if known and isinstance(predicate, And) else None
+            return "&" if is_and else "|", known[0], known[1]
+        # Of two conditions that must both hold, one alone rules out fewer rows, and
+        # none that is wanted. Of "or" it would.
+        if known and is_and:
+            return known[0]
+        return None
+    # By type: a subclass of Dask's comparisons may mean something else.
     if type(predicate) not in _COMPARISONS:
         return None
     sign, left, right = _COMPARISONS[type(predicate)], predicate.left, predicate.right
@@ -91,17 +98,17 @@ def may_hold(
         return True
     try:
         return bool(_MAY_HOLD[sign](ends, right))
-    except (TypeError, ValueError):  # Unlike types: pandas is to say what that means.
+    except (TypeError, ValueError):
+        # Unlike types: the filter runs later, and pandas says what that means.
         return True
 
 
 def has_order(dtype: Any) -> bool:
     """Return whether pandas orders values of a dtype as parquet's statistics do."""
-    return (
-        (
-            pd.api.types.is_numeric_dtype(dtype)
-            and not pd.api.types.is_complex_dtype(dtype)
-        )
-        or isinstance(dtype, pd.StringDtype | pd.DatetimeTZDtype)
-        or pd.api.types.is_datetime64_dtype(dtype)
-    )
+    types = pd.api.types
+    # Complex numbers are numeric to pandas, and have no order.
+    if types.is_complex_dtype(dtype):
+        return False
+    if types.is_numeric_dtype(dtype) or types.is_datetime64_dtype(dtype):
+        return True
+    return isinstance(dtype, pd.StringDtype | pd.DatetimeTZDtype)

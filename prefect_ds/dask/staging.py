@@ -1,9 +1,9 @@
 """The folders in which parts are written, and what a stopped write leaves in them.
 
-A folder's name has the checkpoint's and the key of what is computed, so that the next
-write of the same goes on with it, and the next write of something else removes it. The
-file ``owner`` in it says which process writes there, so that a folder that is in use is
-left alone.
+A folder's name holds the checkpoint and the key of what is computed. So the next write
+of the same computation goes on with it, and the next write of another one removes it.
+The file ``owner`` in it says which process writes there, so that a folder that is in
+use is left alone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from prefect_ds.storage.running_writes import OWNER, n_records, staging_prefix
 
 logger = logging.getLogger("prefect.prefect_ds.dask")
 
-# Folders that this process writes in now: it may be its own successor in another.
 _in_use: set[str] = set()
+"""The folders that this process writes in now: their owner need not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,14 @@ class Staging:
             # Signed first, so that no other run takes the folder for one that was left.
             self._sign(folder, this_process())
             yield folder
+        # KeyboardInterrupt and a cancelled task stop a write too.
         except BaseException:
             # No later run could tell that these parts are of what it computes.
             if self.key is None:
                 self._discard(folder)
             else:
+                # This process lives on, so the owner alone would not say that its
+                # write has stopped. How far it came stays in the file.
                 with contextlib.suppress(OSError):
                     self._sign(folder, {**self._about(folder), "stopped": True})
             raise
@@ -71,7 +74,11 @@ class Staging:
         try:
             self.files.remove(folder)
         except OSError as error:
-            logger.info("%s stays until the next write: %s", folder, error)
+            logger.info(
+                "%s could not be removed, and stays until the next write: %s",
+                folder,
+                error,
+            )
             with contextlib.suppress(OSError):
                 self._sign(folder, {"stopped": True})
 
@@ -88,16 +95,17 @@ class Staging:
     def stopped(self) -> list[str]:
         """Return the folders of this checkpoint in which no process writes any more.
 
-        As far as is known on this host.
+        Nothing is known of processes on other machines: their folders are left out.
         """
         return [folder for folder in self._all() if self._is_stopped(folder)]
 
     def remove_stopped(self) -> None:
         """Remove what stopped writes of this checkpoint left.
 
-        It is committed by now.
+        To be called after the commit: until then a later run may need these parts.
         """
         for folder in self.stopped():
+            # Asked before, for the log: afterwards nobody can tell.
             size_bytes = sum(self.files.sizes(folder).values())
             self.files.remove(folder)
             logger.info(
@@ -119,7 +127,7 @@ class Staging:
             "partitions": n_partitions,
             "taken_over": n_taken_over,
         }
-        # A write is as good without it.
+        # It only informs: the write needs nothing of it.
         with contextlib.suppress(OSError):
             self._sign(folder, {**this_process(), **about})
 
@@ -132,6 +140,7 @@ class Staging:
         return staging_prefix(self.path)
 
     def _all(self) -> list[str]:
+        # The folder holds the staging folders of all checkpoints beside this one.
         staging = staging_folder(self.path)
         folders = [f"{staging}/{file}" for file in sorted(self.files.names(staging))]
         return [folder for folder in folders if folder.startswith(self._prefix)]
@@ -153,7 +162,8 @@ class Staging:
         try:
             owner = json.loads(self.files.read_bytes(f"{folder}/{OWNER}"))
         except (FileNotFoundError, ValueError):
-            return False  # Just made, or not signed by this version.
+            # Just made, or by an earlier version: better kept once too often.
+            return False
         if owner.get("stopped"):
             return True
         return is_over(owner)

@@ -1,9 +1,9 @@
 """Keeps two threads of a worker from waiting for each other inside Dask's expressions.
 
 Up to Python 3.11 a ``functools.cached_property`` has one lock for all objects of its
-class. Dask's expressions ask each other for such properties in any order, so two tasks
-that build frames in two threads of one process can stop each other for ever. Python
-3.12 took the lock away, as two threads may well compute the same value.
+class. Dask's expressions ask one another for such properties in any order, so two tasks
+that build frames in two threads of one process can deadlock. Python 3.12 took the lock
+away: it does no harm if two threads compute the same value.
 
 Dask imports some of its expressions only when they are first used, and users may write
 their own. So a class that comes later loses its locks when it is made.
@@ -44,11 +44,13 @@ def _own(kind: type) -> Iterator[Any]:
 
 
 def _unlock(member: Any) -> None:
+    # `cached_property.__get__` enters `self.lock` on the first access.
     member.lock = contextlib.nullcontext()
 
 
 def _unlock_class(kind: Any, /, **kwargs: Any) -> None:
     """Take the locks of a new class away."""
+    # In place of a method, without a class body: so `super()` needs its arguments.
     super(AnyExpr, kind).__init_subclass__(**kwargs)
     for member in _own(kind):
         _unlock(member)

@@ -50,7 +50,8 @@ def watched(
         How many of them a stopped write had finished.
     """
     over = threading.Event()
-    # Prefect's context is a thread's own; log lines go to the run that it names.
+    # Prefect's context belongs to one thread, and log lines go to the run that it
+    # names: the thread below is given a copy.
     context = dict(prefect.context)
     listeners = write_steps.listeners()
     step = write_steps.WriteStep(
@@ -74,6 +75,7 @@ def watched(
                     with prefect.context(context):
                         _say(now, (time.monotonic() - started) // 60)
 
+    # A daemon: it must not keep a worker alive that is being closed.
     thread = threading.Thread(target=watch, name="prefect_ds write", daemon=True)
     with contextlib.suppress(Exception):
         tell(step)
@@ -89,9 +91,12 @@ def watched(
 
 def _pause_s(files: FileSystem, is_heard: bool) -> float:
     """Return the seconds until the next look."""
+    # Without listeners only the log needs a look.
     if not is_heard:
         return _EVERY_S
-    looks_every_s = _LOOKS_EVERY_S if files.renames_folders else _STORE_LOOKS_EVERY_S
+    # Only object stores cannot rename folders.
+    is_store = not files.renames_folders
+    looks_every_s = _STORE_LOOKS_EVERY_S if is_store else _LOOKS_EVERY_S
     return min(_EVERY_S, looks_every_s)
 
 

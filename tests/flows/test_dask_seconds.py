@@ -15,7 +15,8 @@ from prefect.engine.state import State
 
 from prefect_ds import task
 from prefect_ds.dask import DaskDataFrameResultHandler, write_progress
-from prefect_ds.dask.parts import Layout, StagedPart
+from prefect_ds.dask.layouts import Layout
+from prefect_ds.dask.parts import StagedPart
 from prefect_ds.report import RunReport
 from prefect_ds.storage.manifest import Part
 
