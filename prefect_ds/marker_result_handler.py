@@ -84,7 +84,7 @@ class MarkerResultHandler(ResultHandler):
 
     def _load(self, path: str, manifest: Manifest) -> None:
         # Read for its checksum alone.
-        self.store.read_bytes(path, manifest.parts[0])
+        self.store.read_data(path, manifest.parts[0])
 
     def _describe_foreign(self, path: str) -> Draft:
         data = self.store.files.read_bytes(path)

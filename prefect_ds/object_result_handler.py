@@ -22,6 +22,7 @@ from prefect_ds.objects.describe import describe
 from prefect_ds.objects.refusals import refusal
 from prefect_ds.objects.registry import REGISTERED, object_type
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.checksum import Data
 from prefect_ds.storage.describe import describe_file
 from prefect_ds.storage.hashed_file import HashedFile
 from prefect_ds.storage.identity import Match
@@ -168,7 +169,7 @@ class ObjectResultHandler(ResultHandler):
             raise RoundTripError(refusal(error, kind)) from error
 
     def _load(self, path: str, manifest: Manifest) -> Any:
-        data = self.store.read_bytes(path, manifest.parts[0])
+        data = self.store.read_data(path, manifest.parts[0])
         # Only frames have none. A file of theirs may parse as an object of another
         # form.
         if not manifest.description:
@@ -178,9 +179,13 @@ class ObjectResultHandler(ResultHandler):
         schema = manifest.schema or {}
         return self._read(path, data, schema.get(_MARKS))
 
-    def _read(self, path: str, data: bytes, marks: Marks | None) -> Any:
+    def _read(self, path: str, data: Data, marks: Marks | None) -> Any:
         kind = self.object_type
-        return kind.place(kind.read(io.BytesIO(data), marks), path)
+        if kind.read_data is not None:
+            value = kind.read_data(memoryview(data), marks)
+        else:
+            value = kind.read(io.BytesIO(data), marks)
+        return kind.place(value, path)
 
     def _describe_foreign(self, path: str) -> Draft:
         data = self.store.files.read_bytes(path)

@@ -171,7 +171,7 @@ class PandasResultHandler(ResultHandler):
             )
 
     def _load(self, path: str, manifest: Manifest) -> Framed:
-        data = self.store.read_bytes(path, manifest.parts[0])
+        data = self.store.read_data(path, manifest.parts[0])
         return decode(self._format(path), data, manifest.schema)
 
     def _describe_foreign(self, path: str) -> Draft:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 
 import dask
@@ -14,8 +13,9 @@ import pyarrow.dataset
 from benchmarks.support import common
 from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.checksum import checksum_of
 
-READERS = ["prefect_ds", "pandas", "pyarrow.dataset", "file", "file and sha256"]
+READERS = ["prefect_ds", "pandas", "pyarrow.dataset", "file", "file and checksum"]
 
 
 @functools.lru_cache(maxsize=4)
@@ -69,7 +69,7 @@ class FullRead:
             n_read = pyarrow.dataset.dataset(self.path).to_table().num_rows
         else:
             data = [each.read_bytes() for each in files_at(self.path)]
-            if reader == "file and sha256":
-                [hashlib.sha256(each).hexdigest() for each in data]
+            if reader == "file and checksum":
+                [checksum_of(each) for each in data]
             n_read = n_rows
         assert n_read == n_rows, n_read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -14,8 +13,9 @@ import numpy as np
 
 from benchmarks.support import common
 from prefect_ds import ObjectResultHandler
+from prefect_ds.storage.checksum import checksum_of_file
 
-WRITERS: Final = ["prefect_ds", "bare", "bare and sha256"]
+WRITERS: Final = ["prefect_ds", "bare", "bare and checksum"]
 FILE_TYPES: Final = ["npy", "pickle", "json"]
 _ENDINGS: Final = {"npy": "npy", "pickle": "pkl", "json": "json"}
 
@@ -61,7 +61,7 @@ def _read_bare(file_type: str, path: Path) -> Any:
 
 def _hash(path: Path) -> None:
     with path.open("rb") as file:
-        hashlib.file_digest(file, "sha256")
+        checksum_of_file(file)
 
 
 class ObjectFile(common.Folder):
@@ -89,7 +89,7 @@ class ObjectFile(common.Folder):
             return
         self.bare.unlink(missing_ok=True)
         _write_bare(file_type, self.value, self.bare)
-        if by == "bare and sha256":
+        if by == "bare and checksum":
             _hash(self.bare)
 
     def time_read(self, by: str, file_type: str, n_bytes: int) -> None:
@@ -97,6 +97,6 @@ class ObjectFile(common.Folder):
         if by == "prefect_ds":
             self.keeps.load(self.path)
             return
-        if by == "bare and sha256":
+        if by == "bare and checksum":
             _hash(self.bare)
         _read_bare(file_type, self.bare)

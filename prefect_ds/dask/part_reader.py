@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ from prefect_ds.frames.base import UnkeepableError
 from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.dtypes import MASKED_DTYPES
 from prefect_ds.frames.table import column_specs, from_table
+from prefect_ds.storage.checksum import checksum_of_file, kind_of
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import JSONObject, Manifest, Part
 from prefect_ds.storage.opening import open_files
@@ -144,8 +144,8 @@ class PartReader:
                     raise
                 # The bytes decide: pyarrow may refuse a part that is sound.
                 stream.seek(0)
-                sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
-                if sha256 != part.sha256:
+                kind = kind_of(part.checksum)
+                if checksum_of_file(stream, kind) != part.checksum:
                     raise _UnreadableError(str(error)) from error
                 raise PrefectDSError(
                     f"part {part.name!r} of the checkpoint at {self.path!r} is as it "
@@ -283,10 +283,11 @@ def check_part(
         # any time, and then this name keeps the file.
         files.link(f"{source}/{staged.file}", f"{target}/{staged.file}")
         with files.open(f"{target}/{staged.file}") as stream:
-            sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+            kind = kind_of(staged.part.checksum)
+            checksum = checksum_of_file(stream, kind)
     except FileNotFoundError:
         return None
-    return staged if sha256 == staged.part.sha256 else None
+    return staged if checksum == staged.part.checksum else None
 
 
 def _with_keys(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -12,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -32,6 +31,7 @@ from prefect_ds.dask.partition_keys import KeyGroup, check_partition_on, key_gro
 from prefect_ds.dask.parts import FOOTER_KEY, StagedPart, measure
 from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.base import UnkeepableError
+from prefect_ds.storage.checksum import Checksum
 from prefect_ds.storage.manifest import JSONObject, Part
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.part_names import PartNames
@@ -272,16 +272,17 @@ class PartWriter:
             writer.write_table(kept.table, row_group_size=row_group_size)
             # The pages first, as the footer has their digest; then the same digest
             # goes on over the footer, and is that of the whole file.
-            sha256 = hashlib.file_digest(cast(Any, written), "sha256")
-            footer["pages"] = sha256.hexdigest()
+            checksum = Checksum()
+            checksum.update_from(written)
+            footer["pages"] = checksum.text()
             writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer).encode()})
             writer.close()
-            sha256.update(written.read())
+            checksum.update_from(written)
             size_bytes, footer_sha256 = measure(written)
         part = Part(
             name,
             size_bytes,
-            sha256.hexdigest(),
+            checksum.text(),
             n_rows,
             smallest,
             largest,

@@ -29,6 +29,7 @@ from prefect_ds.frames.base import (
     is_object,
 )
 from prefect_ds.frames.table import n_index_columns, with_index
+from prefect_ds.storage.checksum import Data
 
 _CERTAIN_DTYPES: Final = frozenset(
     {
@@ -121,7 +122,7 @@ def _write_parquet(
     with_index(table, schema).to_parquet(file, index=index, **options)
 
 
-def _read_parquet(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read_parquet(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     # The bytes have a checksum of their own, compared before: no need to compare those
     # of the pages.
     columns = pq.read_table(pa.BufferReader(data), **without(kwargs, "engine")).columns
@@ -129,7 +130,7 @@ def _read_parquet(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array
     return [*columns[n_columns:], *columns[:n_columns]]
 
 
-def _read_parquet_plainly(data: bytes, kwargs: Kwargs) -> Any:
+def _read_parquet_plainly(data: Data, kwargs: Kwargs) -> Any:
     options = {"page_checksum_verification": True, **kwargs}
     return any_pandas.read_parquet(io.BytesIO(data), **options)
 
@@ -169,7 +170,7 @@ def _write_feather(
     table.to_feather(file, **kwargs)
 
 
-def _read_feather(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read_feather(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     source = pa.BufferReader(data)
     return list(pyarrow.feather.read_table(source, memory_map=False, **kwargs).columns)
 
@@ -226,7 +227,7 @@ def _write_orc_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> N
     write_through_memory(frame.to_orc, file, kwargs)
 
 
-def _read_orc(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read_orc(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     return list(pyarrow.orc.read_table(pa.BufferReader(data)).columns)
 
 

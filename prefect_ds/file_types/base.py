@@ -16,6 +16,7 @@ import pandas as pd
 from prefect_ds.errors import FileTypeError
 from prefect_ds.file_types._internals import get_handle, infer_compression
 from prefect_ds.frames.base import Array, CellRules, JSONObject, array_of
+from prefect_ds.storage.checksum import Data
 
 Kwargs: TypeAlias = Mapping[str, Any]
 
@@ -46,11 +47,11 @@ class FileType:
     """The rules for its cells; ``None`` where the file holds frames as they are."""
     write: Callable[[pd.DataFrame, JSONObject, BinaryIO, Kwargs], None] | None = None
     """Writes a table: gets it, its schema, the file, the writer's arguments."""
-    read: Callable[[bytes, JSONObject, Kwargs], list[Array]] | None = None
+    read: Callable[[Data, JSONObject, Kwargs], list[Array]] | None = None
     """Reads the columns of a table: gets bytes, schema, the reader's arguments."""
     write_plainly: Callable[[pd.DataFrame, BinaryIO, Kwargs], None] | None = None
     """Writes a frame as ``to_<name>`` does, where that takes no open file."""
-    read_plainly: Callable[[bytes, Kwargs], Any] | None = None
+    read_plainly: Callable[[Data, Kwargs], Any] | None = None
     """Reads a file as ``read_<name>`` does, where that needs help."""
     write_syntax: frozenset[str] = frozenset()
     """The writer's arguments that change the layout of a file, not its values."""
@@ -257,7 +258,7 @@ def _name_in_archive(path: str) -> str:
     return name
 
 
-def decompressed(data: bytes, kwargs: Kwargs) -> bytes:
+def decompressed(data: Data, kwargs: Kwargs) -> bytes:
     """Return the content of a file that may be compressed."""
     compression = kwargs.get("compression")
     with get_handle(

@@ -19,6 +19,7 @@ from prefect_ds.file_types.base import (
 from prefect_ds.frames.base import NUMBER_DTYPES, Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text, native_dtype
 from prefect_ds.frames.table import column_specs
+from prefect_ds.storage.checksum import Data
 
 _ENGINE: Final = {
     "engine",
@@ -52,7 +53,7 @@ def _write(
     table.to_csv(file, index=False, **options)
 
 
-def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     specs = column_specs(schema)
     dtypes = {i: _dtype(spec) for i, spec in enumerate(specs)}
     frame = any_pandas.read_csv(

@@ -11,10 +11,11 @@ from prefect_ds.frames.base import JSONObject, UnkeepableError
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import index_from_json
 from prefect_ds.frames.table import index_labels, n_index_columns, to_table
+from prefect_ds.storage.checksum import Data
 
 
 def schema_of_edited(
-    form: FrameFormat, data: bytes, plain: pd.DataFrame, earlier: JSONObject
+    form: FrameFormat, data: Data, plain: pd.DataFrame, earlier: JSONObject
 ) -> JSONObject | None:
     """Return the schema with which an edited file gives the types that it had.
 
@@ -60,7 +61,7 @@ def _table_names(schema: JSONObject) -> list[str]:
 
 
 def _column_by_column(
-    form: FrameFormat, data: bytes, plain: pd.DataFrame, earlier: JSONObject
+    form: FrameFormat, data: Data, plain: pd.DataFrame, earlier: JSONObject
 ) -> JSONObject | None:
     if not plain.columns.is_unique:
         return None
@@ -93,7 +94,7 @@ def _column_by_column(
     return schema
 
 
-def _decoded(form: FrameFormat, data: bytes, schema: Any) -> pd.DataFrame | None:
+def _decoded(form: FrameFormat, data: Data, schema: Any) -> pd.DataFrame | None:
     try:
         return form.decode(data, schema)
     except MemoryError:

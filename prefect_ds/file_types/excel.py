@@ -24,6 +24,7 @@ from prefect_ds.file_types.base import (
 from prefect_ds.frames.base import Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.table import column_specs
+from prefect_ds.storage.checksum import Data
 
 _EPOCH: Final = datetime.datetime(1980, 1, 1)
 """As the time of writing, so that equal frames give equal bytes."""
@@ -147,7 +148,7 @@ def _keep_cells_as_given(writer: Any) -> None:
                     cell.data_type = "s"
 
 
-def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     frame = any_pandas.read_excel(
         io.BytesIO(data), dtype=object, na_filter=False, keep_default_na=False, **kwargs
     )

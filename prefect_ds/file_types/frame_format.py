@@ -36,6 +36,7 @@ from prefect_ds.frames.base import (
 from prefect_ds.frames.compare import difference
 from prefect_ds.frames.index import is_default_index
 from prefect_ds.frames.table import column_specs, from_table, to_table
+from prefect_ds.storage.checksum import Data
 
 __all__ = ["FILE_TYPES", "Encoded", "FrameFormat", "frame_format"]
 
@@ -113,7 +114,7 @@ class FrameFormat:
             message = refusal(frame, self.file_type, reason, self._fault_in)
             raise RoundTripError(message) from error
 
-    def decode(self, data: bytes, schema: JSONObject | None) -> pd.DataFrame:
+    def decode(self, data: Data, schema: JSONObject | None) -> pd.DataFrame:
         """Return the frame of a file's bytes.
 
         Parameters
@@ -177,7 +178,7 @@ class FrameFormat:
             raise UnkeepableError(change)
         return schema
 
-    def _read_exactly(self, data: bytes, schema: JSONObject) -> pd.DataFrame:
+    def _read_exactly(self, data: Data, schema: JSONObject) -> pd.DataFrame:
         if schema["n_rows"] == 0:
             # Many a file type has no place for the columns of a table without rows.
             empty = [np.array([], dtype=object) for _ in column_specs(schema)]
@@ -254,7 +255,7 @@ class FrameFormat:
             kwargs.setdefault(index_kwarg, False)
         return kwargs
 
-    def _read_plainly(self, data: bytes) -> pd.DataFrame:
+    def _read_plainly(self, data: Data) -> pd.DataFrame:
         with _quiet():
             frame = read_plainly(self._type, data, self.read_kwargs)
         # A pickle says by itself that it holds a series.

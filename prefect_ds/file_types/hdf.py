@@ -24,6 +24,7 @@ from prefect_ds.file_types.base import (
 from prefect_ds.frames.base import NUMBER_DTYPES, Array, CellRules, JSONObject
 from prefect_ds.frames.cells import is_text
 from prefect_ds.frames.table import column_specs
+from prefect_ds.storage.checksum import Data
 
 _lock: Final = threading.RLock()
 """PyTables is not for several threads at once."""
@@ -37,7 +38,7 @@ def _write(
     _write_file(table, file, {"format": layout, "index": False, **kwargs})
 
 
-def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     frame = _read_file(data, kwargs)
     # PyTables reads the text "nan" as missing; there are no missing cells in a table.
     # With the option future.infer_string off its text is a column of objects.
@@ -55,7 +56,7 @@ def _write_file(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
             shutil.copyfileobj(written, file)
 
 
-def _read_file(data: bytes, kwargs: Kwargs) -> Any:
+def _read_file(data: Data, kwargs: Kwargs) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "frame.h5")
         path.write_bytes(data)

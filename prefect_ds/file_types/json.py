@@ -27,6 +27,7 @@ from prefect_ds.frames.base import Array, CellRules, JSONObject, array_of
 from prefect_ds.frames.cells import is_text, native_dtype
 from prefect_ds.frames.codecs import joined, number_texts, strings
 from prefect_ds.frames.table import column_specs
+from prefect_ds.storage.checksum import Data
 
 _MARK, _ESCAPED_MARK = "\x1a\x1b", "\\u001a\\u001b"
 """Around a number among texts; in no text of a table as these two characters."""
@@ -116,7 +117,7 @@ def _by_pandas(table: pd.DataFrame, options: Kwargs) -> bytes:
 # --- reading --------------------------------------------------------------------------
 
 
-def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     options = {"orient": "records", **kwargs, "precise_float": True}
     has_encoding = "encoding" in kwargs or "encoding_errors" in kwargs
     if options["orient"] == "records" and not has_encoding:

@@ -18,6 +18,7 @@ from prefect_ds.file_types.base import (
 )
 from prefect_ds.frames.base import Array, CellRules, JSONObject
 from prefect_ds.frames.table import column_specs
+from prefect_ds.storage.checksum import Data
 
 
 def _is_native(values: Array) -> bool:
@@ -35,7 +36,7 @@ def _write_html(
         _write_html_plainly(table, file, {"index": False, **kwargs})
 
 
-def _read_html(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read_html(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     as_text = dict.fromkeys(range(len(column_specs(schema))), str)
     (frame,) = any_pandas.read_html(
         io.BytesIO(data),
@@ -54,7 +55,7 @@ def _write_html_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> 
     file.write(text.encode(kwargs.get("encoding") or "utf-8"))
 
 
-def _read_html_plainly(data: bytes, kwargs: Kwargs) -> Any:
+def _read_html_plainly(data: Data, kwargs: Kwargs) -> Any:
     tables = any_pandas.read_html(io.BytesIO(data), **kwargs)
     if len(tables) != 1:
         raise ValueError(
@@ -100,7 +101,7 @@ def _write_xml(
     table.to_xml(file, index=False, **kwargs)
 
 
-def _read_xml(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read_xml(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     # pandas.read_xml strips blanks and takes "NA" for missing, with no way to tell it
     # not to.
     root = ElementTree.fromstring(decompressed(data, kwargs))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from prefect_ds.file_types.base import FileType, Kwargs, any_pandas
 from prefect_ds.frames.base import Framed, is_object
+from prefect_ds.storage.checksum import Data
 
 
 def write_plainly(
@@ -20,7 +21,7 @@ def write_plainly(
         getattr(frame, f"to_{file_type.name}")(file, **kwargs)
 
 
-def read_plainly(file_type: FileType, data: bytes, kwargs: Kwargs) -> Any:
+def read_plainly(file_type: FileType, data: Data, kwargs: Kwargs) -> Any:
     """Return the result of ``pandas.read_<name>`` for a file's bytes."""
     if file_type.read_plainly is not None:
         return file_type.read_plainly(data, kwargs)

@@ -22,6 +22,7 @@ from prefect_ds.file_types.frame_format import Encoded, FrameFormat
 from prefect_ds.file_types.refusals import uncopyable, wrong_type
 from prefect_ds.frames.base import Framed, JSONObject, UnkeepableError
 from prefect_ds.frames.series import from_frame, to_frame
+from prefect_ds.storage.checksum import Data
 
 _SERIES: Final = "series"
 _TABLE: Final = "table"
@@ -88,7 +89,7 @@ def encode(form: FrameFormat, value: Any, file: BinaryIO) -> Encoded:
     return Encoded({_SERIES: note}, series, encoded.note)
 
 
-def decode(form: FrameFormat, data: bytes, schema: JSONObject | None) -> Framed:
+def decode(form: FrameFormat, data: Data, schema: JSONObject | None) -> Framed:
     """Return the frame or the series of a file's bytes.
 
     Parameters
@@ -117,7 +118,7 @@ def decode(form: FrameFormat, data: bytes, schema: JSONObject | None) -> Framed:
 
 
 def decode_edited(
-    form: FrameFormat, data: bytes, earlier: JSONObject
+    form: FrameFormat, data: Data, earlier: JSONObject
 ) -> tuple[Framed, JSONObject | None]:
     """Return what an edited file gives, with the types that it had, and its schema.
 

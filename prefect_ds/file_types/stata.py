@@ -15,6 +15,7 @@ from prefect_ds.file_types.base import (
     is_number_within,
 )
 from prefect_ds.frames.base import Array, CellRules, JSONObject
+from prefect_ds.storage.checksum import Data
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1)
 """As the time of writing, so that equal frames give equal bytes."""
@@ -44,7 +45,7 @@ def _write(
     table.to_stata(file, write_index=False, **options)
 
 
-def _read(data: bytes, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
+def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     frame = any_pandas.read_stata(
         io.BytesIO(data), convert_dates=False, convert_categoricals=False, **kwargs
     )

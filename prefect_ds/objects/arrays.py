@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
 from typing import Any, BinaryIO, Final
 
@@ -19,6 +21,9 @@ from prefect_ds.objects.base import (
 
 _ENDING: Final = ".npy"
 _LARGE: Final = 2**20
+_MOST_HEADER_BYTES: Final = 2**32
+_HEADER_BYTES: Final = 2**17
+"""More than the header of a file of version 1 can have."""
 
 
 def write_array(values: Any, file: BinaryIO) -> None:
@@ -46,7 +51,25 @@ def write_array(values: Any, file: BinaryIO) -> None:
 
 def read_array(file: BinaryIO) -> np.ndarray:
     """Return the array of a file of ``numpy.save``; a pickle in it is not loaded."""
-    return npy.read_array(file, allow_pickle=False)
+    # numpy reads no header of over 10,000 characters unless it is told to: a dtype of
+    # many fields has one.
+    return npy.read_array(file, allow_pickle=False, max_header_size=_MOST_HEADER_BYTES)
+
+
+def view_array(data: memoryview) -> np.ndarray:
+    """Return the array of a file's bytes, as a view on them if they may be changed."""
+    head = io.BytesIO(data[:_HEADER_BYTES])
+    # Later versions are for dtypes whose description is long.
+    if data.readonly or npy.read_magic(head) != (1, 0):
+        return read_array(io.BytesIO(data))
+    shape, is_fortran, dtype = npy.read_array_header_1_0(head, _HEADER_BYTES)
+    n_cells = math.prod(shape)
+    if dtype.hasobject or not n_cells:
+        return read_array(io.BytesIO(data))
+    cells = np.frombuffer(data, dtype, n_cells, head.tell())
+    if not cells.flags.aligned:
+        cells = cells.copy()
+    return cells.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _check_array(values: Any) -> None:
@@ -86,6 +109,10 @@ def _write_npy(values: Any, file: BinaryIO) -> Marks | None:
     return None
 
 
+def _view_npy(data: memoryview, marks: Marks | None) -> np.ndarray:
+    return view_array(data)
+
+
 def _read_npy(file: BinaryIO, marks: Marks | None) -> np.ndarray:
     return read_array(file)
 
@@ -96,6 +123,7 @@ NPY: Final = ObjectType(
     kept_classes=_array_classes,
     write=_write_npy,
     read=_read_npy,
+    read_data=_view_npy,
     endings=(_ENDING,),
     other_names=("numpy", "array", "ndarray"),
 )

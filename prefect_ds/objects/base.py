@@ -99,6 +99,8 @@ class ObjectType:
     """Writes a value to an empty file; raises `UnkeepableError` if it is refused."""
     read: Callable[[BinaryIO, Marks | None], Any]
     """Reads the value of a whole file. Without marks a person made the file."""
+    read_data: Callable[[memoryview, Marks | None], Any] | None = None
+    """Reads it from the bytes in memory instead, where that spares a copy of them."""
     endings: tuple[str, ...] = ()
     """Endings of paths that mean this type."""
     takes_any_ending: bool = False

@@ -55,6 +55,7 @@ def _write(value: Any, file: BinaryIO) -> Marks | None:
         plain, marks = to_plain(value, checks=True)
         data = _encoded(plain)
     file.write(data)
+    file.write(b"\n")
     return marks
 
 
@@ -62,7 +63,7 @@ def _encoded(plain: Any) -> bytes:
     text = _COMPACT.encode(plain)
     if len(text) < INDENTED_BELOW:
         text = _INDENTED.encode(plain)
-    return f"{text}\n".encode()
+    return text.encode()
 
 
 # The walk has seen to it that nothing holds itself.
@@ -75,7 +76,14 @@ _INDENTED: Final = json.JSONEncoder(
 
 
 def _read(file: BinaryIO, marks: Marks | None) -> Any:
-    return from_plain(json.loads(file.read()), marks)
+    return _read_data(memoryview(file.read()), marks)
+
+
+def _read_data(data: memoryview, marks: Marks | None) -> Any:
+    encoding = json.detect_encoding(bytes(data[:4]))
+    # As `json.loads` decodes bytes; of a view it would want a copy.
+    text = str(data, encoding, "surrogatepass")
+    return from_plain(json.loads(text), marks)
 
 
 JSON: Final = ObjectType(
@@ -84,5 +92,6 @@ JSON: Final = ObjectType(
     kept_classes=_classes,
     write=_write,
     read=_read,
+    read_data=_read_data,
     endings=(".json",),
 )

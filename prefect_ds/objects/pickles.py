@@ -124,6 +124,10 @@ def _pickles(value: Any) -> bool:
     return True
 
 
+def _load_pickle(data: memoryview, marks: Marks | None) -> Any:
+    return pickle.loads(data)
+
+
 def _read_pickle(file: BinaryIO, marks: Marks | None) -> Any:
     return pickle.load(file)
 
@@ -134,6 +138,7 @@ PICKLE: Final = ObjectType(
     kept_classes=_classes,
     write=_write_pickle,
     read=_read_pickle,
+    read_data=_load_pickle,
     endings=(".pkl", ".pickle"),
     other_names=("pkl", "cloudpickle"),
     needs_its_code=True,

@@ -68,6 +68,10 @@ def _write_bytes(value: Any, file: BinaryIO) -> None:
     file.write(value)
 
 
+def _copy_bytes(data: memoryview, marks: Marks | None) -> bytes:
+    return bytes(data)
+
+
 def _read_bytes(file: BinaryIO, marks: Marks | None) -> bytes:
     return file.read()
 
@@ -78,6 +82,7 @@ BIN: Final = ObjectType(
     kept_classes=_byte_classes,
     write=_write_bytes,
     read=_read_bytes,
+    read_data=_copy_bytes,
     endings=(".bin",),
     takes_any_ending=True,
     other_names=("binary", "bytes"),

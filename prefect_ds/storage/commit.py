@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prefect_ds.errors import CollisionError
 from prefect_ds.storage.aside_record import Advice, record_file
-from prefect_ds.storage.describe import read_parts, same_bytes
+from prefect_ds.storage.describe import checksum_kinds, read_parts, same_bytes
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FOLDER_STAMP, FileSystem, Kind, Staged, Status
 from prefect_ds.storage.housekeeping import set_aside
@@ -243,7 +243,8 @@ class _StoreCommitter:
         if not others:
             return True
         try:
-            there = read_parts(self.files, self.path, status)
+            kinds = checksum_kinds([manifest])
+            there = read_parts(self.files, self.path, status, kinds)
         except FileNotFoundError:
             return False
         return same_bytes(manifest.parts, there, status)

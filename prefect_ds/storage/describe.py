@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, BinaryIO, cast
+from collections.abc import Collection, Iterable, Iterator
+from typing import BinaryIO, Final
 
+from prefect_ds.storage.checksum import (
+    BLAKE3,
+    Data,
+    checksum_of,
+    checksum_of_file,
+    kind_of,
+)
 from prefect_ds.storage.filesystem import FileSystem, Status
 from prefect_ds.storage.layout import name
-from prefect_ds.storage.manifest import Part
+from prefect_ds.storage.manifest import Manifest, Part
+
+_HELD_BYTES: Final = 256 * 2**20
+"""Smaller files are read at once, larger ones in pieces: they may not fit in memory."""
 
 
-def describe_bytes(part_name: str, data: bytes, n_rows: int = 0) -> Part:
-    """Return the part of this name that holds these bytes."""
-    return Part(part_name, len(data), hashlib.sha256(data).hexdigest(), n_rows)
-
-
-def describe_file(path: str, data: bytes, n_rows: int) -> Part:
+def describe_file(path: str, data: Data, n_rows: int) -> Part:
     """Return the part of a checkpoint that is a single file of these bytes."""
-    return describe_bytes(name(path), data, n_rows)
+    n_bytes = memoryview(data).nbytes
+    return Part(name(path), n_bytes, checksum_of(data), n_rows)
 
 
 def describe_staged(path: str, file: BinaryIO, n_rows: int) -> Part:
@@ -26,28 +32,62 @@ def describe_staged(path: str, file: BinaryIO, n_rows: int) -> Part:
     Reads the file from its start to its end.
     """
     file.seek(0)
-    sha256 = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-    return Part(name(path), file.tell(), sha256, n_rows)
+    checksum = checksum_of_file(file)
+    return Part(name(path), file.tell(), checksum, n_rows)
 
 
-def read_parts(files: FileSystem, path: str, status: Status) -> tuple[Part, ...]:
-    """Return the parts at ``path`` by reading every byte; rows are not counted."""
+def checksum_kinds(manifests: Iterable[Manifest]) -> set[str]:
+    """Return the kinds of checksums that manifests have of their parts."""
+    return {kind_of(part.checksum) for manifest in manifests for part in manifest.parts}
+
+
+def read_parts(
+    files: FileSystem, path: str, status: Status, kinds: Collection[str] = (BLAKE3,)
+) -> tuple[Part, ...]:
+    """Return the parts at ``path`` by reading every byte; rows are not counted.
+
+    With several ``kinds`` of checksums, a part comes once for each.
+    """
     if status.kind == "file":
-        return (describe_bytes(name(path), files.read_bytes(path)),)
+        return tuple(_read_part(files, path, name(path), status.size_bytes, kinds))
+    parts: list[Part] = []
     # Every file counts, also those that readers of parquet leave out: `_SUCCESS`,
     # `.part-0.crc`.
-    return tuple(
-        describe_bytes(part_name, files.read_bytes(f"{path}/{part_name}"))
-        for part_name in files.sizes(path)
-    )
+    for part_name, size_bytes in files.sizes(path).items():
+        file = f"{path}/{part_name}"
+        parts += _read_part(files, file, part_name, size_bytes, kinds)
+    return tuple(parts)
+
+
+def _read_part(
+    files: FileSystem,
+    path: str,
+    part_name: str,
+    size_bytes: int,
+    kinds: Collection[str],
+) -> Iterator[Part]:
+    if size_bytes < _HELD_BYTES:
+        data = files.read_bytes(path)
+        for kind in kinds:
+            yield Part(part_name, len(data), checksum_of(data, kind), 0)
+        return
+    for kind in kinds:
+        with files.open(path) as file:
+            checksum = checksum_of_file(file, kind)
+            yield Part(part_name, file.tell(), checksum, 0)
 
 
 def same_bytes(
     described: tuple[Part, ...], there: tuple[Part, ...], status: Status
 ) -> bool:
     """Whether the parts at a path are those that a manifest describes."""
-    expected = {(part.name, part.size_bytes, part.sha256) for part in described}
-    present = {(part.name, part.size_bytes, part.sha256) for part in there}
+    kinds = {kind_of(part.checksum) for part in described}
+    expected = {(part.name, part.size_bytes, part.checksum) for part in described}
+    present = {
+        (part.name, part.size_bytes, part.checksum)
+        for part in there
+        if kind_of(part.checksum) in kinds
+    }
     if status.is_shared_folder:
         # The parts of a successor may lie beside them already.
         return expected <= present

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 if TYPE_CHECKING:
+    from prefect_ds.storage.checksum import Checksum, Data
     from prefect_ds.storage.trees import Tree
 
 FOLDER_STAMP = "folder"
@@ -79,6 +80,9 @@ class FileSystem(Protocol):
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes."""
+
+    def read_hashed(self, path: str, checksum: Checksum) -> Data:
+        """Return a file's bytes, which the checksum has taken by then."""
 
     def create(self, path: str, data: bytes) -> None:
         """Write a small new file, or raise ``FileExistsError``."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from threading import Thread
 from typing import Any, BinaryIO
 
+from prefect_ds.storage.checksum import LARGE, Background, Checksum
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.layout import name
 from prefect_ds.storage.manifest import Part
-
-_LARGE = 2**20
-"""Bytes from which on a thread is worth its start."""
 
 _HARMLESS = {"flush", "tell", "closed", "mode", "name", "writable", "readable"}
 
@@ -30,7 +26,7 @@ class HashedFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._sha256 = hashlib.sha256()
+        self._checksum = Checksum()
         self._is_hashed = True
 
     def __getattr__(self, attribute: str) -> Any:
@@ -42,20 +38,17 @@ class HashedFile:
         """Write bytes, or what holds bytes; return their number."""
         if not self._is_hashed:
             return self._file.write(data)
-        if memoryview(data).nbytes < _LARGE:
-            self._sha256.update(data)
+        if memoryview(data).nbytes < LARGE:
+            self._checksum.update(data)
             return self._file.write(data)
-        # Both leave Python's lock to others. The writer may use its buffer again after
-        # this call, so that the thread has to end before.
-        hashing = Thread(target=self._sha256.update, args=(data,))
-        hashing.start()
-        try:
+        # The writer may use its buffer again after this call: the end of the block
+        # waits until it is hashed.
+        with Background(self._checksum) as background:
+            background.update(data)
             return self._file.write(data)
-        finally:
-            hashing.join()
 
     def part(self, path: str) -> Part:
         """Return the part that the file will be at ``path``."""
         if not self._is_hashed:
             return describe_staged(path, self._file, 0)
-        return Part(name(path), self._file.tell(), self._sha256.hexdigest(), 0)
+        return Part(name(path), self._file.tell(), self._checksum.text(), 0)

@@ -9,7 +9,7 @@ import time
 from prefect_ds.errors import CheckpointNotFoundError, NewerFormatError
 from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.aside_record import Advice, AsideRecord
-from prefect_ds.storage.describe import read_parts
+from prefect_ds.storage.describe import checksum_kinds, read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests, filed_in
 from prefect_ds.storage.filesystem import FileSystem, Status
 from prefect_ds.storage.layout import old_manifest_folder, set_aside_path
@@ -68,7 +68,9 @@ def verify(files: FileSystem, path: str) -> list[str]:
     status = files.status(path)
     present = {}
     if status is not None:
-        present = {part.name: part for part in read_parts(files, path, status)}
+        kinds = checksum_kinds([at_path.manifest])
+        parts = read_parts(files, path, status, kinds)
+        present = {part.name: part for part in parts}
     described = {part.name for part in at_path.manifest.parts}
     problems = [
         f"{extra}: is not in the manifest"
@@ -83,7 +85,7 @@ def verify(files: FileSystem, path: str) -> list[str]:
                 f"{part.name}: has {there.size_bytes} bytes, "
                 f"was written with {part.size_bytes}"
             )
-        elif there.sha256 != part.sha256:
+        elif there.checksum != part.checksum:
             problems.append(f"{part.name}: its checksum is another")
     return problems
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
+from prefect_ds.storage.checksum import Checksum, kind_of
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import name
 from prefect_ds.storage.manifest import Manifest, Part
@@ -227,12 +228,12 @@ def _copy_all(files: FileSystem, path: str, manifest: Manifest, copy: str) -> No
 
 def _copy(files: FileSystem, source: str, part: Part, target: str) -> None:
     """Copy a part in pieces, and compare it with its checksum."""
-    digest, n_bytes = hashlib.sha256(), 0
+    checksum, n_bytes = Checksum(kind_of(part.checksum)), 0
     with files.open(source) as stream, open(target, "xb") as copy:
         while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
+            checksum.update(piece)
             n_bytes += copy.write(piece)
-    if (n_bytes, digest.hexdigest()) != (part.size_bytes, part.sha256):
+    if (n_bytes, checksum.text()) != (part.size_bytes, part.checksum):
         raise OtherBytesError(
             f"{part.name!r} has {n_bytes} bytes, and another checksum than that in "
             "the manifest"

@@ -14,7 +14,12 @@ from typing import Literal, NamedTuple
 
 from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.aside_record import RECORD, Advice, read_record
-from prefect_ds.storage.describe import read_parts, same_bytes, size_difference
+from prefect_ds.storage.describe import (
+    checksum_kinds,
+    read_parts,
+    same_bytes,
+    size_difference,
+)
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Kind, Staged, Status
 from prefect_ds.storage.layout import MANIFEST, REPLACED, staging_folder
@@ -130,7 +135,7 @@ def _look_at(
         if not manifests:
             return Found("foreign", reason="it had no manifest", stamp=status.stamp)
     try:
-        parts = read_parts(files, path, status)
+        parts = read_parts(files, path, status, checksum_kinds(manifests))
     except FileNotFoundError:
         parts = None
         doubt = doubt or "it was a link to nothing"

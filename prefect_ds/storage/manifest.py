@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
+from prefect_ds.storage.checksum import SHA256, is_checksum
 from prefect_ds.storage.history import (
     Event,
     Upstream,
@@ -25,10 +26,10 @@ from prefect_ds.storage.history import (
 )
 from prefect_ds.storage.identity import Identity, identity_from_json, identity_to_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised by every change to the JSON that an older reader would misread."""
 
-_READABLE_VERSIONS = (1, 2, 3)
+_READABLE_VERSIONS = (1, 2, 3, 4)
 
 DESCRIPTION = "description"
 """The key of a schema that says what the data are, where they are no frame."""
@@ -43,7 +44,8 @@ class Part(NamedTuple):
     name: str
     """Path below the checkpoint's folder, with ``/``; of a single file, its name."""
     size_bytes: int
-    sha256: str
+    checksum: str
+    """See :mod:`prefect_ds.storage.checksum`."""
     n_rows: int
     index_min: Any = None
     """Smallest index value as JSON, where the index is sorted and known."""
@@ -238,7 +240,9 @@ class Manifest:
     def _from_body(cls, body: JSONObject, text: str, version: int) -> Manifest:
         if version < 3:
             body = {**body, **_BEFORE_FORMAT_3}
-        body.setdefault("value_digest", "")  # Not filed by earlier versions.
+        if version < 4:
+            parts = [_of_format_3(part) for part in body["parts"]]
+            body = {**body, "parts": parts, "value_digest": ""}
         values = {name: body[name] for name in _FIELDS}
         # Well-formed JSON may still hold any types, and readers rely on these.
         for name, types in _TYPES.items():
@@ -326,7 +330,7 @@ def content_digest(
 ) -> str:
     """Return the digest of what a reader gets, see :attr:`Manifest.content`."""
     return hashlib.sha256(
-        _dumps([file_type, [part.sha256 for part in parts], schema]).encode()
+        _dumps([file_type, _checksums(parts), schema]).encode()
     ).hexdigest()
 
 
@@ -335,6 +339,11 @@ def _content_of_value(
 ) -> str:
     of_text = _dumps([file_type, {"value": value_digest}, schema])
     return hashlib.sha256(of_text.encode()).hexdigest()
+
+
+def _checksums(parts: Iterable[Part]) -> list[str]:
+    # The content of a manifest of an earlier format is made of bare digests.
+    return [part.checksum.removeprefix(f"{SHA256}:") for part in parts]
 
 
 def _check_content(content: object, values: JSONObject, text: str) -> None:
@@ -352,12 +361,18 @@ def _check_content(content: object, values: JSONObject, text: str) -> None:
     end = f',"stamp":{_dumps(values["stamp"])},"template":'
     _, _, rest = text.partition(start)
     written = rest.rpartition(end)[0]
-    checksums = _dumps([part.sha256 for part in parts])
+    checksums = _dumps(_checksums(parts))
     of_text = f"[{_dumps(file_type)},{checksums},{written}]"
     if content == hashlib.sha256(of_text.encode()).hexdigest():
         return
     if content != content_digest(file_type, parts, values["schema"]):
         raise ValueError("content is not the digest of its parts and schema")
+
+
+def _of_format_3(part: JSONObject) -> JSONObject:
+    """Return the JSON of a part as format 4 has it."""
+    others = {name: value for name, value in part.items() if name != "sha256"}
+    return {**others, "checksum": f"{SHA256}:{part['sha256']}"}
 
 
 _LEADING_OUT = {"", ".", ".."}
@@ -374,7 +389,7 @@ def _checked(part: Part) -> Part:
         raise ValueError(f"part name {part.name!r}")
     _count("size_bytes of a part", part.size_bytes)
     _count("n_rows of a part", part.n_rows)
-    if not _is_sha256(part.sha256):
+    if not is_checksum(part.checksum):
         raise ValueError(f"part {part.name!r} has no checksum")
     return part
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 import fsspec.asyn
 
+from prefect_ds.storage.checksum import Checksum, Data
 from prefect_ds.storage.filesystem import FOLDER_STAMP, Kind, Staged, Status
 from prefect_ds.storage.layout import name, parent
 from prefect_ds.storage.object_errors import ObjectReader, numbered_errors
@@ -81,6 +82,12 @@ class ObjectFiles:
         """Return an object's bytes."""
         with numbered_errors(path):
             return bytes(self.fs.cat_file(path, **self._one_get))
+
+    def read_hashed(self, path: str, checksum: Checksum) -> Data:
+        """Return an object's bytes, which the checksum has taken by then."""
+        data = self.read_bytes(path)
+        checksum.update(data)
+        return data
 
     def create(self, path: str, data: bytes) -> None:
         """Write a new object, or raise ``FileExistsError``; some stores do not look."""

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.storage import commit, freeing, housekeeping, lookup
 from prefect_ds.storage.aside_record import RECORD, Advice, record_file
-from prefect_ds.storage.describe import describe_bytes, read_parts
+from prefect_ds.storage.checksum import Checksum, Data, kind_of
+from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
 from prefect_ds.storage.lookup import Check, Found
@@ -80,7 +81,7 @@ class CheckpointStore:
         """Return the parts at ``path`` by reading every byte; rows are not counted."""
         return read_parts(self.files, path, status)
 
-    def read_bytes(self, path: str, part: Part) -> bytes:
+    def read_data(self, path: str, part: Part) -> Data:
         """Return the bytes of a file after comparing them with its checksum.
 
         Raises
@@ -92,14 +93,15 @@ class CheckpointStore:
         """
         seen = None
         while True:
+            checksum = Checksum(kind_of(part.checksum))
             try:
-                data = self.files.read_bytes(path)
+                data = self.files.read_hashed(path, checksum)
             except FileNotFoundError as error:
                 raise CheckpointNotFoundError(
                     f"no checkpoint at {path!r}: the file is gone; run the task again"
                 ) from error
-            read = describe_bytes(part.name, data)
-            if (read.size_bytes, read.sha256) == (part.size_bytes, part.sha256):
+            size_bytes = memoryview(data).nbytes
+            if (size_bytes, checksum.text()) == (part.size_bytes, part.checksum):
                 return data
             now = self.look_up(path)
             self._refuse_replaced(path, part, now)
@@ -109,7 +111,7 @@ class CheckpointStore:
                 break
             seen = now
         what = (
-            f"{read.size_bytes} bytes with another checksum, "
+            f"{size_bytes} bytes with another checksum, "
             f"the manifest says {part.size_bytes} bytes"
         )
         stamp = now.manifest.stamp if now.manifest else now.stamp
@@ -130,8 +132,8 @@ class CheckpointStore:
         if now.kind == "damaged":
             return
         if now.manifest is not None:
-            checksums = {described.sha256 for described in now.manifest.parts}
-            if part.sha256 in checksums:
+            checksums = {described.checksum for described in now.manifest.parts}
+            if part.checksum in checksums:
                 return
         if FiledManifests(self.files, path).names():
             raise CheckpointNotFoundError(

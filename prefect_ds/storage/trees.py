@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -13,6 +12,7 @@ from typing import NoReturn
 
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.path_template import SIDE_FOLDER
+from prefect_ds.storage.checksum import checksum_of_file
 from prefect_ds.storage.filesystem import Kind
 from prefect_ds.storage.folders import make_folder
 from prefect_ds.storage.manifest import Part
@@ -181,9 +181,9 @@ def describe_tree(tree: Tree, path: str, names: Mapping[str, str]) -> tuple[Part
         staged = tree.at(path, file)
         before = os.stat(staged)
         with open(staged, "rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            checksum = checksum_of_file(stream)
         _refuse_change(staged, before)
-        parts.append(Part(part_name, before.st_size, sha256, 0))
+        parts.append(Part(part_name, before.st_size, checksum, 0))
     return tuple(parts)
 
 

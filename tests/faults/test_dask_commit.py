@@ -1,7 +1,6 @@
 """The commit of a folder, under every fault: what is there afterwards is whole, and a good copy is never lost."""
 
 import contextlib
-import hashlib
 import itertools
 import os
 import uuid
@@ -13,6 +12,7 @@ import pytest
 from prefect_ds.dask.staging import Staging
 from prefect_ds.errors import CheckpointNotFoundError
 from prefect_ds.storage import local_files
+from prefect_ds.storage.checksum import checksum_of
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
@@ -24,7 +24,7 @@ from tests.support.faulty_files import FaultyFiles, Killed, WatchedFiles
 
 def manifest_of(path: str, data: dict[str, bytes], value: str) -> Manifest:
     parts = tuple(
-        Part(name, len(each), hashlib.sha256(each).hexdigest(), 1)
+        Part(name, len(each), checksum_of(each), 1)
         for name, each in sorted(data.items())
     )
     identity = Identity("task", {"value": value})

@@ -97,8 +97,8 @@ class TestWriteAndRead:
         ]
         status = keep.store.files.status(written.location)
         assert [
-            part.sha256 for part in keep.store.read_parts(written.location, status)
-        ] == [part.sha256 for part in manifest.parts]
+            part.checksum for part in keep.store.read_parts(written.location, status)
+        ] == [part.checksum for part in manifest.parts]
         assert (manifest.n_rows, manifest.n_columns, manifest.kind) == (30, 3, "folder")
 
     def test_equal_data_have_equal_content_whoever_wrote_them(self, tmp_path):

@@ -52,7 +52,7 @@ def test_computing_a_dask_frame_counts_as_computing(
 
 
 def _part(write_s: float, writer: str) -> StagedPart:
-    part = Part("part.parquet", 1, "0" * 64, 1)
+    part = Part("part.parquet", 1, "blake3:" + "0" * 64, 1)
     return StagedPart(
         0, 0, 0, "", part, Layout(False, ""), write_s=write_s, writer=writer
     )

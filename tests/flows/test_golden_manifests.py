@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,25 @@ def test_a_checkpoint_of_format_1_runs_again_once_and_says_why(folder, run_here)
 def test_a_checkpoint_of_format_1_counts_by_its_path(folder, run_here):
     flow = golden_flow(folder, match="path")
     assert outcomes(run_here(flow)) == {"first": "loaded", "second": "loaded"}
+
+
+@pytest.mark.parametrize("folder", [3], indirect=True)
+def test_the_checksums_of_format_3_are_compared_as_those_of_today(folder, run_here):
+    flow = golden_flow(folder, match="inputs")
+    handler = PandasResultHandler(folder / "first.csv", "csv")
+    first = folder / "first.csv"
+    first.write_text(DATA["first"])
+    os.utime(first, (1, 1))  # Copied without its time: the bytes decide.
+    assert handler.verify(str(first)) == []
+    assert outcomes(run_here(flow)) == {"first": "loaded", "second": "loaded"}
+    filed = handler.manifest(str(first))
+    assert filed.parts[0].checksum.startswith("sha256:")
+    first.write_text("n\n0\n1\n3\n")
+    os.utime(first, (1, 1))
+    assert handler.verify(str(first)) == ["first.csv: its checksum is another"]
+    first.write_text("n\n0\n1\n3\n")
+    assert outcomes(run_here(flow))["first"] == "ran"
+    assert handler.manifest(str(first)).parts[0].checksum.startswith("blake3:")
 
 
 def test_the_newest_format_names_what_was_made_of_what():

@@ -9,7 +9,7 @@ from typing import IO, Any
 from prefect_ds.storage.filesystem import FileSystem
 
 PRIMITIVES = (
-    "status", "read_bytes", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
+    "status", "read_bytes", "read_hashed", "create", "put", "names", "sizes", "modified", "finish", "finish_folder", "place",
     "replace", "link", "move", "remove", "sync", "sync_tree",
 )  # fmt: skip
 

@@ -98,7 +98,7 @@ MUTATIONS = (
         "storage/store.py",
         (
             (
-                "if (read.size_bytes, read.sha256) == (part.size_bytes, part.sha256):",
+                "if (size_bytes, checksum.text()) == (part.size_bytes, part.checksum):",
                 "if True:",
             ),
         ),
@@ -263,7 +263,7 @@ MUTATIONS = (
         "dask/part_reader.py",
         (
             (
-                "    return staged if sha256 == staged.part.sha256 else None\n",
+                "    return staged if checksum == staged.part.checksum else None\n",
                 "    return staged\n",
             ),
         ),

@@ -44,7 +44,7 @@ def write(store, path, data, **about):
 
 def read(store, path):
     found = store.look_up(path)
-    return store.read_bytes(path, found.manifest.parts[0])
+    return store.read_data(path, found.manifest.parts[0])
 
 
 def manifests_of(store, path):

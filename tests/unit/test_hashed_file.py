@@ -1,11 +1,11 @@
 """A file whose checksum is taken on the way has the checksum of its bytes."""
 
-import hashlib
 import tempfile
 import zipfile
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from prefect_ds.storage.hashed_file import HashedFile
 
@@ -66,7 +66,7 @@ def test_the_part_describes_the_bytes_of_the_file(name):
         data = file.read()
     assert part.name == "file.bin"
     assert part.size_bytes == len(data)
-    assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert part.checksum == f"blake3:{blake3(data).hexdigest()}"
 
 
 def test_a_full_disk_is_an_error_of_the_write():

@@ -75,7 +75,7 @@ class TestLocalStore(LocalStoreCase):
             DamagedCheckpointError,
             match=r"set aside as .* and the next run computes it again",
         ):
-            store.read_bytes(path, written.parts[0])
+            store.read_data(path, written.parts[0])
         assert store.look_up(path).kind == "missing"
 
     def test_the_longest_name_of_any_alphabet_can_be_set_aside(self, store, path, put):
@@ -210,7 +210,8 @@ class TestLocalStore(LocalStoreCase):
                 {OLD: "1", NEW: "2"}.get(there, "3")
             )
             assert (
-                found.manifest.parts[0].sha256 == describe_file(path, there, 1).sha256
+                found.manifest.parts[0].checksum
+                == describe_file(path, there, 1).checksum
             )
 
     def test_a_writer_killed_in_the_middle_of_its_manifest_says_nothing_of_a_persons_file(

@@ -26,7 +26,7 @@ MANIFEST = Manifest(
     attempt="4f",
     kind="file",
     file_type="csv",
-    parts=(Part("a.csv", 12, "ab" * 32, 3),),
+    parts=(Part("a.csv", 12, "blake3:" + "ab" * 32, 3),),
     n_columns=2,
     written_at="2024-02-29 12:00:00+00:00",
     schema={"n_rows": 3, "columns": [{"name": "é"}]},
@@ -57,7 +57,8 @@ json_values = st.recursive(
 part_names = st.text(
     st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8
 ).filter(lambda name: name not in (".", ".."))
-checksums = st.binary(min_size=32, max_size=32).map(bytes.hex)
+digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
+checksums = st.builds("{}:{}".format, st.sampled_from(["blake3", "sha256"]), digests)
 parts = st.builds(Part, part_names, counts, checksums, counts, json_values, json_values)
 texts_by_name = st.dictionaries(text, text, max_size=3)
 identities = st.builds(
@@ -136,12 +137,18 @@ def test_a_manifest_comes_back_with_its_types():
     assert isinstance(back.identity.unstable_inputs, tuple)
 
 
-def test_the_digest_of_the_content_holds_for_ever():
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("blake3", "d49d1546a493c794e4dabd43690527abe60f6beb04a21be347bdc2099ca44121"),
+        # As formats 1 to 3 have it.
+        ("sha256", "4c0c76017d36297646d5d69808ee4dde2f1adc29bde6aedb7262a555a0772bc5"),
+    ],
+)
+def test_the_digest_of_the_content_holds_for_ever(kind, content):
     # A stored digest: it stands in the identities of checkpoints on people's disks.
-    assert (
-        MANIFEST.content
-        == "4c0c76017d36297646d5d69808ee4dde2f1adc29bde6aedb7262a555a0772bc5"
-    )
+    part = MANIFEST.parts[0]._replace(checksum=f"{kind}:{'ab' * 32}")
+    assert dataclasses.replace(MANIFEST, parts=(part,)).content == content
 
 
 def test_the_digest_of_the_content_is_of_bytes_order_and_schema_alone():
@@ -173,7 +180,7 @@ def test_the_digest_of_the_content_is_filed_and_made_where_it_is_not():
 
 @pytest.mark.parametrize("field", ["content", "schema", "file_type", "parts"])
 def test_a_content_that_is_no_digest_of_parts_and_schema_is_refused(field):
-    part = {**body()["parts"][0], "sha256": "ef" * 32}
+    part = {**body()["parts"][0], "checksum": "blake3:" + "ef" * 32}
     edited = {
         "content": "cd" * 32,
         "schema": {"n_rows": 5},
@@ -224,7 +231,8 @@ def test_a_newer_format_is_named_with_what_to_do():
     newer = {**body(), "format_version": FORMAT_VERSION + 1, "new": {"a": 1}}
     with pytest.raises(
         NewerFormatError,
-        match="has format 4, and this prefect_ds reads up to 3: install a newer one",
+        match=f"has format {FORMAT_VERSION + 1}, and this prefect_ds reads up to "
+        f"{FORMAT_VERSION}: install a newer one",
     ):
         Manifest.from_json(sealed(newer))
 
@@ -273,9 +281,10 @@ def test_a_count_is_a_count(field, count):
     "checksum",
     [None, 5, [], {}, "", "\ud800", "ab", "AB" * 32, "ab" * 32 + "\n", "é" * 64],
 )
-def test_a_checksum_is_a_sha256(checksum):
-    with pytest.raises(ManifestError, match="does not have the form"):
-        Manifest.from_json(with_part(sha256=checksum))
+def test_a_checksum_is_one_of_a_known_kind(checksum):
+    for wrong in (checksum, f"blake3:{checksum}", f"md5:{'ab' * 32}"):
+        with pytest.raises(ManifestError, match="does not have the form"):
+            Manifest.from_json(with_part(checksum=wrong))
     if checksum is not None:  # Not filed by earlier versions.
         with pytest.raises(ManifestError, match="does not have the form"):
             Manifest.from_json(sealed({**body(), "content": checksum}))

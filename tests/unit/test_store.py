@@ -57,7 +57,7 @@ class StoreContract:
         with pytest.raises(
             CheckpointNotFoundError, match="the file is gone; run the task again"
         ):
-            store.read_bytes(path, described(path, NEW).parts[0])
+            store.read_data(path, described(path, NEW).parts[0])
         with pytest.raises(CheckpointNotFoundError, match="there is nothing to adopt"):
             store.adopt(path, described(path, NEW))
 
@@ -176,7 +176,7 @@ class StoreContract:
         with pytest.raises(
             DamagedCheckpointError, match=f"{re.escape(path)}.*set aside as .*set-aside"
         ):
-            store.read_bytes(path, written.parts[0])
+            store.read_data(path, written.parts[0])
         assert store.look_up(path).kind == "missing"
         assert set_aside(store, path) == [OTHER]
 
@@ -200,12 +200,12 @@ class StoreContract:
         files = WatchedFiles(store.files)
 
         def mend(name, args):
-            if (name, args) == ("read_bytes", (path,)):
+            if name == "read_hashed":
                 files.after = WatchedFiles.after.__get__(files)
                 write(store, path, NEW)
 
         files.after = mend
-        assert CheckpointStore(files).read_bytes(path, written.parts[0]) == NEW
+        assert CheckpointStore(files).read_data(path, written.parts[0]) == NEW
         assert read(store, path) == NEW
         assert set_aside(store, path) == [OTHER]
 
@@ -213,7 +213,7 @@ class StoreContract:
         earlier = write(store, path, OLD, inputs="1")
         write(store, path, NEW, inputs="2")
         with pytest.raises(CheckpointNotFoundError, match="replaced"):
-            store.read_bytes(path, earlier.parts[0])
+            store.read_data(path, earlier.parts[0])
         assert read(store, path) == NEW
         assert set_aside(store, path) == []
 
@@ -469,7 +469,7 @@ class StoreContract:
             )
         )
         with pytest.raises(DamagedCheckpointError, match="is damaged"):
-            stuck.read_bytes(path, written.parts[0])
+            stuck.read_data(path, written.parts[0])
 
 
 class TestLocalStore(LocalStoreCase, StoreContract):
@@ -486,4 +486,4 @@ class TestMemoryStore(MemoryStoreCase, StoreContract):
         kept.write(b"9")
         assert store.look_up(path).manifest == written
         with pytest.raises(DamagedCheckpointError, match="is damaged"):
-            store.read_bytes(path, written.parts[0])
+            store.read_data(path, written.parts[0])

@@ -76,7 +76,9 @@ class WritersContract:
         assert Manifest.from_json(committed) == found.manifest
         there = read(store, path)
         winner = data.index(there)
-        assert found.manifest.parts[0].sha256 == describe_file(path, there, 1).sha256
+        assert (
+            found.manifest.parts[0].checksum == describe_file(path, there, 1).checksum
+        )
         assert found.manifest.owner.map_index == winner
         assert store.verify(path) == []
         assert set_aside(store, path) == []
@@ -197,7 +199,7 @@ class WritersContract:
                 found = mine.look_up(here)
                 if found.manifest is None:
                     return found
-                return found.manifest, mine.read_bytes(here, found.manifest.parts[0])
+                return found.manifest, mine.read_data(here, found.manifest.parts[0])
 
             def writer(number, turns=turns, here=here):
                 mine = CheckpointStore(turns.files(number, store.files))

@@ -1,0 +1,89 @@
+"""Objects of more than a piece come back as they were, on views of what was read."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from prefect_ds import ObjectResultHandler
+from prefect_ds.errors import DamagedCheckpointError
+
+N = 300_000
+NUMBERS = np.random.default_rng(0).random(N)
+WIDE = np.dtype([(f"a rather long name {i}", "f4") for i in range(1_500)])
+
+ARRAYS = {
+    "numbers": NUMBERS,
+    "a table": NUMBERS.reshape(3, -1),
+    "by columns": np.asfortranarray(NUMBERS.reshape(3, -1)),
+    "every other": np.arange(2 * N)[::2],
+    "big endian": np.arange(N, dtype=">i8"),
+    "times": np.arange(N).astype("M8[s]"),
+    "text": np.array(["é", "b"] * N),
+    "booleans": np.arange(8 * N) % 3 == 0,
+    "complex": NUMBERS + 1j,
+    "records": np.ones(N, dtype=[("a", "i1"), ("b", "f8"), ("c", "S3")]),
+    "records with a long header": np.ones(200, dtype=WIDE),
+    "a few with a long header": np.ones(2, dtype=WIDE),
+    "items of no bytes": np.zeros(N, dtype="S0"),
+    "no rows": np.zeros((0, N)),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_large_array_comes_back(tmp_path, name):
+    array = ARRAYS[name]
+    handler = ObjectResultHandler(tmp_path / "array.npy")
+    path = handler.write(array).location
+    back, bare = handler.load(path), np.load(path, max_header_size=2**20)
+    for expected in (array, bare):
+        assert back.dtype == expected.dtype
+        assert back.shape == expected.shape
+        np.testing.assert_array_equal(back, expected)
+    assert back.flags.f_contiguous == bare.flags.f_contiguous
+    assert back.flags.c_contiguous == bare.flags.c_contiguous
+    assert back.flags.writeable
+    assert back.flags.aligned
+
+
+def test_a_change_of_an_array_stays_in_it(tmp_path):
+    handler = ObjectResultHandler(tmp_path / "array.npy")
+    path = handler.write(NUMBERS).location
+    handler.load(path)[:] = 0
+    np.testing.assert_array_equal(handler.load(path), NUMBERS)
+
+
+VALUES = {
+    "pkl": {"numbers": NUMBERS, "text": "é" * 2**20},
+    "json": {"text": "é" * 2**20, "n": [*range(10**5)]},
+    "bin": bytes(range(256)) * 5_000,
+    "txt": "é\r\n" * 2**20,
+    "npz": {"numbers": NUMBERS},
+}
+
+
+@pytest.mark.parametrize("ending", VALUES)
+def test_a_large_value_comes_back(tmp_path, ending):
+    value = VALUES[ending]
+    handler = ObjectResultHandler(tmp_path / f"value.{ending}")
+    back = handler.load(handler.write(value).location)
+    assert type(back) is type(value)
+    assert pickle.dumps(back) == pickle.dumps(value)
+
+
+@pytest.mark.parametrize("ending", ["npy", "pkl"])
+@pytest.mark.parametrize("place", [0.001, 0.5, 0.999])
+def test_a_changed_byte_of_a_large_file_is_seen(tmp_path, ending, place):
+    handler = ObjectResultHandler(tmp_path / f"value.{ending}")
+    path = handler.write(NUMBERS).location
+    written = os.stat(path)
+    with open(path, "r+b") as file:
+        position = int(place * file.seek(0, 2))
+        file.seek(position)
+        byte = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    with pytest.raises(DamagedCheckpointError, match="another checksum"):
+        handler.load(path)
