@@ -1,4 +1,8 @@
-"""The commands. Each maps its options onto one call of prefect_ds."""
+"""The commands; a command maps its options onto one call of prefect_ds.
+
+That call is imported inside the command, so that the help of a command is there at
+once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,10 @@ STATES = (
     "damaged",
     "unknown",
 )
+"""Those of `prefect_ds.listing.rows`, which would import Prefect; a test compares."""
+
 _TO_DO = {"stale", "missing", "damaged"}
+"""States whose checkpoints the next run computes."""
 
 
 def main() -> None:
@@ -49,7 +56,7 @@ def commands() -> None:
     A FLOW is file.py, file.py:name or module:name. A PATH is a checkpoint, or a folder
     or URL with checkpoints.
 
-    Exit codes: 0; 1 if something was found (see each command); 2 for an error.
+    Exit codes: 0; 1 if there is something to do (see the commands); 2 for an error.
     Results go to stdout, problems to stderr.
     """
 
@@ -69,7 +76,7 @@ def explain(
     html: str | None,
     is_json: bool,
 ) -> int:
-    """Say what the next run of FLOW would load and run, and why."""
+    """List what the next run of FLOW would load and run, and why."""
     import prefect_ds
 
     explained = prefect_ds.explain(load_flow(flow), parameters, refresh=refresh)
@@ -95,7 +102,7 @@ def explain(
 @click.option("--missing", is_flag=True, help="Those that are not there.")
 @click.option("--task", help="Of the task of this name.")
 @click.option("--older-than", metavar="AGE", help="Older than 30d, 12h, 30min.")
-@click.option("--summary", is_flag=True, help="One line for each task.")
+@click.option("--summary", is_flag=True, help="One line for every task.")
 @click.option("--check", is_flag=True, help="Exit with 1 if any has to be computed.")
 @storage_options
 @as_json
@@ -120,8 +127,13 @@ def ls(
     if missing:
         states = (*states, "missing")
     listing = listing.filter(*states, task=task, older_than=older_than)
-    text = "" if is_json else listing.summary() if summary else listing.table()
-    say(listing.to_dicts() if is_json else None, is_json, text)
+    # Only one of them is made: thousands of checkpoints take a while.
+    if is_json:
+        say(listing.to_dicts(), is_json)
+    elif summary:
+        say(None, is_json, listing.summary())
+    else:
+        say(None, is_json, listing.table())
     return int(check and not _TO_DO.isdisjoint(listing.counts))
 
 
@@ -133,7 +145,7 @@ def ls(
 def show(
     path: str, alone: bool, storage_options: dict[str, Any], is_json: bool
 ) -> None:
-    """Say all of one checkpoint: origin, inputs, history, what was made from it."""
+    """Show one checkpoint: its origin, inputs, history, and what was made from it."""
     import prefect_ds
 
     details = prefect_ds.show(
@@ -205,6 +217,7 @@ def prune(
         **choices,
     )
     say(pruned.to_dict(), is_json, str(pruned))
+    # On stderr, so that a pipe gets the list alone.
     if pruned.is_dry and pruned.items:
         click.echo("Give --yes to remove it.", err=True)
     return int(bool(pruned.kept))
@@ -242,9 +255,12 @@ def accept(
         raise click.UsageError("name the tasks of the flow: --task NAME")
     flow = load_flow(where[0])
     accepted = prefect_ds.accept(flow, tasks, parameters, inputs=inputs)
-    lines = [f"accepted {one.path} ({one.task}): {one.difference}" for one in accepted]
+    lines = [
+        f"accepted {checkpoint.path} ({checkpoint.task}): {checkpoint.difference}"
+        for checkpoint in accepted
+    ]
     text = "\n".join(lines) or "nothing was accepted"
-    say([asdict(one) for one in accepted], is_json, text)
+    say([asdict(checkpoint) for checkpoint in accepted], is_json, text)
     return int(not accepted)
 
 
@@ -265,6 +281,7 @@ def report(
     of_run = prefect_ds.read_events(events).report(run_id)
     if html is not None:
         of_run.to_html(html)
+    # As objects, a missing number can be `None`: JSON has no NaN.
     rows = of_run.to_frame().astype(object)
     say(rows.where(rows.notna(), None).to_dict("records"), is_json, str(of_run))
     return int(bool(of_run.error) or any(task.n_failed for task in of_run.tasks))

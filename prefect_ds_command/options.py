@@ -1,4 +1,4 @@
-"""Options that several commands have, and what their texts mean."""
+"""Options that several commands have, and the values that their texts stand for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _pairs(
     context: click.Context, option: click.Parameter, texts: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the values of ``name=value``: JSON where it is, else text."""
+    """Return the values of ``name=value``: JSON, or else text as it is."""
     values = {}
     for text in texts:
+        # The value may have further signs: `query=a=1`.
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise click.BadParameter(f"{text!r}: give name=value")
@@ -62,17 +63,23 @@ def where(command: Command) -> Command:
 
 
 def place(names: tuple[str, ...]) -> Any:
-    """Return what a user names: a flow, or a list of paths; nothing is this folder."""
+    """Return a flow or a list of paths; without a name, this folder."""
+    if not names:
+        return "."
     if len(names) == 1 and is_flow_name(names[0]):
         return load_flow(names[0])
     for name in names:
         if is_flow_name(name):
             raise click.UsageError("give one flow, or paths, and not both")
-    return names[0] if len(names) == 1 else list(names) or "."
+    # A single path is the title of the listing as it is.
+    if len(names) == 1:
+        return names[0]
+    return list(names)
 
 
 def say(value: Any, is_json: bool, text: str | None = None) -> None:
     """Print a result: its JSON, or the text for people."""
     if is_json:
+        # Times and paths as text.
         text = json.dumps(value, indent=2, default=str)
     click.echo(text, file=click.get_current_context().meta[STDOUT])

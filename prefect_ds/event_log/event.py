@@ -11,6 +11,7 @@ from typing import Any, Self
 EVENT_VERSION = 1
 """Of the lines. A later version may add fields and kinds of events."""
 
+# Made once: `json.dumps` with options makes an encoder for every line.
 _dumps = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -54,6 +55,7 @@ class Event:
     def to_line(self) -> str:
         """Return the event as a line, with its end."""
         values = {name: getattr(self, name) for name in _NAMES}
+        # Without null: a line is as short as what is known.
         known = {name: value for name, value in values.items() if value is not None}
         return f"{_dumps({'version': EVENT_VERSION, **known, **self.more})}\n"
 
@@ -67,10 +69,12 @@ class Event:
             It is no whole line of events.
         """
         values = json.loads(line)
+        # By type, as True is an int too.
         if not isinstance(values, dict) or type(values.pop("version", None)) is not int:
             raise ValueError(f"no event: {line[:80]!r}")
         if not isinstance(values.get("event"), str):
             raise ValueError(f"an event without its kind: {line[:80]!r}")
+        # Fields of a later version stay in `more`, so that they are not lost.
         known = {name: values.pop(name) for name in _NAMES if name in values}
         return cls(**known, more=values)
 

@@ -1,4 +1,4 @@
-"""The file that events go to: one line each, from every process.
+"""The file that all processes append their events to, one line for one event.
 
 ``PREFECT__PREFECT_DS__EVENTS=events.jsonl``. Used on the client and on workers. A line
 that cannot be written fails no run.
@@ -22,7 +22,7 @@ from prefect_ds.path_template import PathTemplate
 _logger = logging.getLogger("prefect.prefect_ds.event_log")
 
 _warned: set[str] = set()
-"""Files that could not be written: one warning in each process."""
+"""Files that could not be written: a process warns of them once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,19 @@ class EventLog:
     @classmethod
     def configured(cls, config: Any = None) -> Self | None:
         """Return the log that Prefect's config names; ``None``: it names none."""
-        config = prefect.config if config is None else config
+        if config is None:
+            config = prefect.config
         given = (config.get("prefect_ds") or {}).get("events")
         if not given:
             return None
+        # A URL is refused when the first event is written, with a warning.
         if "://" in str(given):
             return cls(str(given))
+        # Absolute now, on the client: a worker may run in another folder.
         return cls(os.path.abspath(os.path.expanduser(str(given))))
 
     def write(self, event: Event) -> None:
-        """Append an event; a failure is a warning, once in each process."""
+        """Append an event; a process warns once if it cannot."""
         now = datetime.datetime.now(datetime.UTC)
         event = dataclasses.replace(
             event,
@@ -76,6 +79,7 @@ class EventLog:
         try:
             handle = os.open(path, _APPEND, 0o666)
         except FileNotFoundError:
+            # Made only now, as the folder is missing once at most.
             os.makedirs(os.path.dirname(path), exist_ok=True)
             handle = os.open(path, _APPEND, 0o666)
         try:
@@ -87,5 +91,5 @@ class EventLog:
             os.close(handle)
 
 
-# A pipe that nobody reads is an error, and nothing to wait for.
+# Without blocking: a pipe that nobody reads is an error, and does not stop the run.
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)

@@ -17,16 +17,16 @@ def accept_paths(
 ) -> list[str]:
     """Let checkpoints count for the code of the next run, and return their paths.
 
-    Every byte is compared with the manifest first.
-    :meth:`handler.accept <prefect_ds.PandasResultHandler.accept>` says what changes are
-    accepted.
+    Every byte is compared with the manifest first. See :meth:`handler.accept
+    <prefect_ds.PandasResultHandler.accept>` for the changes that are accepted.
 
     Raises
     ------
     CheckpointNotFoundError
         Nothing is at a path, or a person put it there: that counts as it is.
     DamagedCheckpointError
-        The bytes are not those that were written. Those before it are accepted.
+        The bytes of a checkpoint are not those that were written. The checkpoints that
+        come before it are accepted by then.
     """
     accepted = []
     for path in map(absolute, paths):
@@ -37,6 +37,7 @@ def accept_paths(
                 f"the checkpoint at {path!r} is damaged and was not accepted: "
                 f"{problems[0]}; the next run computes it again"
             )
+        # After the bytes, so that it is the manifest of the data that were read.
         manifest = store.look_up(path).manifest
         if manifest is None or manifest.identity is None:
             raise CheckpointNotFoundError(
@@ -45,6 +46,8 @@ def accept_paths(
         event = Event("accepted", now(), "", manifest.identity.digest)
         history = (*manifest.history, event)
         changed = replace(manifest, is_accepted=True, history=history)
+        # The code of the next run is not known here: that run takes the checkpoint's
+        # mark for an answer, and files its own code.
         store.rewrite(path, manifest, changed)
         accepted.append(path)
     return accepted

@@ -30,6 +30,7 @@ _COLUMNS = tuple(
 """Those of the frame; the others are for prune."""
 
 _TEXTS = ("task", "path", "state", "reason", "flow", "file_type")
+"""Columns of text. Where there are no rows, pandas cannot tell by itself."""
 
 _HEADERS = (
     "task",
@@ -43,6 +44,7 @@ _HEADERS = (
     "reason",
 )
 _RIGHT = {"rows", "size", "age", "seconds"}
+"""Columns that are aligned at the right."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,12 +73,13 @@ class Checkpoints:
 
     @property
     def counts(self) -> Counter[State]:
-        """How many checkpoints have each state."""
+        """State to the number of checkpoints that have it."""
         return Counter(row.state for row in self.rows)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all data that are there."""
+        # `None`: a row without data, such as a missing checkpoint.
         return sum(row.size_bytes or 0 for row in self.rows)
 
     @property
@@ -133,10 +136,13 @@ class Checkpoints:
                 return False
             if path is not None and not fnmatch.fnmatchcase(row.path, path):
                 return False
+            # A row without an age was not written yet: it is not older than anything.
             if least_age is not None and (row.age is None or row.age < least_age):
                 return False
+            # The row may have more fields than those that are asked for.
             if not texts.items() <= row.fields.items():
                 return False
+            # Last, as it is the user's: it is called for what fits all else.
             return where is None or where(row)
 
         return Checkpoints(self.where, tuple(row for row in self.rows if fits(row)))
@@ -153,6 +159,7 @@ class Checkpoints:
         """
         columns = {name: [getattr(row, name) for row in self.rows] for name in _COLUMNS}
         frame = pd.DataFrame(columns, columns=list(_COLUMNS))
+        # The dtypes are the same for any rows, also for none.
         for name in _TEXTS:
             frame[name] = frame[name].astype("str")
         for name in ("map_index", "n_rows", "size_bytes"):
@@ -170,7 +177,7 @@ class Checkpoints:
     def __str__(self) -> str:
         return self.table(_ROWS_OF_TEXT)
 
-    # A notebook keeps both forms of an output in its file: this one is short, too.
+    # As short as the text: a notebook stores it in its file, beside the HTML.
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
@@ -198,10 +205,14 @@ class Checkpoints:
 
     def summary(self) -> str:
         """Return a table with one line for every task, and a line of sums."""
-        states = [state for state in STATES if self.counts[state]]
+        of_all = self.counts
+        # In the order of `STATES`, without columns that would be empty.
+        states = [state for state in STATES if of_all[state]]
         tasks: dict[str, list[ListedCheckpoint]] = {}
         for row in self.rows:
             tasks.setdefault(row.task, []).append(row)
+        if not tasks:
+            return self.sums()
         lines = []
         for task, rows in tasks.items():
             counts = Counter(row.state for row in rows)
@@ -214,15 +225,14 @@ class Checkpoints:
             disable_numparse=True,
             colalign=("left", *["right"] * (len(states) + 1)),
         )
-        return f"{table}\n{self.sums()}" if lines else self.sums()
+        return f"{table}\n{self.sums()}"
 
     def sums(self) -> str:
         """Return in a line how many there are, in which states, and their bytes."""
         if not self.rows:
             return f"{self.where}: no checkpoints."
-        states = [
-            f"{self.counts[state]:,} {state}" for state in STATES if self.counts[state]
-        ]
+        counts = self.counts
+        states = [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
         return (
             f"{self.where}: {count(len(self.rows), 'checkpoint')} "
             f"({', '.join(states)}), {size(self.size_bytes)}."
@@ -230,7 +240,7 @@ class Checkpoints:
 
 
 def shown_path(path: str) -> str:
-    """Return a path for people: from this folder, if it is in it."""
+    """Return a path for people: without the working directory, if it begins with it."""
     here = f"{os.getcwd().replace(os.sep, '/')}/"
     return path.removeprefix(here)
 
@@ -241,7 +251,8 @@ def _cells_of_all(
     """Return the headers and the cells of a table, without columns that are empty."""
     lines = [dict(zip(_HEADERS, _cells(row), strict=True)) for row in rows]
     headers = [header for header in _HEADERS if any(line[header] for line in lines)]
-    return headers, [[line[header] for header in headers] for line in lines]
+    cells = [[line[header] for header in headers] for line in lines]
+    return headers, cells
 
 
 def _table(rows: Iterable[ListedCheckpoint]) -> str:
@@ -249,6 +260,7 @@ def _table(rows: Iterable[ListedCheckpoint]) -> str:
     return tabulate(
         cells,
         headers,
+        # A field with the text "007" is no number.
         disable_numparse=True,
         colalign=["right" if header in _RIGHT else "left" for header in headers],
     )
@@ -260,21 +272,29 @@ def _unless_zero(number: int) -> str:
 
 def _cells(row: ListedCheckpoint) -> tuple[str, ...]:
     of_fields = ", ".join(f"{name}={text}" for name, text in row.fields.items())
+    n_rows, size_in_words, seconds = "", "", ""
+    if row.n_rows is not None:
+        n_rows = f"{row.n_rows:,}"
+    if row.size_bytes is not None:
+        size_in_words = size(row.size_bytes)
+    if row.seconds is not None:
+        seconds = f"{row.seconds:.2f}"
+    # In the order of `_HEADERS`.
     return (
         row.run,
         of_fields,
         shown_path(row.path),
-        "" if row.n_rows is None else f"{row.n_rows:,}",
-        "" if row.size_bytes is None else size(row.size_bytes),
+        n_rows,
+        size_in_words,
         _age(row),
-        "" if row.seconds is None else f"{row.seconds:.2f}",
+        seconds,
         row.state,
         row.reason,
     )
 
 
 def _age(row: ListedCheckpoint) -> str:
-    """Return the age in its largest unit."""
+    """Return the age in its largest unit: "3 days" for "3 days 4 hours"."""
     if row.age is None:
         return ""
     return " ".join(in_words(row.age).split()[:2])
@@ -282,6 +302,7 @@ def _age(row: ListedCheckpoint) -> str:
 
 def _as_dict(row: ListedCheckpoint) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in _COLUMNS}
+    # JSON has no times.
     if row.written_at is not None:
         values["written_at"] = row.written_at.isoformat()
     return values

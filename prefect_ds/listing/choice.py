@@ -37,7 +37,8 @@ class Choice:
 
     def removals(self) -> list[Removal]:
         """Return the removals of all that was chosen, with their bytes."""
-        is_far = any(not one.files.renames_folders for one in self._may_go)
+        is_far = any(not located.files.renames_folders for located in self._may_go)
+        # Measured last and side by side: at an object store every one takes a request.
         return side_by_side(
             lambda make: make(),
             list(self._chosen.values()),
@@ -61,8 +62,10 @@ class Choice:
 
     def add_above(self, most_bytes: int) -> None:
         """Choose the oldest until the others have no more than so many bytes."""
-        stays = [one.row for one in self._all if one.row.path not in self._chosen]
-        total = sum(row.size_bytes or 0 for row in stays)
+        # All that stays counts, also what may not go: a person's files, say.
+        rows = [located.row for located in self._all]
+        stay = [row for row in rows if row.path not in self._chosen]
+        total = sum(row.size_bytes or 0 for row in stay)
         for located in sorted(self._may_go, key=_written_at):
             if total <= most_bytes:
                 return
@@ -81,23 +84,28 @@ class Choice:
                 continue
             size_bytes = located.row.size_bytes or 0
             if isinstance(handler, Outputs):
-                # The list of them stays.
+                # `handler.free` frees all outputs at once: so all of them must be ones
+                # that may go. The list of them stays.
                 outputs = handler.paths_of(handler.manifest(path)).values()
                 if not by_path.keys() >= set(outputs):
                     continue
-                size_bytes = sum(by_path[one].row.size_bytes or 0 for one in outputs)
-            reason = "all that takes it loads; its manifest stays"
+                sizes = [by_path[output].row.size_bytes for output in outputs]
+                size_bytes = sum(filter(None, sizes))
+            reason = "all tasks that take it load; its manifest stays"
             self._chosen[path] = partial(of_data, handler, located, size_bytes, reason)
 
     def _add(self, located: Located, what: What, reason: str) -> None:
+        # The first reason stays. A call, as measuring is left for the end.
         make = partial(of_checkpoint, located, what, reason)
         self._chosen.setdefault(located.row.path, make)
 
 
 def _is_ours_and_older(located: Located, least_age: datetime.timedelta | None) -> bool:
     row = located.row
+    # Adopted data are a person's; damaged ones are for the next run to set aside.
     if not row.is_proved or row.state not in ("valid", "stale", "orphan"):
         return False
+    # A manifest without a time that can be read: it may be of today.
     if row.age is None:
         return False
     return least_age is None or row.age >= least_age

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,14 @@ from prefect_ds.listing.rows import ListedCheckpoint, row_of_seen
 from prefect_ds.pages.rendering import render_table
 from prefect_ds.path_template import PathTemplate
 from prefect_ds.storage.filesystem import FileSystem
+from prefect_ds.storage.history import Event
 from prefect_ds.storage.layout import parent
 from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.opening import open_files
 from prefect_ds.storage.scan import look_at, scan
+
+_MOST_PATHS = 3
+"""Of the checkpoints that one input was made of, in its line."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,6 +38,11 @@ class Details:
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON has."""
         manifest, identity = self.manifest, self.manifest.identity
+        inputs: dict[str, str] = {}
+        values: dict[str, str] = {}
+        # A person's file, or one of Prefect itself, has no identity.
+        if identity is not None:
+            inputs, values = dict(identity.inputs), dict(identity.values)
         return {
             "path": self.checkpoint.path,
             "state": self.checkpoint.state,
@@ -51,10 +61,10 @@ class Details:
             "written_at": manifest.written_at,
             "compute_s": manifest.compute_s,
             "write_s": manifest.write_s,
-            "inputs": dict(identity.inputs) if identity else {},
-            "values": dict(identity.values) if identity else {},
+            "inputs": inputs,
+            "values": values,
             "upstream": {
-                name: [one._asdict() for one in checkpoints]
+                name: [checkpoint._asdict() for checkpoint in checkpoints]
                 for name, checkpoints in manifest.upstream.items()
             },
             "history": [event._asdict() for event in manifest.history],
@@ -64,32 +74,34 @@ class Details:
 
     def __str__(self) -> str:
         lines = [f"{shown_path(self.checkpoint.path)}: {self.checkpoint.state}"]
-        for label, texts in self._facts():
-            for text in filter(None, texts):
-                lines.append(f"  {label:<12}{text}")
-                label = ""
+        lines += [f"  {label:<12}{text}" for label, text in self._rows()]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = []
+        title = f"{shown_path(self.checkpoint.path)}: {self.checkpoint.state}"
+        return render_table(("", ""), list(self._rows()), title=title)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the lines of all facts; a label is said once, on its first line."""
         for label, texts in self._facts():
             for text in filter(None, texts):
-                rows.append((label, text))
+                yield label, text
                 label = ""
-        title = f"{shown_path(self.checkpoint.path)}: {self.checkpoint.state}"
-        return render_table(("", ""), rows, title=title)
 
     def _facts(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield what there is to say, as a label and its lines."""
+        """Yield the facts: a label, and texts, which are empty if nothing is known."""
         manifest, row = self.manifest, self.checkpoint
         yield "", [row.reason]
         owner = manifest.owner
-        yield "task", [f"{row.run} of flow {owner.flow}" if owner.flow else row.run]
+        of_flow = f" of flow {owner.flow}" if owner.flow else ""
+        yield "task", [f"{row.run}{of_flow}"]
         yield "run", [owner.run_id]
-        age = f" ({in_words(row.age)} ago)" if row.age is not None else ""
-        yield "written", [f"{manifest.written_at}{age}"]
+        written = manifest.written_at
+        if row.age is not None:
+            written += f" ({in_words(row.age)} ago)"
+        yield "written", [written]
         yield "data", [_data(manifest)]
         yield "took", [_took(manifest)]
         yield "template", [shown_path(manifest.template)]
@@ -97,17 +109,12 @@ class Details:
         yield "inputs", list(_inputs(manifest))
         versions = [f"{name} {text}" for name, text in manifest.versions.items()]
         yield "versions", [", ".join(versions)]
-        yield (
-            "history",
-            [
-                f"{event.what} {event.at}" + (f": {event.why}" if event.why else "")
-                for event in manifest.history
-            ],
-        )
-        yield (
-            "followed by",
-            [f"{shown_path(one.path)} ({one.run})" for one in self.followers],
-        )
+        yield "history", list(map(_in_a_line, manifest.history))
+        followed_by = [
+            f"{shown_path(follower.path)} ({follower.run})"
+            for follower in self.followers
+        ]
+        yield "followed by", followed_by
 
 
 def show(
@@ -159,8 +166,10 @@ def _followers(
     for other in scan(files, _root(path, manifest), known={path}):
         if other.manifest is None:
             continue
-        upstream = [one for some in other.manifest.upstream.values() for one in some]
-        if any(one.path in (path, manifest.path) for one in upstream):
+        # The path of today, or that of the write: the folder may have moved since.
+        names = {path, manifest.path}
+        of_inputs = itertools.chain.from_iterable(other.manifest.upstream.values())
+        if any(checkpoint.path in names for checkpoint in of_inputs):
             yield row_of_seen(other)
 
 
@@ -169,7 +178,8 @@ def _root(path: str, manifest: Manifest) -> str:
     folder = parent(path)
     if not manifest.template:
         return folder
-    # The folder may have moved since, and the template may be relative.
+    # Only the number of folders counts, up from the path: the folder may have moved
+    # since, and the template may be relative.
     depth = PathTemplate(manifest.template).template.count("/")
     root = PathTemplate(manifest.template).root
     for _ in range(depth - root.count("/") - 1):
@@ -177,12 +187,22 @@ def _root(path: str, manifest: Manifest) -> str:
     return folder
 
 
+def _in_a_line(event: Event) -> str:
+    why = f": {event.why}" if event.why else ""
+    return f"{event.what} {event.at}{why}"
+
+
 def _data(manifest: Manifest) -> str:
-    what = manifest.description or count(manifest.n_rows, "row")
-    if not manifest.description:
-        what += f", {count(manifest.n_columns, 'column')}"
-    parts = count(len(manifest.parts), "part") if manifest.kind == "folder" else ""
-    facts = [manifest.file_type, what, parts, size(manifest.size_bytes)]
+    facts = [manifest.file_type]
+    if manifest.description:
+        # Of a result that is no frame.
+        facts.append(manifest.description)
+    else:
+        facts.append(count(manifest.n_rows, "row"))
+        facts.append(count(manifest.n_columns, "column"))
+    if manifest.kind == "folder":
+        facts.append(count(len(manifest.parts), "part"))
+    facts.append(size(manifest.size_bytes))
     return ", ".join(filter(None, facts))
 
 
@@ -202,10 +222,15 @@ def _inputs(manifest: Manifest) -> Iterator[str]:
         if name in manifest.identity.values:
             yield f"{name} = {manifest.identity.values[name]}"
         elif checkpoints:
-            listed = ", ".join(shown_path(one.path) for one in checkpoints[:3])
-            more = f" and {len(checkpoints) - 3:,} more" if len(checkpoints) > 3 else ""
+            # A list of mapped results may have thousands.
+            first = checkpoints[:_MOST_PATHS]
+            listed = ", ".join(shown_path(checkpoint.path) for checkpoint in first)
+            n_more = len(checkpoints) - len(first)
+            more = f" and {n_more:,} more" if n_more else ""
             yield f"{name} = checkpoint {listed}{more}"
         else:
+            # Twelve characters are enough to compare two of them by eye.
             yield f"{name} = a value with the digest {digest.rpartition(':')[2][:12]}"
+    # Such as connections: nothing about them holds in another process.
     for name in manifest.identity.unstable_inputs:
         yield f"{name} has no digest"

@@ -26,9 +26,9 @@ def checkpoints(
 ) -> Checkpoints:
     """Return the checkpoints of a folder, of some paths, or of a flow.
 
-    Reads manifests and looks at sizes; it reads no data, runs no code of yours and
-    writes nothing. For a flow it says what the next run would: what is missing and what
-    is stale, and which checkpoints of the flow no task renders any more.
+    It reads manifests and looks at sizes; it reads no data, runs no code of yours and
+    writes nothing. For a flow it lists the checkpoints of the next run, with those that
+    are missing or stale, and the flow's orphans.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def locate(
         return
     if parameters or context:
         raise TypeError("parameters and context are those of a flow; this is a path")
-    # A place may lie in another, or have two names.
+    # One place may be inside of another, or have two names.
     resolved, listed = RealPaths(), set()
     for place in places(where, storage_options):
         for located in place.located():
@@ -93,7 +93,7 @@ def locate(
 
 
 def repeatable(where: Where) -> Where:
-    """Return the same as something that can be gone through twice.
+    """Return the same places in a form that can be gone through twice.
 
     Raises
     ------
@@ -102,6 +102,7 @@ def repeatable(where: Where) -> Where:
     """
     if isinstance(where, (str, PurePath, Flow)):
         return where
+    # A generator would be empty the second time.
     if not isinstance(where, Iterable):
         raise TypeError(
             f"{where!r} is no place to look at: give a folder, a URL, the path of a "

@@ -1,4 +1,4 @@
-"""Which checkpoints of a flow may be freed: all that takes them loads."""
+"""Which checkpoints of a flow may be freed, since all tasks that take them load."""
 
 from __future__ import annotations
 
@@ -21,22 +21,26 @@ def freeable(
 ) -> set[str]:
     """Return the paths of the checkpoints whose data nothing needs in the next run.
 
-    The results of the flow's last tasks are always needed, and so is what a function of
-    the user's may look at.
+    The results of the flow's last tasks are always needed, and so are those that a
+    function of the user's may look at.
     """
     loads: dict[TaskRun, str] = {}
 
     def watch(task: Task, decision: TaskDecision, look: Look) -> None:
         run = (task, decision.map_index)
+        # The walk may come by again, and its last decision counts.
         loads.pop(run, None)
         manifest = look.manifest
         if decision.decision != "load" or manifest is None or look.path is None:
             return
+        # Without an identity a manifest alone is no proof for the tasks that follow.
         is_proof = manifest.identity is not None and not manifest.adopted
+        # A state handler of the user's gets the state, and may look at the result.
         if is_proof and not task.state_handlers:
             loads[run] = look.path
 
     walk = walked(flow, parameters, context=context, watch=watch)
+    # As if all of them were freed: those that something still takes are needed.
     freed: dict[Task, set[int | None]] = defaultdict(set)
     for task, index in loads:
         freed[task].add(index)

@@ -37,15 +37,17 @@ def located_in_flow(
         if handler is None or not decision.is_step:
             return
         rendered.add(task, handler, look)
+        # Skipped: its path is not made.
         if decision.decision == "not needed" and look.path is None:
-            return  # Skipped: its path is not made.
+            return
+        # The walk may ask for a run again; its last answer counts.
         located = _located(handler, decision, look)
         runs[task, decision.map_index] = located
         if isinstance(handler, Outputs):
             outputs.update(_outputs(handler, look, located))
 
     walked(flow, parameters, context=context, watch=watch)
-    # Two runs may share a checkpoint.
+    # Two runs may share a checkpoint. Without a path, the words are the key.
     of_runs = {
         located.row.path or f"{located.row.run} {located.row.reason}": located
         for located in runs.values()
@@ -55,18 +57,23 @@ def located_in_flow(
 
 def _located(handler: ResultHandler, decision: TaskDecision, look: Look) -> Located:
     state, reason = _state(decision, look)
-    has_data = look.manifest is not None and not look.is_freed
+    manifest, stamp = look.manifest, None
+    if manifest is not None:
+        stamp = manifest.stamp
+    has_data = manifest is not None and not look.is_freed
     row = row_of(
         look.path or "",
         state,
         reason,
-        look.manifest,
+        manifest,
         has_data=has_data,
-        stamp=look.manifest.stamp if look.manifest is not None else None,
+        stamp=stamp,
         is_proved=has_data,
     )
+    # The run that would write it, also where another task wrote the data.
     row = replace(row, task=decision.task, map_index=decision.map_index)
-    if look.manifest is None and handler.template is not None:
+    # Without a manifest the fields are read off the path.
+    if manifest is None and handler.template is not None:
         row = replace(row, fields=handler.template.match(row.path) or {})
     return Located(row, handler.store.files, handler)
 
@@ -75,7 +82,8 @@ def _outputs(handler: Outputs, look: Look, of_list: Located) -> dict[str, Locate
     """Return the several outputs of a task by their paths."""
     manifest = look.manifest
     if manifest is None and look.path:
-        # The list does not count, for one of its outputs: that one is to be seen.
+        # The list does not count if one of its outputs does not: the listing is to
+        # show which one.
         manifest = look_at(handler.store.files, look.path).manifest
     if manifest is None:
         return {}
@@ -89,6 +97,7 @@ def _outputs(handler: Outputs, look: Look, of_list: Located) -> dict[str, Locate
 def _output(handler: ResultHandler, path: str, of_list: Located) -> Located:
     """Return one of several outputs of a task; the list of them has the decision."""
     row = row_of_seen(look_at(handler.store.files, path))
+    # All outputs come from one run of the task, which will run again.
     if row.state == "valid" and of_list.row.state in ("stale", "missing", "damaged"):
         row = replace(row, state="stale", reason=of_list.row.reason)
     return Located(row, handler.store.files, handler)
@@ -103,15 +112,21 @@ def _state(decision: TaskDecision, look: Look) -> tuple[State, str]:
         return "damaged", reason
     manifest = look.manifest
     if manifest is None:
+        if look.runs:
+            return "missing", reason
         # A person's file has no manifest before a run reads it.
-        return ("missing", reason) if look.runs else ("adopted", look.reason)
+        return "adopted", look.reason
+    # Freed, whether its task will run or not.
     if look.is_freed:
         return "freed", look.reason
     if look.runs:
         return "stale", look.reason
     if manifest.adopted:
         return "adopted", look.reason
-    return "valid", "" if reason == COUNTS else reason
+    # A reason is for people who wonder; that a checkpoint counts needs none.
+    if reason == COUNTS:
+        reason = ""
+    return "valid", reason
 
 
 def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
@@ -124,10 +139,12 @@ def _orphans(flow: Flow, rendered: Rendered) -> Iterator[Located]:
             # One template may have its folder below that of another.
             known.add(seen.path)
             manifest = seen.manifest
+            # Without whole data there is nothing to free.
             if manifest is None or seen.kind != "whole":
                 continue
             if not rendered.is_orphan(files, seen.path, manifest):
                 continue
+            # By way of a link the scan may meet one checkpoint twice.
             real_path = resolved.of(files, seen.path)
             if real_path in listed:
                 continue
@@ -145,7 +162,9 @@ def folders_of(flow: Flow) -> list[tuple[FileSystem, str, int]]:
         if template is None:
             continue
         root = template.root or "."
+        # `data/{year}/{day}.csv` has one folder between its root and its files.
         depth = template.template.count("/") - root.count("/") - 1
+        # Two templates with one root: the deeper one decides.
         if root in folders:
             depth = max(depth, folders[root][2])
         folders[root] = (handler.store.files, root, depth)

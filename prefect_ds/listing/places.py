@@ -49,7 +49,7 @@ class Place:
     is_checkpoint: bool
 
     def located(self) -> Iterator[Located]:
-        """Yield the checkpoints at the place."""
+        """Yield the checkpoints at the place, and those that are being written."""
         writes = {write.path: write for write in self._writes()}
         for seen in self.seen():
             row = row_of_seen(seen)
@@ -58,17 +58,20 @@ class Place:
                 words = [row.reason, str(write)]
                 row = replace(row, reason="; ".join(filter(None, words)))
             yield Located(row, self.files)
+        # Of a first write there is no manifest yet, and so no row.
         for path, write in writes.items():
             row = ListedCheckpoint("", path, "missing", str(write))
             yield Located(row, self.files)
 
     def _writes(self) -> Iterator[RunningWrite]:
         """Yield the writes of many parts that go on at the place, or were stopped."""
+        # In an object store it would take requests.
         if not self.files.renames_folders:
-            return  # It would take requests.
+            return
         if self.is_checkpoint:
             write = running_write(self.files, self.path)
-            yield from [] if write is None else [write]
+            if write is not None:
+                yield write
             return
         for folder in folders_with_checkpoints(self.files, self.path):
             yield from running_writes_in(self.files, folder)
@@ -77,6 +80,7 @@ class Place:
         """Yield what lies at the place, without folders of no manifests."""
         if self.is_checkpoint:
             return look_at_all(self.files, [self.path])
+        # Old manifests of data that are gone are no checkpoints to a person.
         below = scan(self.files, self.path)
         return (seen for seen in below if seen.manifest or seen.kind != "missing")
 
@@ -92,6 +96,7 @@ def places(
     CheckpointNotFoundError
         There is nothing at one of them.
     """
+    # A text is iterable too, and means one path.
     paths = [where] if isinstance(where, (str, PurePath)) else list(where)
     return [_place(absolute(path), storage_options) for path in paths]
 
@@ -108,6 +113,7 @@ def absolute(path: PathLike) -> str:
 
 def _place(path: str, storage_options: Mapping[str, Any] | None) -> Place:
     files = open_files(path, storage_options)
+    # By its manifests, not by its data: those may be gone, or may be a folder.
     if FiledManifests(files, path).names() or running_write(files, path) is not None:
         return Place(files, path, is_checkpoint=True)
     status = files.status(path, "folder")

@@ -15,11 +15,11 @@ from prefect_ds.pages.rendering import MOST_ROWS, render_table
 What: TypeAlias = Literal["orphan", "old", "not needed", "set aside", "leftover"]
 """Why it may go.
 
-``orphan``: no task of the flow renders it. ``old``: its age, or the limit of all bytes,
-asks for it. ``not needed``: all that takes it loads; its data go, its manifest stays.
-``set aside``: data that were set aside. ``leftover``: of a stopped or replaced write.
+``orphan``: no task of the flow renders its path. ``old``: it is older than
+``older_than``, or the oldest above ``max_size``. ``not needed``: all tasks that take it
+load; its data go, its manifest stays. ``set aside``: it was set aside. ``leftover``: of
+a stopped or replaced write.
 """
-
 
 _HEADERS = ("what", "task", "path", "size", "reason")
 
@@ -65,7 +65,7 @@ class Pruned:
 
     @property
     def counts(self) -> Counter[What]:
-        """How many items there are of each kind."""
+        """Kind to the number of items of it."""
         return Counter(item.what for item in self.items)
 
     @property
@@ -85,11 +85,13 @@ class Pruned:
 
     def __str__(self) -> str:
         lines = []
+        # All of them, not a part: this is what a person agrees to.
         if self.items:
             rows = [_row(item) for item in self.items]
             table = tabulate(
                 rows,
                 _HEADERS,
+                # A size of "2.0 MB" stays text.
                 disable_numparse=True,
                 colalign=("left", "left", "left", "right", "left"),
             )

@@ -17,11 +17,7 @@ from prefect_ds.listing.of_flow import folders_of
 from prefect_ds.listing.places import places
 from prefect_ds.listing.pruned import Pruned
 from prefect_ds.listing.real_paths import RealPaths
-from prefect_ds.listing.removing import (
-    Removal,
-    of_leftovers,
-    of_set_aside,
-)
+from prefect_ds.listing.removing import Removal, of_leftovers, of_set_aside
 from prefect_ds.listing.side_by_side import side_by_side
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import SIDE_FOLDER
@@ -46,9 +42,9 @@ def prune(
 ) -> Pruned:
     """Return what may go from a folder, or of a flow; with ``dry_run=False`` remove it.
 
-    Never removes what a person put there, what prefect_ds cannot prove that it wrote,
-    and writes under way. A checkpoint is removed only if its data are still those that
-    were listed.
+    Files of a person, files that prefect_ds cannot prove to have written, and writes
+    under way are never removed. A checkpoint is removed only if its data are still
+    those that were listed.
 
     Parameters
     ----------
@@ -57,19 +53,19 @@ def prune(
     orphans
         Checkpoints of the flow that none of its tasks renders any more.
     freed
-        Data of the flow that nothing needs, since all that takes them loads. Their
+        Data of the flow that nothing needs, since all tasks that take them load. Their
         manifests stay, as :meth:`handler.free <prefect_ds.PandasResultHandler.free>`
         leaves them.
     older_than
-        Only what is older: ``"30d"``. By itself it chooses any checkpoint that is; with
-        another choice, those of it that are.
+        Only checkpoints that are older: ``"30d"``. By itself it chooses all that are;
+        with another choice it narrows that one.
     max_size
         Bytes, or text such as ``"50GB"``: the oldest checkpoints go until the others
         have no more.
     set_aside
-        Data that were set aside, of whoever they are.
+        Data that were set aside, also those of a person.
     leftovers
-        What stopped and replaced writes left.
+        Files of stopped writes, and of writes whose data were replaced.
     leftovers_older_than
         Younger leftovers stay: a writer may still be at work on them.
     dry_run
@@ -98,12 +94,14 @@ def prune(
     """
     if (orphans or freed) and not isinstance(where, Flow):
         raise ValueError(
-            "only a flow knows its orphans, and what nothing needs: give prune the "
-            "flow in place of a path"
+            "only a flow knows its orphans, and the data that nothing needs: give "
+            "prune the flow in place of a path"
         )
+    # It is gone through twice: for checkpoints, and for side folders.
     where = repeatable(where)
     located = list(locate(where, parameters, context, storage_options))
     least_age = as_duration(older_than, "older_than")
+    # A checkpoint that several reasons choose goes for the first of them.
     choice = Choice(located, least_age)
     if isinstance(where, Flow) and freed:
         choice.add_not_needed(freeable(where, parameters or {}, context))
@@ -115,6 +113,7 @@ def prune(
         choice.add_old(least_age)
     removals = choice.removals()
     young = as_duration(leftovers_older_than, "leftovers_older_than")
+    # By real path: two templates, or two links, may lead to one side folder.
     side_folders = {}
     resolved = RealPaths()
     for files, folder in _side_folders(where, storage_options):
@@ -123,6 +122,7 @@ def prune(
     for files, folder in side_folders.values():
         if set_aside:
             removals += of_set_aside(files, folder, least_age or _NO_AGE)
+        # A dry run changes nothing, not even data that a stopped write has moved away.
         if leftovers and young is not None:
             removals += of_leftovers(files, folder, young, puts_back=not dry_run)
     return _carried_out(name_of(where), removals, dry_run, progress)
@@ -141,6 +141,7 @@ def _side_folders(
                 yield files, folder
         return
     for place in places(where, storage_options):
+        # Of a single checkpoint only itself is meant, not what lies beside it.
         if not place.is_checkpoint:
             for folder in folders_with_checkpoints(place.files, place.path):
                 yield place.files, folder
@@ -152,7 +153,8 @@ def _carried_out(
     # Folders of two templates may be the same.
     unique = list({removal.item.path: removal for removal in removals}.values())
     if dry_run:
-        return Pruned(where, tuple(one.item for one in unique), {}, is_dry=True)
+        items = tuple(removal.item for removal in unique)
+        return Pruned(where, items, {}, is_dry=True)
     answers = side_by_side(
         lambda removal: removal.remove(),
         unique,
@@ -160,17 +162,19 @@ def _carried_out(
         progress=progress,
         is_far=any(removal.is_far for removal in unique),
     )
+    # An answer says why something stayed; it is empty if that is gone.
     kept = {
         removal.item.path: why
         for removal, why in zip(unique, answers, strict=True)
         if why
     }
-    gone = tuple(one.item for one in unique if one.item.path not in kept)
+    gone = tuple(removal.item for removal in unique if removal.item.path not in kept)
     return Pruned(where, gone, kept, is_dry=False)
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+"""``50GB``, ``1.5 GiB``, ``7``: a number, a unit, and the ``i`` of powers of 1024."""
 
 
 def as_bytes(text: int | str) -> int:
@@ -194,6 +198,7 @@ def as_bytes(text: int | str) -> int:
         )
     number, unit, is_binary = match.groups()
     factor = _UNITS[unit.lower()]
+    # The units are in the order of their powers: k is 1024**1.
     if is_binary and unit:
         factor = 1024 ** (list(_UNITS).index(unit.lower()))
     return int(float(number) * factor)

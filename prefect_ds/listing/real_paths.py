@@ -8,7 +8,7 @@ from prefect_ds.storage.filesystem import FileSystem
 
 
 class RealPaths:
-    """Resolves the links in the folders of many paths; asks once for each folder."""
+    """Resolves the links in the folders of many paths; asks once for a folder."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -19,14 +19,16 @@ class RealPaths:
         The last name stays, since a checkpoint that is itself a link has its manifest
         beside the link.
         """
+        # Object stores have no links.
         if not files.renames_folders:
-            return path  # Object stores have no links.
+            return path
         folder, _, name = path.rpartition("/")
         return f"{self.of_folder(folder)}/{name}"
 
     def of_folder(self, folder: str) -> str:
         """Return a local folder without links."""
         if folder not in self._folders:
+            # Paths have slashes on every system here, and the root is "".
             real = os.path.realpath(folder or "/").replace(os.sep, "/")
             self._folders[folder] = real.rstrip("/")
         return self._folders[folder]

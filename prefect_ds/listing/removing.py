@@ -1,4 +1,4 @@
-"""What prune removes, one by one: how many bytes it frees, and how it goes."""
+"""The things that prune may remove: their bytes, and the call that removes them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from prefect_ds.storage.scan import look_at
 
 GONE = "it is gone by now"
 CHANGED = "it has changed since it was listed"
+"""Reasons for which something stays that was to be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Removal:
 def of_checkpoint(located: Located, what: What, reason: str) -> Removal:
     """Return the removal of a checkpoint with its manifest."""
     row, files = located.row, located.files
+    # The manifest goes too, and thousands of them take space.
     manifest = files.status(FiledManifests(files, row.path).file_of(row.stamp))
     size_bytes = row.size_bytes or 0
     if manifest is not None:
@@ -65,10 +67,13 @@ def of_set_aside(
     newest = time.time() - least_age.total_seconds()
     for name in sorted(files.names(aside)):
         path = f"{aside}/{name}"
-        if _is_older(files, path, newest):
-            origin = data_name(name.rsplit(".", 2)[0])
-            reason = f"was {shown_path(f'{folder}/{origin}')}" if origin else ""
-            yield _of_file(files, path, "set aside", reason)
+        if not _is_older(files, path, newest):
+            continue
+        # The name of the data, with an id and a suffix behind it.
+        origin, reason = data_name(name.rsplit(".", 2)[0]), ""
+        if origin:
+            reason = f"was {shown_path(f'{folder}/{origin}')}"
+        yield _of_file(files, path, "set aside", reason)
 
 
 def of_leftovers(
@@ -107,21 +112,27 @@ def _is_older(files: FileSystem, path: str, newest: float) -> bool:
     try:
         return files.modified(path) <= newest
     except FileNotFoundError:
+        # Another prune was faster.
         return False
 
 
 def _remove_checkpoint(located: Located) -> str:
     row, files = located.row, located.files
+    # A look once more: a run may have written it again since the listing.
     seen = look_at(files, row.path)
+    if seen.kind in ("missing", "freed"):
+        return GONE
     if not seen.is_proved or seen.manifest is None or seen.stamp != row.stamp:
-        return GONE if seen.kind in ("missing", "freed") else CHANGED
-    is_gone = remove_checkpoint(files, row.path, seen.manifest)
-    return "" if is_gone else "a run wrote it again, or reads it"
+        return CHANGED
+    if not remove_checkpoint(files, row.path, seen.manifest):
+        return "a run wrote it again, or reads it"
+    return ""
 
 
 def _free(handler: ResultHandler, path: str) -> str:
     try:
         handler.free(path)
+    # Damaged, or replaced or removed meanwhile: the others are freed all the same.
     except (PrefectDSError, FileNotFoundError) as error:
         return str(error)
     return ""
@@ -131,6 +142,7 @@ def _remove_file(files: FileSystem, item: Prunable) -> str:
     there = size_of(files, item.path)
     if there is None:
         return GONE
+    # A write is at work in it after all.
     if there != item.size_bytes:
         return CHANGED
     files.remove(item.path)

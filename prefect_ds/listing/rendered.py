@@ -23,8 +23,8 @@ class Rendered:
     """The paths that one plan of a flow rendered, and the templates that are open.
 
     A template is open if a parameter or Prefect's context shapes its paths, or if the
-    plan could not tell them: another run may render other paths. No checkpoint that
-    fits an open template is ever called an orphan.
+    plan could not tell them: another run may render other paths. So a checkpoint that
+    fits an open template never counts as an orphan.
 
     Parameters
     ----------
@@ -48,12 +48,14 @@ class Rendered:
     def add(self, task: Task, handler: ResultHandler, look: Look) -> None:
         """Take in what the plan says of one run of a task."""
         self._open_templates = None
+        # Only the run can tell the path: it may be any that fits the template.
         if look.path is None:
             self._open_tasks.add(task)
             return
         self._add_path(handler.store.files, look.path)
         if not isinstance(handler, Outputs):
             return
+        # The paths of several outputs are in the manifest of their list.
         if look.manifest is None:
             self._open_tasks.add(task)
             return
@@ -67,9 +69,10 @@ class Rendered:
     def is_orphan(self, files: FileSystem, path: str, manifest: Manifest) -> bool:
         """Return whether no run of the flow renders the path of its checkpoint.
 
-        A folder may have several names, by links: the checkpoint is none if a run
+        A folder may have several names, by links: the checkpoint is no orphan if a run
         renders any of them.
         """
+        # Another flow, or a person, may need it.
         if manifest.owner.flow != self._flow.name or manifest.adopted:
             return False
         if path in self._paths or manifest.owner.task in self._unlimited:
@@ -79,16 +82,20 @@ class Rendered:
             return False
         if self._open_templates is None:
             self._open_templates = self._find_open()
+        # The cheap question for all templates, then the one that asks the disk.
+        if any(template.match(path) is not None for template in self._open_templates):
+            return False
         return not any(
-            template.match(path) is not None
-            or self._fits_by_links(template, files, real_path)
+            self._fits_by_links(template, files, real_path)
             for template in self._open_templates
         )
 
     def _fits_by_links(
         self, template: PathTemplate, files: FileSystem, real_path: str
     ) -> bool:
+        """Return whether a path fits a template whose folder is another name of it."""
         root = template.root
+        # Object stores have no links. And a root that is empty begins every path.
         if not files.renames_folders or not root:
             return False
         real_root = f"{self._resolved.of_folder(root)}/"
@@ -113,27 +120,35 @@ class Rendered:
             handler = handler_at(task, self._flow)
             if handler is None or callable(task.target or handler.location):
                 continue
-            for one in handler.all_handlers():
-                template = one.template
+            # A handler of several outputs has one for every output.
+            for of_path in handler.all_handlers():
+                template = of_path.template
                 if template is not None and self._is_open(task, template):
                     templates.append(template)
         return templates
 
     def _is_open(self, task: Task, template: PathTemplate) -> bool:
+        """Return whether another run of the flow may render other paths."""
         if task in self._open_tasks:
             return True
         edges = self._flow.edges_to(task)
         of_path = {edge.upstream_task for edge in edges if edge.key in template.names}
+        # All that is mapped over decides how many children there are, and so how many
+        # paths.
         if of_path or "map_index" in template.names:
-            # How many children there are is for all that is mapped over.
             of_path |= {edge.upstream_task for edge in edges if edge.mapped}
         if any(self._has_parameter(upstream) for upstream in of_path):
             return True
         given = {edge.key for edge in edges} | self._flow.constants[task].keys()
         others = template.names - given - _OF_EVERY_RUN
-        return not others <= task.inputs().keys() or bool(others & self._parameters())
+        # A field that is no argument of the task comes from the context of a run.
+        if not others <= task.inputs().keys():
+            return True
+        # A parameter of the flow may fill a field of its name.
+        return bool(others & self._parameters())
 
     def _has_parameter(self, task: Task) -> bool:
+        """Return whether a parameter of the flow is upstream of a task."""
         waiting, seen = [task], {task}
         while waiting:
             upstream = waiting.pop()
@@ -151,6 +166,8 @@ class Rendered:
 def handler_at(task: Task, flow: Flow) -> ResultHandler | None:
     """Return the handler that keeps a task's result, with the path of its target."""
     handler = handler_of(task, flow.result)
+    # A target goes before the handler's own path, as Prefect has it. A function as a
+    # target makes its path in the run.
     if handler is not None and isinstance(task.target, str) and task.target:
         return handler.at(task.target)
     return handler

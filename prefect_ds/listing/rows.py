@@ -50,7 +50,7 @@ class ListedCheckpoint:
     size_bytes: int | None = None
     """Of the data that count, or would if their inputs were the same."""
     seconds: float | None = None
-    """Seconds that computing and writing took."""
+    """Of computing and writing together."""
     written_at: datetime.datetime | None = None
     stamp: str | None = None
     """Of the data that are there: their size and time of change."""
@@ -59,8 +59,10 @@ class ListedCheckpoint:
 
     @property
     def run(self) -> str:
-        """The task, with the index of a mapped child."""
-        return self.task if self.map_index is None else f"{self.task}[{self.map_index}]"
+        """The task, with the index of a mapped child: ``download[3]``."""
+        if self.map_index is None:
+            return self.task
+        return f"{self.task}[{self.map_index}]"
 
     @property
     def age(self) -> datetime.timedelta | None:
@@ -83,9 +85,17 @@ def row_of(
     """Return a checkpoint as its manifest describes it."""
     if manifest is None:
         return ListedCheckpoint("", path, state, reason, stamp=stamp)
+    # `None`: not measured, as in a manifest of an adopted file.
     seconds = None
     if manifest.compute_s is not None:
         seconds = manifest.compute_s + (manifest.write_s or 0.0)
+    # Only a frame has rows; the manifests of other results have a description.
+    n_rows = None
+    if not manifest.description:
+        n_rows = manifest.n_rows
+    # A manifest without an identity proves nothing: it says who filed the data, not
+    # what made them.
+    is_ours = manifest.identity is not None and not manifest.adopted
     return ListedCheckpoint(
         task=task_name(manifest.owner.task),
         path=path,
@@ -95,23 +105,22 @@ def row_of(
         flow=manifest.owner.flow,
         fields=dict(manifest.fields),
         file_type=manifest.file_type,
-        n_rows=None if manifest.description else manifest.n_rows,
+        n_rows=n_rows,
         size_bytes=manifest.size_bytes if has_data else None,
         seconds=seconds,
         written_at=as_time(manifest.written_at),
         stamp=stamp,
-        is_proved=is_proved and manifest.identity is not None and not manifest.adopted,
+        is_proved=is_proved and is_ours,
     )
 
 
 def row_of_seen(seen: Seen) -> ListedCheckpoint:
     """Return what a look at the sizes says of a checkpoint."""
-    state: State
-    if seen.kind == "whole":
-        is_adopted = seen.manifest is not None and seen.manifest.adopted
-        state = "adopted" if is_adopted else "valid"
-    else:
+    state: State = "valid"
+    if seen.kind != "whole":
         state = seen.kind
+    elif seen.manifest is not None and seen.manifest.adopted:
+        state = "adopted"
     return row_of(
         seen.path,
         state,
@@ -133,9 +142,12 @@ def task_name(slug: str) -> str:
 
 
 def as_time(text: str) -> datetime.datetime | None:
-    """Return the time of a manifest; ``None`` where it is none."""
+    """Return the time in a manifest; ``None`` if the text is not one."""
     try:
         time = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)
+    # Manifests are in UTC, whether they say so or not.
+    if time.tzinfo is None:
+        return time.replace(tzinfo=datetime.UTC)
+    return time

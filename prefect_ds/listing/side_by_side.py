@@ -1,4 +1,4 @@
-"""One call for each of many checkpoints, side by side, with a progress bar."""
+"""Calls for many checkpoints that run side by side, with a progress bar."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ def side_by_side(
     progress: bool | None,
     is_far: bool = False,
 ) -> list[Answer]:
-    """Return what the call answers for each item, in their order.
+    """Return the answers of a call for many items, in their order.
 
     Parameters
     ----------
     call, items
-        The call, and what it is made with.
+        The call, and its arguments.
     what
-        For the progress bar.
+        The word before the progress bar.
     progress
         Whether to show the bar; ``None``: in a terminal and a notebook, where tqdm is
         installed.
     is_far
         Whether a call mostly waits for an object store.
     """
-    at_once = _AT_ONCE_FAR if is_far else os.cpu_count() or 1
+    at_once = os.cpu_count() or 1
+    if is_far:
+        at_once = _AT_ONCE_FAR
     with ThreadPoolExecutor(at_once, "prefect_ds-upkeep") as pool:
         answers = pool.map(call, items)
         return list(_with_bar(answers, len(items), what, progress))
@@ -47,11 +49,12 @@ def _with_bar(
 ) -> Iterator[Answer]:
     if progress is False or total == 0:
         return answers
+    # It comes with the extra `progress` or with other packages, and is not needed.
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return answers
-    # `None`: on a terminal only. A notebook always has it.
+    # tqdm's `None`: only on a terminal. In a notebook the bar is always there.
     is_off = None if progress is None else False
     bar: Iterator[Answer] = iter(
         tqdm(answers, what, total, unit="checkpoint", disable=is_off, leave=False)

@@ -17,13 +17,13 @@ from prefect_ds.storage.store import CheckpointStore
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verified:
-    """What reading every byte of many checkpoints showed; printed, the faults."""
+    """The faults of many checkpoints whose bytes were all read; printed, a list."""
 
     where: str
     n_checkpoints: int
     size_bytes: int
     faults: Mapping[str, tuple[str, ...]]
-    """In words, by the path of each checkpoint that is not sound."""
+    """Path of a checkpoint that is not sound to its faults, in words."""
 
     @property
     def is_sound(self) -> bool:
@@ -45,8 +45,10 @@ class Verified:
             for path, faults in self.faults.items()
         ]
         read = f"{count(self.n_checkpoints, 'checkpoint')}, {size(self.size_bytes)}"
-        sound = "all sound" if self.is_sound else f"{len(self.faults):,} damaged"
-        return "\n".join([*lines, f"{self.where}: {read}, {sound}."])
+        verdict = "all sound"
+        if not self.is_sound:
+            verdict = f"{len(self.faults):,} damaged"
+        return "\n".join([*lines, f"{self.where}: {read}, {verdict}."])
 
     __repr__ = __str__
 
@@ -61,7 +63,7 @@ def verify(
 ) -> Verified:
     """Read every byte of many checkpoints and return their faults.
 
-    For a flow each checkpoint is read as its task's handler reads it, so that a file
+    For a flow every checkpoint is read as its task's handler reads it, so that a file
     that cannot be decoded is a fault too. For a folder the bytes are compared with
     their manifests. Nothing is set aside.
 
@@ -84,6 +86,7 @@ def verify(
     True
     """
     where = repeatable(where)
+    # The other states have no data to read.
     there = [
         located
         for located in locate(where, parameters, context, storage_options)
@@ -105,11 +108,14 @@ def verify(
 def _faults(located: Located) -> tuple[str, ...]:
     row, handler = located.row, located.handler
     try:
+        # A handler would not decode what is damaged; the store says what is wrong.
         if handler is not None and row.state != "damaged":
             return tuple(handler.verify(row.path))
         return tuple(CheckpointStore(located.files).verify(row.path))
     except CheckpointNotFoundError:
-        # A person's file has no manifest to be compared with; or a run removed it.
-        return () if row.state == "adopted" else (row.reason or "it is gone by now",)
+        # A person's file has no manifest to be compared with before a run reads it.
+        if row.state == "adopted":
+            return ()
+        return (row.reason or "it is gone by now",)
     except (OSError, NewerFormatError) as error:
         return (f"it cannot be read: {error}",)

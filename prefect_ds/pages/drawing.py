@@ -12,13 +12,27 @@ from prefect_ds.pages.tones import ORDER, tone_of
 
 WIDTH, HEIGHT = 180, 58
 """Of a node, in pixels."""
+
 _BETWEEN_LAYERS = 44
 _BESIDE = 20
+"""Pixels between nodes: from layer to layer, and within a layer."""
+
 _MARGIN = 10
+"""Pixels around the drawing."""
+
 _ROOM = 1120
 """Pixels on a page; a drawing that is broader scrolls."""
+
 _MOST_CHARACTERS = 21
-"""Of a name, in a node."""
+_MOST_CHARACTERS_OF_COUNTS = 27
+"""Of a name, and of the smaller counts below it, in a node."""
+
+_BAR_WIDTH = WIDTH - 24
+_LEAST_STRETCH = 4
+"""Pixels of a bar, and of a stretch of it."""
+
+_TIP = 5
+"""Pixels from the end of an edge's line to the tip of its arrowhead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class Box:
     name: str
     counts: str
     tone: str
-    """The one that a reader should see first: a failure, then what ran."""
+    """The one that a reader should see first: a failure, then a task that ran."""
     bars: tuple[Bar, ...]
     hover: str
 
@@ -62,7 +76,7 @@ class Drawing:
     boxes: tuple[Box, ...]
     lines: tuple[Line, ...]
     remark: str = ""
-    """In words what is not as in the flow; empty where all of it is there."""
+    """In words, how the drawing differs from the flow; empty where it does not."""
 
 
 def draw(graph: Graph) -> Drawing | None:
@@ -76,6 +90,7 @@ def draw(graph: Graph) -> Drawing | None:
     lines = [_line(axes, route) for route in layout.routes.values()]
     width, height = axes.size(layout)
     remark = ""
+    # A small graph comes back itself.
     if shown is not graph:
         remark = (
             f"{len(graph.nodes):,} tasks; those of one name that are equally far from "
@@ -101,11 +116,13 @@ class _Axes:
     def corner(self, place: Place) -> tuple[float, float]:
         """Return the upper left corner of a node."""
         along = place.layer * self._along + _MARGIN
+        # A place is the middle of its node.
         across = (place.offset - 0.5) * self._across + _MARGIN
         return (across, along) if self.goes_down else (along, across)
 
     def size(self, layout: Layout) -> tuple[int, int]:
         """Return width and height of a drawing."""
+        # There is no gap after the last layer, and none after the last node.
         along = layout.n_layers * self._along - _BETWEEN_LAYERS + 2 * _MARGIN
         across = round(layout.breadth * self._across) - _BESIDE + 2 * _MARGIN
         return (across, along) if self.goes_down else (along, across)
@@ -125,12 +142,15 @@ def _axes_for(layout: Layout) -> _Axes:
     to_right, down = _Axes(goes_down=False), _Axes(goes_down=True)
     width, _ = to_right.size(layout)
     other_width, _ = down.size(layout)
+    # If neither fits, the narrower one scrolls less.
     if width <= _ROOM or width <= other_width:
         return to_right
     return down
 
 
 def _line(axes: _Axes, route: Sequence[Place]) -> Line:
+    # From the far side of the first node, through the layers between, to the near side
+    # of the last one.
     (_, start), *between, (end, _) = [axes.passes(place) for place in route]
     parts = [f"M{_pair(start)}"]
     here = start
@@ -138,13 +158,14 @@ def _line(axes: _Axes, route: Sequence[Place]) -> Line:
         parts += [_curve(axes, here, entry), f"L{_pair(leave)}"]
         here = leave
     x, y = end
-    # The line ends in the middle of the arrowhead.
-    tip_x, tip_y = (x, y - 5) if axes.goes_down else (x - 5, y)
-    parts.append(_curve(axes, here, (tip_x, tip_y)))
+    # The line ends in the middle of the arrowhead, which covers its end.
     if axes.goes_down:
-        head = f"M{_pair((x, y))}l-4-8h8z"
+        line_end = (x, y - _TIP)
+        head = f"M{_pair(end)}l-4-8h8z"
     else:
-        head = f"M{_pair((x, y))}l-8-4v8z"
+        line_end = (x - _TIP, y)
+        head = f"M{_pair(end)}l-8-4v8z"
+    parts.append(_curve(axes, here, line_end))
     return Line("".join(parts), head)
 
 
@@ -160,6 +181,7 @@ def _curve(axes: _Axes, start: tuple[float, float], end: tuple[float, float]) ->
 
 
 def _pair(point: tuple[float, float]) -> str:
+    # Four digits: thousands of edges would make a page large.
     return f"{point[0]:.4g},{point[1]:.4g}"
 
 
@@ -167,13 +189,13 @@ def _box(node: Node, x: float, y: float) -> Box:
     counts = {how: number for how, number in node.counts if number}
     total = sum(counts.values()) or 1
     bars, at = [], 0.0
-    room = WIDTH - 24
     for how in sorted(counts, key=_rank):
-        # A single failure among 10,000 runs is still to be seen.
-        width = max(room * counts[how] / total, 4)
+        # A single failure among 10,000 runs must be visible.
+        width = max(_BAR_WIDTH * counts[how] / total, _LEAST_STRETCH)
         bars.append(Bar(tone_of(how), round(at, 1), round(width, 1)))
         at += width
-    scale = room / at if at else 1
+    # Such stretches made the bar too long.
+    scale = _BAR_WIDTH / at if at else 1
     bars = [
         Bar(bar.tone, round(bar.x * scale, 1), round(bar.width * scale, 1))
         for bar in bars
@@ -188,7 +210,7 @@ def _box(node: Node, x: float, y: float) -> Box:
         x=round(x, 1),
         y=round(y, 1),
         name=shortened(name, _MOST_CHARACTERS),
-        counts=shortened(words or "no runs", 27),
+        counts=shortened(words or "no runs", _MOST_CHARACTERS_OF_COUNTS),
         tone=tone_of(first),
         bars=tuple(bars),
         hover="\n".join([name, words, *node.reasons]),
@@ -196,13 +218,16 @@ def _box(node: Node, x: float, y: float) -> Box:
 
 
 def _rank(how: str) -> int:
-    return ORDER.index(how) if how in ORDER else len(ORDER)
+    if how in ORDER:
+        return ORDER.index(how)
+    return len(ORDER)
 
 
 def shortened(text: str, most: int) -> str:
     """Return text cut in its middle, as names that begin alike end differently.
 
-    A Chinese character takes the room of two.
+    >>> shortened("download_of_all_the_flights_of_2013", 21)
+    'download_o…ts_of_2013'
     """
     if _room(text) <= most:
         return text
@@ -215,5 +240,6 @@ def shortened(text: str, most: int) -> str:
 
 
 def _room(text: str) -> int:
+    # A Chinese character takes the room of two.
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide

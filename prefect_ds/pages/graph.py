@@ -12,6 +12,9 @@ from prefect_ds.pages.layers import Edge, layers_of
 MOST_NODES = 150
 """In a drawing that a person can read."""
 
+_MOST_REASONS = 6
+"""Of a node that several tasks became."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -25,7 +28,7 @@ class Node:
     reasons: tuple[str, ...] = ()
     """Lines shown when the pointer is on it."""
     n_tasks: int = 1
-    """How many tasks of one name it is, in a graph that was folded."""
+    """How many tasks of one name the node is, in a graph that was folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,18 @@ class Graph:
 def folded(graph: Graph, most: int = MOST_NODES) -> Graph:
     """Return a graph that fits a page: tasks of one name in one layer become one node.
 
-    A loop in Python that adds a task for each of 1,000 files makes such flows. A graph
+    A Python loop that adds a task for every file makes such flows. A graph
     with few nodes comes back itself.
     """
     if len(graph.nodes) <= most:
         return graph
     layer_of = layers_of([node.key for node in graph.nodes], graph.edges)
+    # By layer too: no edge joins two nodes of one layer, so that none becomes a loop.
     groups: dict[tuple[str, int], list[Node]] = {}
     for node in graph.nodes:
         groups.setdefault((node.name, layer_of[node.key]), []).append(node)
     new_key = {node.key: group[0].key for group in groups.values() for node in group}
+    # A dict keeps the order, and an edge of thousands once.
     edges = dict.fromkeys((new_key[start], new_key[end]) for start, end in graph.edges)
     return Graph(tuple(_joined(group) for group in groups.values()), tuple(edges))
 
@@ -63,7 +68,7 @@ def _joined(nodes: Sequence[Node]) -> Node:
         key=first.key,
         name=first.name,
         counts=tuple(counts.items()),
-        reasons=tuple(reasons)[:6],
+        reasons=tuple(reasons)[:_MOST_REASONS],
         n_tasks=len(nodes),
     )
 
@@ -108,5 +113,9 @@ def _dot_text(text: str) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Return text in which nothing is markup: Mermaid has entities of its own."""
+    """Return text in which nothing is markup; Mermaid has entities of its own.
+
+    >>> _mermaid_text('read "all"')
+    'read #34;all#34;'
+    """
     return re.sub(r"[^\w .,:/()+-]", lambda match: f"#{ord(match[0])};", text)

@@ -9,10 +9,11 @@ from typing import Any
 from prefect_ds.pages.rendering import render_table
 
 _MOST_CHARACTERS = 200
+"""Of the keyword arguments, in a notebook."""
 
 
 class Shown:
-    """A base of handlers, which show what the user has set, and read no file."""
+    """A base of handlers, which show their settings, and read no file for it."""
 
     location: Any
     file_type: str
@@ -22,6 +23,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, str]] = []
+        # A handler of several outputs has one for every output.
         outputs: dict[str, Any] = getattr(self, "handlers", {})
         for name, handler in outputs.items():
             rows += [(f"{name}: {word}", value) for word, value in _settings(handler)]
@@ -33,7 +35,8 @@ class Shown:
 def _settings(handler: Any) -> Iterator[tuple[str, str]]:
     """Yield the settings of a handler in words.
 
-    Options of a store may be secret: they are left out.
+    The options of its store are left out: they may be secret. Settings without an
+    effect are left out too.
     """
     location = handler.location
     if location is None:

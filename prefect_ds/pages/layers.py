@@ -1,8 +1,8 @@
-"""Where the nodes of a graph go that is drawn in layers, and the way of its edges.
+"""The places of a graph's nodes in layers, and the routes of its edges.
 
 Pure functions on names and numbers, in four steps: every node gets a layer, long edges
-get a point in each layer that they cross, the order within the layers is chosen so that
-few edges cross, and places are chosen so that edges are straight.
+get a point in every layer that they cross, the order within the layers is chosen so
+that few edges cross, and places are chosen so that edges are straight.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Place:
     """The middle of a node, or a point of an edge."""
 
     layer: int
-    """Starts at 0; each edge leads to a higher one."""
+    """Starts at 0; every edge leads to a higher one."""
     offset: float
     """Across the layers, in widths of a node; the first node is at 0.5."""
 
@@ -33,7 +33,7 @@ class Layout:
 
     places: dict[str, Place]
     routes: dict[Edge, tuple[Place, ...]]
-    """For each edge its points, from the place of one node to that of the other."""
+    """Edge to its points, from the place of one node to that of the other."""
     n_layers: int
     breadth: float
     """Of the widest layer, in widths of a node."""
@@ -43,13 +43,16 @@ _Point: TypeAlias = tuple[str, str, int] | str
 """A node, or an edge's point: both ends of the edge and the layer."""
 
 _GAP = 0.35
-"""Between edges that pass a layer side by side, where nodes have 1."""
+"""Between edges that pass a layer side by side; nodes have 1."""
+
 _MOST_POINTS = 3000
-"""Of all long edges; with more, they go straight."""
+"""Of all long edges together. With more, long edges go straight, which is quick."""
+
 _N_SWEEPS = 8
-"""For the order; more seldom help."""
+"""Times that the order is improved; more seldom help."""
+
 _N_PULLS = 9
-"""For the places. The last goes down, so that chains end up straight."""
+"""Times that places are improved: odd, so that the last pull goes down the layers."""
 
 
 def layered(nodes: Sequence[str], edges: Iterable[Edge]) -> Layout:
@@ -58,8 +61,7 @@ def layered(nodes: Sequence[str], edges: Iterable[Edge]) -> Layout:
     Parameters
     ----------
     nodes
-        Their names, in the order in which they are to be drawn where nothing else
-        matters.
+        Their names. Their order decides where nothing else does.
     edges
         Pairs of names.
 
@@ -86,15 +88,15 @@ def layered(nodes: Sequence[str], edges: Iterable[Edge]) -> Layout:
     for edge, chain in chains.items():
         points = [Place(_layer(point, layer_of), offsets[point]) for point in chain]
         routes[edge] = tuple(points)
+    # Half a node beyond the middle of the last one; without nodes it is 0.
     breadth = max((place.offset for place in places.values()), default=-0.5) + 0.5
-    breadth = max(
-        [breadth, *(point.offset for way in routes.values() for point in way)]
-    )
+    on_routes = [point.offset for route in routes.values() for point in route]
+    breadth = max([breadth, *on_routes])
     return Layout(places, routes, len(layers), breadth)
 
 
 def layers_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Return the layer of each node: every edge leads to a higher one.
+    """Return node to layer, such that every edge leads to a higher layer.
 
     A node is in the first layer that it can be in, except that a source is drawn close
     to the first node that takes something from it.
@@ -116,8 +118,10 @@ def layers_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
             n_waiting[following] -= 1
             if not n_waiting[following]:
                 order.append(following)
+    # The nodes of a cycle wait for one another for ever.
     if len(order) < len(layer_of):
         raise ValueError("the edges have a cycle")
+    # From the end: where a node goes depends on the nodes after it.
     for node in reversed(order):
         # Moving it nearer shortens more edges than it lengthens.
         if len(after[node]) > n_before[node]:
@@ -130,17 +134,20 @@ def n_crossings(layers: Sequence[Sequence[_Point]], neighbors: _Neighbors) -> in
     total = 0
     for upper, lower in pairwise(layers):
         rank = {point: number for number, point in enumerate(lower)}
+        # Ranks of the ends of all edges that start further left, sorted.
         ends: list[int] = []
         for point in upper:
             own = sorted(rank[end] for end in neighbors.below[point])
+            # An edge crosses those of them that end further right.
             total += sum(len(ends) - bisect_right(ends, end) for end in own)
+            # Only now: edges of one point do not cross.
             for end in own:
                 insort(ends, end)
     return total
 
 
 class _Neighbors:
-    """For each point its neighbors in the layers above and below."""
+    """Point to its neighbors in the layers above and below."""
 
     def __init__(self, chains: Iterable[Sequence[_Point]]) -> None:
         self.above: defaultdict[_Point, list[_Point]] = defaultdict(list)
@@ -152,13 +159,16 @@ class _Neighbors:
 
 
 def _layer(point: _Point, layer_of: dict[str, int]) -> int:
-    return layer_of[point] if isinstance(point, str) else point[2]
+    if isinstance(point, str):
+        return layer_of[point]
+    _, _, layer = point
+    return layer
 
 
 def _chains(
     edges: Sequence[Edge], layer_of: dict[str, int]
 ) -> dict[Edge, tuple[_Point, ...]]:
-    """Return for each edge its ends, and its points in the layers between."""
+    """Return edge to its ends and its points in the layers between them."""
     lengths = [layer_of[end] - layer_of[start] - 1 for start, end in edges]
     have_points = sum(lengths) <= _MOST_POINTS
     chains: dict[Edge, tuple[_Point, ...]] = {}
@@ -195,14 +205,15 @@ def _ordered(layers: list[list[_Point]], neighbors: _Neighbors) -> list[list[_Po
     for sweep in range(_N_SWEEPS):
         if not fewest:
             break
-        goes_down = sweep % 2 == 0
+        # A copy: the best order so far must stay as it is.
         layers = [list(layer) for layer in layers]
-        numbers = range(1, len(layers))
-        if not goes_down:
-            numbers = range(len(layers) - 2, -1, -1)
+        # Down and up in turn; the layer that was passed before stays fixed.
+        if sweep % 2 == 0:
+            numbers, step, near = range(1, len(layers)), -1, neighbors.above
+        else:
+            numbers, step, near = range(len(layers) - 2, -1, -1), 1, neighbors.below
         for number in numbers:
-            fixed = layers[number - 1 if goes_down else number + 1]
-            near = neighbors.above if goes_down else neighbors.below
+            fixed = layers[number + step]
             layers[number] = _by_mean_rank(layers[number], fixed, near)
         crossings = _crossings_between(layers, neighbors)
         if crossings < fewest:
@@ -234,27 +245,34 @@ def _by_mean_rank(
 
 
 def _offsets(layers: list[list[_Point]], neighbors: _Neighbors) -> dict[_Point, float]:
-    """Return the place of each point across the layers, so that edges are straight."""
+    """Return point to place across the layers, so that edges are straight."""
     offsets: dict[_Point, float] = {}
     for layer in layers:
         for point, offset in zip(layer, _packed(layer), strict=True):
             offsets[point] = offset
     for pull in range(_N_PULLS):
-        goes_down = pull % 2 == 0
-        near = neighbors.above if goes_down else neighbors.below
-        for layer in layers if goes_down else reversed(layers):
+        if pull % 2 == 0:
+            in_order, near = layers, neighbors.above
+        else:
+            in_order, near = layers[::-1], neighbors.below
+        for layer in in_order:
             wanted = []
             for point in layer:
+                # In the middle of its neighbors; without any, it stays.
                 own = [offsets[other] for other in near[point]] or [offsets[point]]
                 wanted.append(sum(own) / len(own))
             for point, offset in zip(layer, spread(layer, wanted), strict=True):
                 offsets[point] = offset
+    # The left edge of the leftmost point is 0.
     first = min((offsets[point] - _half(point) for point in offsets), default=0.0)
     return {point: offset - first for point, offset in offsets.items()}
 
 
 def _half(point: _Point) -> float:
-    return 0.5 if isinstance(point, str) else _GAP / 2
+    """Return half of the width of a point: 0.5 for a node."""
+    if isinstance(point, str):
+        return 0.5
+    return _GAP / 2
 
 
 def _packed(layer: Sequence[_Point]) -> list[float]:
@@ -270,15 +288,16 @@ def _packed(layer: Sequence[_Point]) -> list[float]:
 def spread(layer: Sequence[_Point], wanted: Sequence[float]) -> list[float]:
     """Return offsets close to the wanted ones that keep order and distances.
 
-    The sum of the squared differences is as small as it can be (the algorithm of
-    adjacent blocks that violate the order, and are merged).
+    The sum of the squared differences is as small as it can be. (This is isotonic
+    regression by pooling adjacent violators.)
     """
     packed = _packed(layer)
-    # Without the distances only the order is left to keep.
+    # Pairs of the mean of the wanted shifts of a block, and the number of its points.
     blocks: list[tuple[float, int]] = []
-    """Mean of what is wanted in a block, and the number of its points."""
     for target, start in zip(wanted, packed, strict=True):
+        # With the packed offsets subtracted, only the order is left to keep.
         mean, number = target - start, 1
+        # Points that want to pass one another get one shift together.
         while blocks and blocks[-1][0] > mean:
             before, n_before = blocks.pop()
             mean = (mean * number + before * n_before) / (number + n_before)

@@ -1,4 +1,4 @@
-"""What is on a page about the tasks of a flow: plain values, and how they are grouped.
+"""The values on a page about the tasks of a flow, and how they are grouped.
 
 A report and an explanation both become a :class:`Page`; templates lay it out and decide
 nothing.
@@ -31,7 +31,7 @@ class Row(NamedTuple):
     path: str | None
     size_bytes: int | None
     seconds: tuple[float | None, ...]
-    """One for each of the page's columns of seconds."""
+    """As many as the page has columns of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Step:
     name: str
     rows: Sequence[Row]
     notes: tuple[str, ...] = ()
-    """Remarks, and that its checkpoints do not pay."""
+    """Remarks on the task, such as that its checkpoints do not pay."""
     error: str = ""
 
 
@@ -54,7 +54,7 @@ class Page:
     kind: str
     """ "Run" or "Plan": the word before the title."""
     status: str
-    """In a few words how it ended, or what it will do."""
+    """A few words on the end of the run, or on the plan."""
     tone: str
     """The color of the status."""
     seconds: tuple[str, ...]
@@ -87,7 +87,7 @@ def _node(step: Step) -> Node:
 
 
 def counts_of(rows: Sequence[Row]) -> tuple[tuple[str, int], ...]:
-    """Return how many rows there are of each kind, in the order of the tones."""
+    """Return pairs of a kind of rows and their number, in the order of the tones."""
     counts = Counter(row.how for row in rows)
     return tuple((how, counts[how]) for how in ORDER if counts[how])
 
@@ -111,7 +111,7 @@ class Group:
     tone: str
     number: str
     reason: str
-    """One for all of them, or empty: then each row has its own."""
+    """One for all of them, or empty: then every row has its own."""
     rows: tuple[Cells, ...]
     n_left_out: int
     """Rows for which there is no room on the page."""
@@ -150,7 +150,7 @@ class Section:
     has_paths: bool
     has_sizes: bool
     has_seconds: tuple[bool, ...]
-    """Which columns of seconds have any."""
+    """Whether a column of seconds has any, for every column."""
     has_reasons: bool
     """Whether some rows have a reason of their own, or there is nothing else to say."""
 
@@ -182,7 +182,8 @@ def sections_of(page: Page, most_bytes: int) -> list[Section]:
     page
         The page.
     most_bytes
-        Of all rows together, as HTML. Each task gets a fair part; failures go first.
+        Of all rows together, as HTML. Every task gets a fair part of it, and spends it
+        on its failures first.
     """
     folders = [_folder(step.rows) for step in page.steps]
     costs = [
@@ -197,12 +198,13 @@ def sections_of(page: Page, most_bytes: int) -> list[Section]:
 
 
 def fair(costs: Sequence[int], room: int) -> list[int]:
-    """Return a part of the room for each: all it needs, or as much as the others.
+    """Return fair parts of the room: as much as is needed, or an equal share.
 
     >>> fair([10, 500, 900], 610)
     [10, 300, 300]
     """
     parts = [0] * len(costs)
+    # The cheapest first: what it leaves of its share goes to the dearer ones.
     order = sorted(range(len(costs)), key=costs.__getitem__)
     for position, number in enumerate(order):
         parts[number] = min(costs[number], room // (len(costs) - position))
@@ -211,7 +213,10 @@ def fair(costs: Sequence[int], room: int) -> list[int]:
 
 
 _LONGEST_REASON = 300
+"""Characters of a reason that a row shows."""
+
 _BYTES_OF_TAGS = 60
+"""Of the HTML around a row's text, about."""
 
 
 def _cost(row: Row, folder: str) -> int:
@@ -235,11 +240,7 @@ def _section(step: Step, folder: str, n_columns: int, room: int) -> Section:
     counts = counts_of(step.rows)
     groups = tuple(_groups(step.rows, folder, room))
     sizes = [row.size_bytes for row in step.rows if row.size_bytes is not None]
-    sums = []
-    for column in range(n_columns):
-        own = [row.seconds[column] for row in step.rows]
-        known = [seconds for seconds in own if seconds is not None]
-        sums.append(seconds_in_words(sum(known)) if known else "")
+    sums = [_sum_in_words(step.rows, column) for column in range(n_columns)]
     has_reasons = any(cells.reason for group in groups for cells in group.rows)
     return Section(
         key=step.key,
@@ -256,17 +257,30 @@ def _section(step: Step, folder: str, n_columns: int, room: int) -> Section:
         has_paths=any(row.path for row in step.rows),
         has_sizes=bool(sizes),
         has_seconds=tuple(bool(words) for words in sums),
+        # A table needs one column at least.
         has_reasons=has_reasons or not (sizes or any(sums)),
     )
 
 
+def _sum_in_words(rows: Sequence[Row], column: int) -> str:
+    """Return the sum of a column of seconds; empty where none of them is known."""
+    seconds = [row.seconds[column] for row in rows]
+    known = [number for number in seconds if number is not None]
+    if not known:
+        return ""
+    return seconds_in_words(sum(known))
+
+
 def _groups(rows: Sequence[Row], folder: str, room: int) -> Iterator[Group]:
-    """Yield the rows that ended alike, for one reason or each for its own."""
+    """Yield the rows that ended alike, those that share a reason together."""
     groups: dict[tuple[str, str], list[Row]] = {}
     numbers = Counter((row.how, row.reason) for row in rows)
     for row in rows:
+        # Rows whose reason no other row has share one group, not one group a row.
         is_alone = numbers[row.how, row.reason] == 1
-        groups.setdefault((row.how, "" if is_alone else row.reason), []).append(row)
+        shared = "" if is_alone else row.reason
+        groups.setdefault((row.how, shared), []).append(row)
+    # Failures come first in the order, so that room for them is left.
     for how in ORDER:
         for (own, reason), members in groups.items():
             if own != how:
@@ -276,6 +290,7 @@ def _groups(rows: Sequence[Row], folder: str, room: int) -> Iterator[Group]:
                 room -= _cost(row, folder)
                 if room < 0:
                     break
+                # A shared reason is said once, above the rows.
                 shown.append(_cells(row, folder, has_reason=not reason))
             yield Group(
                 how=how,
@@ -288,14 +303,19 @@ def _groups(rows: Sequence[Row], folder: str, room: int) -> Iterator[Group]:
 
 
 def _cells(row: Row, folder: str, *, has_reason: bool) -> Cells:
-    reason = ""
+    child, reason, size_in_words = "", "", ""
+    # The first child is 0, and a size may be: only `None` is no value.
+    if row.child is not None:
+        child = str(row.child)
     if has_reason:
         reason = shorten(row.reason, _LONGEST_REASON, placeholder=" ...")
+    if row.size_bytes is not None:
+        size_in_words = size(row.size_bytes)
     return Cells(
-        child="" if row.child is None else str(row.child),
+        child=child,
         reason=reason,
         path=(row.path or "").removeprefix(folder),
-        size="" if row.size_bytes is None else size(row.size_bytes),
+        size=size_in_words,
         seconds=tuple(map(seconds_in_words, row.seconds)),
     )
 
@@ -327,11 +347,14 @@ def seconds_in_words(seconds: float | None) -> str:
 def in_words(seconds: float) -> str:
     """Return seconds with their unit: ``0.52 s``, ``1 h 7 min``."""
     words = seconds_in_words(seconds)
-    return words if words.endswith("min") else f"{words} s"
+    # Long times have their units already.
+    if words.endswith("min"):
+        return words
+    return f"{words} s"
 
 
 def totals(page: Page) -> tuple[tuple[str, int], ...]:
-    """Return how many runs of each kind all tasks have."""
+    """Return pairs of a kind of runs and their number in all tasks."""
     counts = Counter[str]()
     for step in page.steps:
         counts.update(dict(counts_of(step.rows)))

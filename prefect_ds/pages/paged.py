@@ -1,4 +1,4 @@
-"""What can be looked at as a page: a run that was, or the one that comes."""
+"""The base of what has a page: a run that is over, or the plan of the next one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from prefect_ds.pages.writing import write_page
 class Paged(abc.ABC):
     """Has a page for a browser, a part of one for notebooks, and a graph as text."""
 
+    # Some of the classes below have slots, which a base without them would undo.
     __slots__ = ()
 
     flow: str

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MOST_BYTES = 1_650_000
-"""Of the rows of a page: with all else it stays below 2 MB."""
+"""Of the rows of a page: with the rest of it, a page stays below 2 MB."""
+
 _MOST_BYTES_IN_NOTEBOOK = 60_000
-"""A notebook keeps every output in its file."""
+"""Of the rows of a page in a notebook, which stores every output in its file."""
+
 MOST_ROWS = 1000
 """Of a table in a notebook."""
 
@@ -32,6 +34,7 @@ def render_page(page: Page) -> str:
     """Return a page as a whole HTML document."""
     environment = _environment()
     script = _source("page.js")
+    # The page's policy names its one script by this digest; no other one runs.
     digest = hashlib.sha256(script.encode()).digest()
     now = datetime.datetime.now(datetime.UTC)
     return environment.get_template("page.html.j2").render(
@@ -80,6 +83,7 @@ def render_table(
         How many rows there are, if ``rows`` has not all of them.
     """
     template = _environment().get_template("table.html.j2")
+    # `None` would be the word "None" in the page.
     shown = [["" if cell is None else cell for cell in row] for row in rows[:MOST_ROWS]]
     return template.render(
         headers=headers,
@@ -94,7 +98,7 @@ def render_table(
 
 
 def _values(page: Page, most_bytes: int) -> dict[str, object]:
-    """Return what the templates lay out."""
+    """Return the values that the templates lay out."""
     # Slugs may have any character; the name of a place in a page may not.
     anchors = {step.key: f"task-{number}" for number, step in enumerate(page.steps)}
     return {
@@ -118,7 +122,9 @@ def _environment() -> Environment:
 
     environment = Environment(
         loader=PackageLoader("prefect_ds.pages"),
+        # A task's name may be `<script>`.
         autoescape=True,
+        # A misspelt name is an error, and no gap in the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -139,4 +145,5 @@ def _version() -> str:
     try:
         return version("prefect_ds")
     except PackageNotFoundError:
+        # Run from its sources, without an installation.
         return ""

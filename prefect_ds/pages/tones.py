@@ -1,4 +1,4 @@
-"""The words for how a task ended or will go, their order and their colors."""
+"""The words for the ends and the plans of task runs, their order and their colors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = (
     "loaded",
     "load",
 )
-"""What a reader should see first comes first."""
+"""In the order in which a reader should see them."""
 
 _TONES = {
     "failed": "failed",
@@ -27,7 +27,7 @@ _TONES = {
     "not needed": "idle",
     "loaded": "loaded",
     "load": "loaded",
-    # States of checkpoints in a listing
+    # States of checkpoints in a listing.
     "valid": "loaded",
     "adopted": "ran",
     "stale": "maybe",
@@ -40,4 +40,5 @@ _TONES = {
 
 def tone_of(how: str) -> str:
     """Return the name of the color, which is a class in the style sheet."""
+    # A later version's word, in a file of events, has a color too.
     return _TONES.get(how, "other")

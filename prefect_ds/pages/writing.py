@@ -19,7 +19,7 @@ def write_page(page: str, path: str | os.PathLike[str]) -> None:
     path
         Of the file, or a URL that fsspec knows.
     """
-    # A name in a flow may have half of a surrogate pair, which no file can hold.
+    # A name in a flow may have half of a surrogate pair, which UTF-8 cannot encode.
     data = page.encode("utf-8", "replace")
     target = os.fspath(path)
     if "://" in target:
@@ -28,10 +28,12 @@ def write_page(page: str, path: str | os.PathLike[str]) -> None:
         return
     file = Path(target)
     file.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, as a rename between file systems is not atomic.
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(data)
         temporary.replace(file)
+    # Also after KeyboardInterrupt.
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
