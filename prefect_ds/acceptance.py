@@ -55,13 +55,13 @@ def accept(
     parameters
         As for ``flow.run(parameters=...)``.
     inputs
-        Accept checkpoints too of which an input or a setting has another value now.
-        Without, they stay stale, and one line in the log names them.
+        Accept also checkpoints that have another value of an input or a setting.
+        Otherwise they stay stale, and a line in the log names them.
 
     Notes
     -----
-    A line in the log names each run of the tasks that has no checkpoint to accept: it
-    is gone, damaged or was freed.
+    The log names every run of these tasks that has no checkpoint to accept, because it
+    is gone, damaged or freed.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def accept(
         The flow has no such task, or the task has no handler; or a parameter is unknown
         or missing.
     DamagedCheckpointError
-        The bytes of a checkpoint are not those that were written. Those before it are
-        accepted already.
+        The bytes of a checkpoint are not those that were written. The checkpoints
+        before it have been accepted.
 
     Examples
     --------
@@ -92,13 +92,13 @@ def accept(
             )
     accepting = _Accepting(chosen, inputs)
     names = {task.name for task in chosen}
-    # The plan asks `accepting` about every checkpoint that it comes by, so a run that
+    # The plan asks `accepting` about every checkpoint that it meets, so a run that
     # is still to run has none to accept, or one that the log has named already.
     for run in plan_flow(flow, parameters or {}, accept=accepting):
         is_left = run.decision == "run" and run.path not in accepting.refused
         if run.task in names and is_left:
             logger.warning(
-                "Task %r: no checkpoint was accepted, it runs: %s",
+                "Task %r: no checkpoint was accepted, so it runs: %s",
                 _run_name(run),
                 run.reason,
             )
@@ -113,14 +113,14 @@ def _run_name(run: TaskDecision) -> str:
 
 
 class _Accepting:
-    """Accepts the stale checkpoints of the chosen tasks, as the plan comes by them."""
+    """Accepts the stale checkpoints of the chosen tasks, one by one in the plan."""
 
     def __init__(self, tasks: set[Task], inputs: bool) -> None:
         self._tasks = tasks
         self._inputs = inputs
         self.accepted: list[Accepted] = []
         self.refused: set[str] = set()
-        """Paths of which the log has said already why they stay stale."""
+        """Paths that stay stale, for a reason that the log has given."""
 
     def __call__(
         self, task: Task, checkpoint: TaskCheckpoint, manifest: Manifest

@@ -27,7 +27,7 @@ def checkpoint_handler(
     runner
         The runner of the task.
     old_state, new_state
-        The change of state. Every other change than Pending to Running passes.
+        The change of state. Only that from Pending to Running is acted on.
 
     Returns
     -------
@@ -38,8 +38,8 @@ def checkpoint_handler(
     Raises
     ------
     TypeError
-        The runner is none of ours, so that it knows neither the task's inputs nor how
-        to write its result.
+        The runner is not ours: it knows neither the task's inputs nor how to write its
+        result.
     TemplateError
         The path cannot be made from the task's inputs.
     """

@@ -1,4 +1,4 @@
-"""The events that runs have written: read, as a table, and as the report of a run."""
+"""Events that runs have written, as a sequence, a table or the report of a run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_events(
                     if line.strip():
                         n_broken += 1
     if n_broken:
-        _logger.warning("%d lines are no whole events; they are left out", n_broken)
+        _logger.warning("%d lines are not whole events and were left out", n_broken)
     return Events(sorted(events, key=lambda event: event.time), n_broken)
 
 
@@ -152,7 +152,7 @@ class Events(Sequence[Event]):
         for event in of_run:
             if event.event in _OUTCOMES:
                 names.setdefault(event.slug, event.task)
-                # Of a run that was tried again, the last try counts.
+                # A task run that was retried counts by its last attempt.
                 by_task.setdefault(event.slug, {})[event.map_index] = event
         tasks = [
             _task_report(names[slug], slug, runs) for slug, runs in by_task.items()

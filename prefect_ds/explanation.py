@@ -1,4 +1,4 @@
-"""What the next run of a flow would do, known before it runs."""
+"""What the next run of a flow would do, said before it runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def explain(
     Raises
     ------
     TypeError
-        It is no flow, or the parameters are no mapping.
+        ``flow`` is not a flow, or ``parameters`` is not a mapping.
     ValueError
         A parameter is unknown, or one without a default is missing, or ``refresh`` has
         a task that is not in the flow.
@@ -70,7 +70,7 @@ def explain(
     if not isinstance(flow, Flow):
         raise TypeError(f"explain needs a Flow, not a {type(flow).__name__}")
     decisions = plan_flow(flow, parameters or {}, refresh, context=context)
-    # Prefect sorts by what depends on what, and otherwise at random.
+    # Prefect sorts tasks by what they depend on, and otherwise at random.
     place = {slug: number for number, slug in enumerate(flow.slugs.values())}
     decisions.sort(key=lambda decision: place[decision.slug])
     slugs = {decision.slug for decision in decisions if decision.is_step}

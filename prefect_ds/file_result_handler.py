@@ -52,9 +52,9 @@ class FileResultHandler(ResultHandler):
         See :class:`prefect_ds.PandasResultHandler`. In an object store, the task's
         result is the path of a copy on the machine that asks for it.
     storage_options, match, ignore, show, durability, check, max_age
-        See :class:`prefect_ds.result_handler.ResultHandler`. A reader of the path reads
-        its bytes by itself: with ``check="checksum"`` they are compared with their
-        checksums before, otherwise sizes and times of change are.
+        See :class:`prefect_ds.result_handler.ResultHandler`. A task that gets the path
+        reads the file without this handler. Before that, ``check="checksum"`` compares
+        every byte with its checksum; otherwise sizes and times of change are compared.
 
     Notes
     -----
@@ -87,7 +87,7 @@ class FileResultHandler(ResultHandler):
         return (str, os.PathLike)
 
     def accepts(self, value: Any) -> bool:
-        """Return whether a value is a path; of text, whether something is there."""
+        """Return whether a value is a path, or text that names an existing one."""
         # A flow-wide handler leaves other text alone.
         return isinstance(value, os.PathLike) or (
             isinstance(value, str) and os.path.lexists(value)
@@ -238,7 +238,7 @@ class FileResultHandler(ResultHandler):
 
 
 def _with_place(error: PrefectDSError, place: str) -> PrefectDSError:
-    """Return the error; it says where the file is, if it is there."""
+    """Return the error, with the place of the file if the file is still there."""
     # The last: an error of the file system has its number before the message.
     text = str(error.args[-1])
     if place in text or not os.path.exists(place):
@@ -248,14 +248,14 @@ def _with_place(error: PrefectDSError, place: str) -> PrefectDSError:
 
 
 def _names_in_place(tree: Tree, path: str, prefix: str = "") -> dict[str, str]:
-    """Return the names of the parts that the files of a tree are in place."""
+    """Return the name that every file of a tree has as a part of the checkpoint."""
     if tree.kind == "file":
         return {tree.files[0]: name(path)}
     return {file: f"{prefix}{file}" for file in tree.files}
 
 
 def _schema(tree: Tree) -> JSONObject:
-    """Return what the parts of a tree do not say."""
+    """Return the schema of a tree: whatever its parts do not say."""
     schema: JSONObject = {DESCRIPTION: count(len(tree.files), "file")}
     if tree.kind == "folder":
         # The names of files are data here, and a digest of bytes does not show them.

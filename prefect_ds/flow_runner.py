@@ -67,13 +67,16 @@ class DSFlowRunner(FlowRunner):
     _keep: set[Task] | None = None
     _shows_progress = False
     _is_first_round = True
-    """Not one that follows it, for retries."""
+    """False in the rounds that follow the first, for retries."""
     _refresh: frozenset[Task] = frozenset()
     _asked: TaskRun | None = None
-    """The task run whose freed data the user asks for; ``None``: the last tasks."""
+    """The task run whose freed data the user asks for; ``None``: no single one."""
     _run_context: Mapping[str, Any] = {}
     _are_states_handled = False
-    """Whether handlers of all tasks' states come along, which may look at any data."""
+    """Whether the caller has handlers for the states of all tasks.
+
+    They may look at any data.
+    """
 
     def run(
         self,
@@ -94,8 +97,8 @@ class DSFlowRunner(FlowRunner):
             The class that runs the tasks.
         progress
             Show per task how many results were loaded, computed and failed, and how
-            many are left, while the flow runs. ``None``: if stderr is a terminal and
-            tqdm is installed.
+            many are left, while the flow runs. ``None``: show it if stderr is a
+            terminal and tqdm is installed.
         keep_results
             Let go of results during the run, except those of these tasks and of
             terminal tasks. A result without a checkpoint goes once no task needs it;
@@ -134,7 +137,7 @@ class DSFlowRunner(FlowRunner):
         )
         self._is_first_round = not call.arguments.get("task_states")
         if self._is_first_round:
-            # Not again in the rounds that follow, for retries.
+            # Once a run, not in every round of its retries.
             warn_of_unused_results(self.flow, self._has_our_tasks)
             if self._has_our_tasks:
                 say_leftovers(self.flow)
@@ -298,7 +301,7 @@ class DSFlowRunner(FlowRunner):
             for remark in task.remarks:
                 self.logger.warning("Task %r: %s", task.task, with_advice(remark))
             if task.loss and task.n_ran:
-                # Not again in every run that loads them.
+                # The run that wrote them says it, not every run that loads them.
                 self.logger.warning("Task %r: %s", task.task, task.loss)
         collision = _collision(references)
         if collision:
@@ -307,7 +310,10 @@ class DSFlowRunner(FlowRunner):
         return final
 
     def _compute_freed(self, task: Task, map_index: int | None) -> State:
-        """Run what leads to a task run whose data were freed, and return its state."""
+        """Compute a task run whose data were freed, and return its state.
+
+        All that its result depends on is loaded or computed first.
+        """
 
         # `Flow.run` makes the runner itself, so the class carries what is asked for.
         class RunnerOfPart(DSFlowRunner):
@@ -342,7 +348,7 @@ class DSFlowRunner(FlowRunner):
 
 
 _OF_THE_ENGINE = {"caches", "config", "logger", "parameters"}
-"""In Prefect's context of a run; all else there may be in a path."""
+"""Entries of Prefect's context that are the engine's; all others may fill a path."""
 
 _prefects_run = inspect.signature(FlowRunner.run)
 
@@ -359,7 +365,10 @@ def _references(states: Iterable[State]) -> Iterator[CheckpointReference]:
 
 
 def _collision(references: Iterable[CheckpointReference]) -> str:
-    """Return in words which two tasks share a path for different inputs, if any do."""
+    """Return the error of two tasks that share a path for different inputs.
+
+    Empty if there are none.
+    """
     first_at: dict[str, CheckpointReference] = {}
     for reference in references:
         first = first_at.setdefault(reference.path, reference)

@@ -21,10 +21,10 @@ _OF = "identity"
 
 
 class MarkerResultHandler(ResultHandler):
-    """Keeps that a task was done: for tasks that return nothing.
+    """Records that a task was done: for tasks that return nothing.
 
     A task that sends a mail, loads a table or deletes old rows is to run once for its
-    inputs. When it has ended well, a text file at the templated path says what was done
+    inputs. When it has succeeded, a text file at the templated path says what was done
     and when; a later run finds the file and does not run the task. Remove the file, and
     the task runs again.
 

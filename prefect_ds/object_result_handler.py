@@ -1,4 +1,4 @@
-"""Whatever object a task returns, kept as one plain file."""
+"""An object that a task returns, kept as one plain file."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from prefect_ds.errors import ResultTypeError
 from prefect_ds.result_handler import ResultHandler
 
 _COMMON = ("match", "ignore", "show", "max_age")
-"""What decides whether a result counts, so that it is one for all outputs."""
+"""Options that decide whether a result counts: they are the same for all outputs."""
 
 
 def check_handler(name: str, handler: object, first: ResultHandler) -> None:

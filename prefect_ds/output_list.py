@@ -36,7 +36,7 @@ def staged_list(
     Parameters
     ----------
     store, path
-        Of the list.
+        Where the list is written.
     kept
         The outputs, by name.
     form
@@ -69,7 +69,7 @@ def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found 
     Parameters
     ----------
     manifest
-        Of the list.
+        The manifest of the list.
     looks
         What lies at the path of every output; ``None`` for one that is not listed.
     """
@@ -108,14 +108,14 @@ def joint_reference(
     manifest: Manifest,
     outputs: dict[str, CheckpointReference],
 ) -> CheckpointReference:
-    """Return the reference to several outputs, with the one to each in it.
+    """Return one reference to several outputs, which holds theirs.
 
     Parameters
     ----------
     listed
         The reference to their list.
     manifest
-        Of the list.
+        The manifest of the list.
     outputs
         The references to them, by name.
     """

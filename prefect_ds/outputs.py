@@ -183,8 +183,8 @@ class Outputs(ResultHandler):
     ) -> Kept:
         """Commit all outputs, then the list of them, see :class:`ResultHandler`.
 
-        Where the file system falters, only that step is tried again: a file that a task
-        wrote has left its place.
+        If the file system fails for a moment, only the step that failed is tried again:
+        a file that the task wrote may have left its place.
         """
         origin = origin or Origin()
         values = checked_values(self.handlers, value, is_named=self.is_named)
@@ -297,7 +297,7 @@ class Outputs(ResultHandler):
         return super()._look_up(path, only_looks)
 
     def _looks(self, manifest: Manifest, mends: bool) -> dict[str, Found | None]:
-        """Return what lies at the path of each output; ``None``: it is not listed."""
+        """Return what lies at the outputs' paths; ``None``: an output is not listed."""
         looks: dict[str, Found | None] = dict.fromkeys(self.handlers)
         for name, path in self.paths_of(manifest).items():
             looks[name] = self.handlers[name].look_at(path, mends=mends)
@@ -325,7 +325,7 @@ class Outputs(ResultHandler):
         is_loaded: bool,
         remarks: tuple[str, ...] = (),
     ) -> CheckpointReference:
-        """Return the reference to all outputs, with one to each of them in it."""
+        """Return one reference to all outputs, which holds theirs."""
         outputs: dict[str, CheckpointReference] = {}
         for name, of_output in self._looks(manifest, mends=False).items():
             of_file = of_output and (of_output.manifest or of_output.freed)

@@ -47,7 +47,7 @@ class PandasResultHandler(ResultHandler):
         case. ``None``: the type that the ending of the path means, such as
         ``data/x_{id}.parquet`` or ``x.csv.gz``.
     read_kwargs, write_kwargs
-        Given to pandas' reader and writer, and win over what the handler would choose.
+        Passed to pandas' reader and writer. They override the handler's own choices.
         Where they change the data (``usecols``, ``float_format``), the task's result is
         the content of the file, on the first run as on every other.
     storage_options, match, ignore, show, durability, check, max_age

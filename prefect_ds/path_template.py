@@ -150,7 +150,7 @@ class PathTemplate:
         return path
 
     def _fields_in(self, position: int) -> Sequence[Field]:
-        """Return the fields in one of the names that slashes part.
+        """Return the fields in one name of the path, between two slashes.
 
         No encoded text has a slash, so the names of a path are where those of the
         template are.

@@ -208,7 +208,7 @@ class RunReport(Paged):
     __repr__ = __str__
 
     def _sums(self) -> Iterator[str]:
-        """Say in a line what was loaded, if anything was."""
+        """Yield a line on what was loaded, if anything was."""
         n_loaded = sum(report.n_loaded for report in self.tasks)
         if not n_loaded:
             return
@@ -242,4 +242,4 @@ def _seconds(numbers: Iterable[float]) -> str:
 
 
 _WIDTH_OF_ERROR = 400
-"""Of an error below the table. The log has the whole of it, and so has the state."""
+"""Characters of an error below the table. The log and the state have all of it."""

@@ -75,9 +75,9 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         reads ``city 'Rome' -> 'Oslo'``. Numbers, dates and enums it keeps anyway, other
         text never: it may be secret.
     durability
-        ``"process"``: a finished checkpoint outlives any process, a power cut may cost
-        it (never the one before it, nor the truth); ``"power"``: it outlives a power
-        cut, for some 20 ms of waiting for the disk.
+        ``"process"``: a finished checkpoint survives the death of any process; a power
+        cut may lose it, but never an earlier one, and the loss shows. ``"power"``: it
+        survives a power cut, which costs some 20 ms of waiting for the disk.
     check
         What is looked at before a checkpoint counts: ``"size"``, that all files are
         there, as large as they were written (what is read is hashed then);
@@ -110,7 +110,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         if isinstance(show, str):
             raise TypeError(f"show={show!r}: give a list of names, [{show!r}]")
         checked = checked_choices(match, durability, check)
-        # Of the handlers that have a reader and a writer with arguments.
+        # Handlers that call a reader and a writer with arguments set them.
         self.read_kwargs: dict[str, Any] = {}
         self.write_kwargs: dict[str, Any] = {}
         self.storage_options = StorageOptions(storage_options or {})
@@ -196,7 +196,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         origin: Origin | None = None,
         remarks: tuple[str, ...] = (),
     ) -> Kept:
-        """Commit a task's result at ``path``; try again where the file system falters.
+        """Commit a task's result at ``path``; retry what fails for a moment.
 
         Parameters
         ----------
@@ -341,9 +341,9 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
     def _stage(
         self, value: Any, path: str, origin: Origin
     ) -> contextlib.AbstractContextManager[Draft]:
-        """Write the value beside its goal, prove it, and describe it.
+        """Write the value beside its path, prove that it comes back, and describe it.
 
-        It is gone at the end unless it was committed.
+        What was written is removed at the end unless it was committed.
         """
 
     def _content(self, manifest: Manifest) -> str:

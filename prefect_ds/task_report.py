@@ -33,10 +33,9 @@ class TaskReport:
     n_other: int
     """Not finished."""
     size_bytes: int
-    """Of the checkpoints, loaded or written."""
+    """Bytes of the checkpoints, loaded or written."""
     compute_s: float
-    """Seconds of running the task's code in this run, the computing of Dask frames in
-    them."""
+    """Seconds of running the task's code in this run, and of computing Dask frames."""
     write_s: float
     """Seconds of writing the checkpoints of this run."""
     saved_s: float
@@ -53,8 +52,8 @@ class TaskReport:
     remarks: tuple[str, ...] = ()
     """What was not compared, or has changed without counting; the most common first."""
     slug: str = ""
-    """Of the task in its flow: unique, where a name is not. Empty where the report does
-    not know the flow."""
+    """The task's name in its flow: unique, where ``task`` may not be. Empty where the
+    report does not know the flow."""
     runs: tuple[TaskRun, ...] = field(default=(), repr=False)
     """The task's run, or those of its children."""
 
@@ -71,7 +70,7 @@ class TaskReport:
         maybe
             Positions of the runs that were loaded after a task that they depend on ran.
         slug
-            Of the task in its flow.
+            The task's unique name in its flow.
         """
         states = states_of(state)
         # The raw values: nothing is loaded for a report.
@@ -124,7 +123,7 @@ class TaskReport:
 
     @property
     def loss(self) -> str:
-        """In words that the checkpoints do not pay; empty where they may."""
+        """A sentence if the checkpoints cost more than they can save; else empty."""
         # Small losses are noise, and a file may be wanted for itself.
         if self.kept_write_s - self.kept_compute_s < _LEAST_LOSS_S:
             return ""

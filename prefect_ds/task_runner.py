@@ -141,7 +141,7 @@ class DSTaskRunner(TaskRunner):
         """
         steps = run_context.for_steps(context)
         # They are this run's, not that of a flow which the task itself runs. A loop
-        # comes by here once a turn.
+        # calls this once a turn.
         self._by_reference |= bool(steps.get(run_context.BY_REFERENCE))
         self._task_identity = self._task_identity or steps.get(run_context.IDENTITY)
         self._refresh |= bool(steps.get(run_context.REFRESH))
@@ -378,7 +378,7 @@ class DSTaskRunner(TaskRunner):
             return cast(State, _check_for_retry(self, state, inputs=inputs))
 
     def _passes_on(self, inputs: dict[str, Result]) -> bool:
-        """Return whether the task hands its inputs on, references too; keeps none."""
+        """Return whether the task only hands its inputs on, with their references."""
         if self.handler is not None:
             return False
         if not any(isinstance(result, LazyResult) for result in inputs.values()):

@@ -19,7 +19,7 @@ def warn_of_doubts(path: str, frame: Any, n_rows: int, n_columns: int) -> None:
     if n_rows == 0:
         doubt = "it gives 0 rows"
     elif n_columns == 1:
-        # `<!DOCTYPE html>` and `{"error": "not found"}` parse as csv of one column.
+        # `<!DOCTYPE html>` and `{"error": "no access"}` parse as csv of one column.
         label = str(next(iter(getattr(frame, "columns", ())), ""))
         if label.lstrip()[:1] in ("<", "{", "["):
             doubt = (

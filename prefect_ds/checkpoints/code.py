@@ -1,9 +1,9 @@
 """All of the user's code that a function reaches, and the values that this code reads.
 
-Counted are the functions and classes of the user's own modules, wherever they are
-reached from: calls, globals, closures, defaults, decorators, partials, methods, imports
-inside a function. Not counted are libraries, loggers, modules and whatever cannot be
-compared between processes; the last is named.
+The functions and classes of the user's own modules count, wherever they are reached
+from: calls, globals, closures, defaults, decorators, partials, methods, imports inside
+a function. Libraries and loggers do not count, and neither does a value that cannot be
+compared between processes; such a value is named.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ class CodeWalk:
             return "left out"
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
-            # `functools.cache`, and what else is a class with `functools.wraps`.
+            # `functools.cache`, and other objects that wrap a function.
             return self._inside(value, lambda: self._wrapper(value, wrapped))
         if type(value) in (list, tuple, dict) and not is_plain(value):
             return self._inside(value, lambda: self._container(value))

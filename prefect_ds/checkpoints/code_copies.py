@@ -2,7 +2,7 @@
 
 A process that runs tasks from pickles has such copies: a class that came with one task
 stays, and its methods go on reading the functions that came with it, while the next
-task brings them again. Where the task was defined there is one of each.
+task brings them again. The process that defined the task has a single one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def without_copies(
     facts
         What the walk began with, with marks for functions and classes.
     of_objects
-        What is known of each of them, by number.
+        What is known of the functions and classes, by number.
     objects
         Functions and classes, by number.
     """

@@ -1,7 +1,7 @@
 """What a module counts as in the walk over the user's code.
 
-Of the user's own modules that counts which the code has a name for: a change elsewhere
-in a file of helpers does not. Of a library's module the name counts.
+A module of the user's own counts by the members that the code has a name for: a change
+elsewhere in a file of helpers does not count. A library's module counts by its name.
 """
 
 from __future__ import annotations

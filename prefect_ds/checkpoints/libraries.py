@@ -45,7 +45,7 @@ def _file_of(name: str) -> str | None:
     module = sys.modules.get(name)
     if module is not None:
         return getattr(module, "__file__", None)
-    # Of the top package: to find `a.b`, Python would import `a`.
+    # The top package is looked for: to find `a.b`, Python would import `a`.
     top = name.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)

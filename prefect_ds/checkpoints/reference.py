@@ -200,7 +200,7 @@ class Loader:
         return self._results[task_run]
 
     def _assembled(self, reference: CheckpointReference, task_run: _TaskRun) -> Any:
-        """Load several checkpoints: each is one object with what takes it alone."""
+        """Load several checkpoints; one that is taken alone is the same object."""
         if task_run not in self._results:
             self._results[task_run] = reference.assembled(self._load)
         return self._results[task_run]

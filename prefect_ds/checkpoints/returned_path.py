@@ -49,7 +49,7 @@ def returned(
     value
         What the task returned.
     path, store
-        Of the checkpoint.
+        Where the checkpoint is to be.
     origin
         Who writes it.
     began_s
@@ -149,7 +149,7 @@ def _refuse_open_database(tree: Tree) -> None:
 def _refuse_earlier_result(
     tree: Tree, store: CheckpointStore, origin: Origin, began_s: float | None
 ) -> None:
-    """Refuse an earlier checkpoint that the task found at its path and left there."""
+    """Refuse an earlier checkpoint that the task has left at its path."""
     filed = FiledManifests(store.files, tree.path)
     old = ""
     if tree.kind == "file":

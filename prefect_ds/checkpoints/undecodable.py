@@ -46,7 +46,7 @@ def set_aside_undecodable(
     store
         The store of the path.
     path
-        Of the checkpoint.
+        The path of the checkpoint.
     manifest
         Its manifest.
     versions

@@ -94,7 +94,7 @@ class Upkeep(abc.ABC):
         Parameters
         ----------
         path
-            Of the checkpoint.
+            The path of the checkpoint.
 
         Raises
         ------
@@ -121,7 +121,8 @@ class Upkeep(abc.ABC):
         path
             The rendered path.
         manifest
-            Of the checkpoint. One that :meth:`accept` has marked was verified then.
+            The checkpoint's manifest. If :meth:`accept` has marked it, the checkpoint
+            was verified then.
         identity
             The identity that it gets.
         why
@@ -166,7 +167,7 @@ class Upkeep(abc.ABC):
         Parameters
         ----------
         path
-            Of the checkpoint.
+            The path of the checkpoint.
 
         Raises
         ------

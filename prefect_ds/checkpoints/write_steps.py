@@ -18,7 +18,7 @@ class WriteStep(NamedTuple):
     task: str
     """The slug of the task."""
     path: str
-    """Of the checkpoint."""
+    """The path of the checkpoint."""
     n_written: int
     """Partitions that this write has finished."""
     n_taken_over: int

@@ -26,7 +26,7 @@ def chosen_tasks(
     Raises
     ------
     TypeError
-        It is no list of tasks.
+        ``tasks`` is not a list of tasks.
     ValueError
         The flow has no such task.
     """
@@ -35,8 +35,8 @@ def chosen_tasks(
     if by_name:
         kinds = (Task, str)
         hint = " or their names"
-    # Prefect comes by again with the same argument for every retry: an iterator would
-    # be empty then.
+    # Prefect passes the same argument again for every retry, and an iterator would be
+    # empty by then.
     is_list = not isinstance(tasks, str | Iterator) and isinstance(tasks, Iterable)
     if not is_list or not all(isinstance(task, kinds) for task in tasks):
         raise TypeError(f"{option} is {tasks!r}: give a list of tasks{hint}")

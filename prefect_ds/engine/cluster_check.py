@@ -194,7 +194,7 @@ def _hosts(client: Any) -> dict[str, str]:
 def _warn_of_silent(workers: Sequence[str]) -> None:
     if workers:
         logger.warning(
-            "Not looked at before the run, as no answer came: %s", _named(workers, {})
+            "Cluster check incomplete: no answer from %s", _named(workers, {})
         )
 
 
@@ -369,7 +369,7 @@ def _folders(flow: Flow) -> list[str]:
     """Return the local folders that hold all checkpoints of a flow."""
     templates = [handler.template for handler in handlers_in(flow)]
     roots = {template.root for template in templates if template is not None}
-    # A store is one for all workers by its nature.
+    # An object store is the same for all workers.
     return sorted(root for root in roots if split_protocol(root)[0] is None)
 
 

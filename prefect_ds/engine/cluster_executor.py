@@ -289,7 +289,7 @@ class ClusterExecutor(RunExecutor):
         return True
 
     def _explain(self, outcomes: Any) -> None:
-        """Say of tasks whose own Dask tasks lost workers what happened to these."""
+        """Explain the failures of tasks whose own Dask tasks lost their workers."""
         # Prefect waits for states by task or edge, and for those of mapped children.
         if type(outcomes) is dict:
             outcomes = list(outcomes.values())

@@ -111,7 +111,7 @@ def _merged_config(client_config: bytes) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def run_id(flow_run_id: str, scheduled: object) -> str:
-    """Return what names a run of a flow: a schedule runs it again and again as one.
+    """Return a name of a run of a flow: a schedule runs it many times under one id.
 
     Formatting the time takes 15 us, and all tasks of a run ask for the same.
     """

@@ -1,4 +1,4 @@
-"""What a run says of a flow before it begins. Runs on the client."""
+"""What a run logs about a flow before it begins. Runs on the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_NAMED = 5
 
 
 def warn_of_unused_results(flow: Flow, has_our_tasks: bool) -> None:
-    """Log a line if results that tasks have will not be written, or not be loaded.
+    """Log a line if the results of some tasks will not be written or loaded.
 
     Parameters
     ----------

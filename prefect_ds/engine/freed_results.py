@@ -22,7 +22,7 @@ Compute = Callable[[Task, int | None], State]
 
 
 class FreedResults:
-    """Loads values; data that were freed are computed first, where they are not there.
+    """Loads values, and first computes freed data that are not there.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _freed_by_path(states: Mapping[Task, State]) -> dict[str, TaskRun]:
 
 
 def part_before(flow: Flow, task: Task) -> Flow:
-    """Return the part of a flow that a task's result is made by, with the task.
+    """Return the part of a flow that makes a task's result, with the task.
 
     What a task only waits for is left out; all parameters are there, as paths may
     name them.

@@ -23,7 +23,7 @@ _MAX_NAMED = 5
 
 
 class Run(NamedTuple):
-    """The run of a task of Prefect's that a task of Dask's is."""
+    """The run of Prefect's task behind a task of Dask's."""
 
     name: str
     """The name of the task, with the index of a mapped child."""
@@ -42,7 +42,7 @@ class LostWorkers:
         self._limits: dict[str, int] = {}
         self._reasons: dict[str, str] = {}
         self._scheduler: Any = None
-        """Of a cluster on this machine; other clusters may get workers hours later."""
+        """That of a cluster on this machine; others may get workers hours later."""
 
     @contextlib.contextmanager
     def watched(self, client: Any) -> Iterator[None]:
@@ -148,7 +148,7 @@ class LostWorkers:
                 "above for the workers that are gone, then run again"
             )
         if not isinstance(error, KilledWorker):
-            return f"Dask brought no result of it: {error!r}"
+            return f"Dask returned no result of it: {error!r}"
         worker = error.last_worker
         reason = self._reasons.get(worker.address, _UNKNOWN)
         n_lost = error.allowed_failures + 1

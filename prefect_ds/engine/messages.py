@@ -14,7 +14,7 @@ def kept_message(message: str | None, reason: str, kept: str) -> str:
     Parameters
     ----------
     message
-        Of the state so far.
+        The state's message so far.
     reason
         Why the task ran.
     kept

@@ -60,7 +60,7 @@ class TaskRun(NamedTuple):
     reason: str = ""
     """Why it ran or failed, in words; empty for what was loaded."""
     path: str | None = None
-    """Of its checkpoint; ``None`` if it has none."""
+    """The path of its checkpoint; ``None`` if it has none."""
     size_bytes: int | None = None
     compute_s: float = 0.0
     """Seconds of running the task's code in this run."""

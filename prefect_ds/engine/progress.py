@@ -113,7 +113,7 @@ class Progress:
                         bar.close()
 
     def submitted(self, task: str) -> None:
-        """Count a run of the task that is now ahead."""
+        """Count a run of the task that is still to come."""
         with self._lock:
             if task in self._bars:
                 grow(self._bars[task])
@@ -173,7 +173,7 @@ class Progress:
             room = columns - len(status)
             # Rather no bar than a name of less than eight columns.
             length = max(room - _REST, min(room, 8))
-            # Chinese characters, say, take two columns each.
+            # A Chinese character, say, takes two columns.
             if disp_len(task) > len(task):
                 length //= 2
             task = _shortened(task, length)

@@ -79,7 +79,7 @@ def _takes(call: dict[str, Any]) -> Iterator[tuple[Edge, tuple[Submitted, ...]]]
 
 
 class Release:
-    """Lets go of nothing: what a run does where nobody asks for more."""
+    """Lets go of nothing: the default of a run."""
 
     def before(self, task: Task | None) -> None:
         """Let go of results whose last use comes before ``task``; ``None``: of all."""

@@ -74,7 +74,7 @@ def _returned_classes(task: Task) -> list[type]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = list(typing.get_args(annotation))
     classes = [typing.get_origin(member) or member for member in members]
-    # Of a protocol, only a type checker can tell which classes follow it.
+    # Only a type checker can tell which classes follow a protocol.
     for cls in classes:
         is_class = isinstance(cls, type) and cls is not Any
         if not is_class or getattr(cls, "_is_protocol", False):

@@ -307,7 +307,7 @@ def future_of(submitted: Submitted) -> Any:
 def is_final(futures: Any) -> bool:
     """Return whether the flow runner waits for the tasks' final states.
 
-    All is submitted then.
+    By then everything is submitted.
     """
     return type(futures) is dict and any(isinstance(key, Task) for key in futures)
 

@@ -256,8 +256,8 @@ class TaskCheckpoint:
     ) -> tuple[State, float]:
         """Write the task's result, and return its state with a reference to it.
 
-        The seconds besides are those of computing that came with the write: a Dask
-        frame is lazy.
+        The second value is the seconds that the write spent on computing: a Dask frame
+        is lazy.
 
         Parameters
         ----------
@@ -322,11 +322,11 @@ class TaskCheckpoint:
 
 
 NOT_NEEDED = "its data were freed, and nothing that runs needs them"
-"""Of a task whose checkpoint still proves what was made from its data."""
+"""The message of a task whose checkpoint still proves what was made from its data."""
 
 
 def freed_and(difference: str) -> str:
-    """Return in words why freed data are computed again: what has changed besides."""
+    """Return why freed data are computed again, with what else has changed."""
     return ", ".join(["its data were freed", *filter(None, [difference])])
 
 

@@ -27,12 +27,12 @@ class TaskDecision:
     reason: str
     """In words; root causes come first: ``n 3 -> 4 => clean => report``."""
     path: str | None = None
-    """Of the checkpoint; ``None`` without a handler of ours, or if it is not known."""
+    """The path of its checkpoint; ``None`` if it is not known or has no handler."""
     size_bytes: int | None = None
-    """Of the checkpoint that is there."""
+    """Bytes of the checkpoint that is there."""
     seconds: float | None = None
     """Seconds that computing and writing took the last time."""
     is_step: bool = True
     """Whether the user wrote the task; Prefect puts others between them."""
     slug: str = ""
-    """Of the task in its flow: unique, where a name is not."""
+    """The task's name in its flow: unique, where ``task`` may not be."""

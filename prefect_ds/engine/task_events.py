@@ -62,11 +62,11 @@ class TaskEvents:
         Parameters
         ----------
         state
-            With which it ended.
+            The state in which it ended.
         miss
             Why it ran, if it did.
         path
-            Of its checkpoint.
+            The path of its checkpoint.
         """
         # A mapped parent only prepares the runs of its children.
         if self.log is None or state.is_mapped():
@@ -122,7 +122,7 @@ def _kind(run: TaskRun, state: State) -> str:
 
 
 def _seconds(run: TaskRun) -> float | None:
-    # Of what was loaded: those that an earlier run had spent on it.
+    # A result that was loaded has the seconds that an earlier run spent on it.
     if run.outcome == "loaded":
         return run.saved_s
     if run.outcome in ("ran", "failed"):
@@ -145,7 +145,7 @@ def run_started(log: EventLog | None, flow: Flow, context: Mapping[str, Any]) ->
 def run_ended(flow: Flow, state: State, context: Mapping[str, Any]) -> None:
     """Write how a run of a flow ended."""
     log = EventLog.configured()
-    # Prefect comes by again for retries: the run has not ended yet.
+    # A run that waits for its retries has not ended yet.
     if log is None or not state.is_finished():
         return
     log.write(

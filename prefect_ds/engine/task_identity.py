@@ -51,7 +51,7 @@ def of_all_runs(
     Raises
     ------
     OptionError
-        The handler is to ignore an input that the task does not have.
+        The handler's ``ignore`` names an input that the task does not have.
     """
     parameters = _parameters(task)
     settings = settings_of(task)

@@ -206,6 +206,10 @@ def test_runs_without_a_checkpoint_to_accept_are_named(run_here, tmp_path, log_l
     assert [Path(one.path).name for one in accepted] == ["load_2.parquet"]
     named = [line for line in log_lines if "no checkpoint was accepted" in line]
     assert len(named) == 2
-    assert named[0].startswith("Task 'load[0]': no checkpoint was accepted, it runs: ")
+    assert named[0].startswith(
+        "Task 'load[0]': no checkpoint was accepted, so it runs: "
+    )
     assert "its bytes were not those that were written" in named[0]
-    assert named[1].startswith("Task 'load[1]': no checkpoint was accepted, it runs: ")
+    assert named[1].startswith(
+        "Task 'load[1]': no checkpoint was accepted, so it runs: "
+    )

@@ -446,5 +446,5 @@ def test_an_outcome_that_does_not_arrive_fails_its_task_alone(
     state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
     assert state.is_failed()
     assert state.result[broken].is_failed()
-    assert "Dask brought no result of it: " in state.result[broken].message
+    assert "Dask returned no result of it: " in state.result[broken].message
     assert state.result[answer].result == 4

@@ -398,7 +398,10 @@ def test_a_worker_that_freezes_as_the_run_begins_ends_no_run(
                 f"SAID-{number}": 1 for number in (1, 2, 3, 4)
             }
             assert (
-                any("Not looked at before the run" in line for line in log_lines)
+                any(
+                    "Cluster check incomplete: no answer from" in line
+                    for line in log_lines
+                )
                 is preflights
             )
 

@@ -379,7 +379,7 @@ def _polars_series(series: Any, walk: Walk) -> bytes:
 
 def _polars_arrow(series: Any) -> Any:
     if str(series.dtype).startswith("Categorical"):
-        # Its codes hang on what else the process has seen.
+        # Its codes depend on other categories that the process has seen.
         return series.cast(str).to_arrow()
     return series.to_arrow()
 

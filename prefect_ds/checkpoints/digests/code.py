@@ -108,7 +108,7 @@ def _member(value: Any, walk: Walk) -> bytes:
     return walk.encode(value)
 
 
-# Where the class is written, its name, and what decorators leave there by the way.
+# Where the class is written, its name, and what decorators leave there for themselves.
 _MADE_BY_PYTHON: Final = frozenset(
     [
         "__module__",

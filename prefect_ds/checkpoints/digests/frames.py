@@ -148,7 +148,7 @@ def _masked(values: Any, walk: Walk) -> list[bytes]:
     data, mask = values._data, values._mask
     if not mask.any():
         return [encode_cells(data, walk)]
-    # Below the mask there is what was left there by the way.
+    # What is below the mask was left there by chance.
     filled = np.where(mask, data.dtype.type(0), data)
     return [encode_cells(filled, walk), encode_cells(mask, walk)]
 

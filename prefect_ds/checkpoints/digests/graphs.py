@@ -1,7 +1,7 @@
 """Encodings of Dask collections, by what they compute.
 
-Dask's own names do not serve: they hang on tokens that unequal data share, and those of
-``delayed`` are drawn at random.
+Dask's own names do not serve: they come from tokens that unequal data may share, and
+those of ``delayed`` are drawn at random.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _dict(value: Any, walk: Walk) -> bytes:
 def encode_pairs(pairs: Mapping[Any, Any], walk: Walk) -> bytes:
     """Return the encoding of a dict; its order counts.
 
-    The order of a frame's columns may hang on it.
+    The order of a frame's columns may depend on it.
     """
     kinds = set(map(type, pairs))
     kinds.update(map(type, pairs.values()))

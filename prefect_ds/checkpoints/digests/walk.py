@@ -14,7 +14,7 @@ SCHEME: Final = "v2"
 """How digests are made; digests of two schemes never compare as equal."""
 
 MAX_DEPTH: Final = 100
-"""A value nested deeper has no digest. A fixed limit, as Python's own hangs on the
+"""A value nested deeper has no digest. The limit is fixed: Python's own depends on the
 caller's stack, and would give a digest in one process and none in another."""
 
 _LONG: Final = 128
@@ -117,8 +117,8 @@ class Walk:
     def encode_apart(self, value: Any) -> bytes:
         """Return the encoding of an element of a set.
 
-        The order of a set differs from process to process, so that no number may hang
-        on it.
+        The order of a set differs from process to process, so no number may depend on
+        it.
         """
         if not self._is_numbered:
             return self.encode(value)
