@@ -51,9 +51,27 @@ def _difference(left: Any, right: Any) -> str | None:
     if change is not None:
         return change
     for i, dtype in enumerate(left.dtypes):
-        if dtype == "geometry" and left.iloc[:, i].crs != right.iloc[:, i].crs:
-            return f"the CRS of column {left.columns[i]!r} changes"
+        if dtype != "geometry":
+            continue
+        column = f"column {left.columns[i]!r}"
+        if left.iloc[:, i].crs != right.iloc[:, i].crs:
+            return f"the CRS of {column} changes"
+        # The bytes of a ring are those of a line.
+        if not np.array_equal(_types(left.iloc[:, i]), _types(right.iloc[:, i])):
+            return f"{column}: a ring comes back as a line"
     return None
+
+
+def _types(geometries: Any) -> Any:
+    """Return the types of geometries, and of those in collections, as numbers."""
+    shapely = importlib.import_module("shapely")
+    level = np.asarray(geometries.array, dtype=object)
+    types = [shapely.get_type_id(level)]
+    while len(level):
+        is_collection = types[-1] == shapely.GeometryType.GEOMETRYCOLLECTION
+        level = shapely.get_parts(level[is_collection])
+        types.append(shapely.get_type_id(level))
+    return np.concatenate(types)
 
 
 def _plain(frame: Any) -> pd.DataFrame:

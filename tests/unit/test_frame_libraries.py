@@ -164,6 +164,8 @@ class TestGeoPandas:
         assert back.index.dtype == places.index.dtype
 
     def test_what_does_not_come_back_is_refused(self, tmp_path):
+        from shapely import GeometryCollection, LinearRing
+
         places = self.places
         for frame, words in (
             (places.assign(o=[object(), 1]), "cannot write it"),
@@ -172,6 +174,11 @@ class TestGeoPandas:
             (self.geopandas.GeoDataFrame({"a": [1]}), "cannot write it"),
         ):
             with pytest.raises(RoundTripError, match=words):
+                kept(tmp_path, frame, "geopandas")
+        ring = LinearRing([(0, 0), (1, 0), (1, 1)])
+        for shape in (ring, GeometryCollection([GeometryCollection([ring])])):
+            frame = self.geopandas.GeoDataFrame(geometry=[None, shape])
+            with pytest.raises(RoundTripError, match="'geometry': a ring"):
                 kept(tmp_path, frame, "geopandas")
         with pytest.raises(ResultTypeError, match=r"series\.to_frame\('geometry'\)"):
             kept(tmp_path, places.geometry, "geopandas")
