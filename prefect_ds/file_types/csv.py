@@ -56,7 +56,26 @@ def _write(
 def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     specs = column_specs(schema)
     dtypes = {i: _dtype(spec) for i, spec in enumerate(specs)}
-    frame = any_pandas.read_csv(
+    frame = _parsed(data, specs, dtypes, kwargs)
+    # The parser makes numbers of categories that all look like numbers: 7 of "07".
+    not_text = {
+        i: "str"
+        for i, dtype in dtypes.items()
+        if dtype == "category" and not _are_text(frame[i].cat.categories)
+    }
+    if not_text:
+        frame = _parsed(data, specs, {**dtypes, **not_text}, kwargs)
+    return arrays_of(frame)
+
+
+def _are_text(categories: pd.Index) -> bool:
+    return all(isinstance(category, str) for category in categories)
+
+
+def _parsed(
+    data: bytes, specs: list[JSONObject], dtypes: dict[int, Any], kwargs: Kwargs
+) -> pd.DataFrame:
+    frame: pd.DataFrame = any_pandas.read_csv(
         io.BytesIO(data),
         header=0,
         names=range(len(specs)),
@@ -69,7 +88,7 @@ def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
         engine="c",
         **without(kwargs, *_ENGINE),
     )
-    return arrays_of(frame)
+    return frame
 
 
 def _dtype(spec: JSONObject) -> Any:

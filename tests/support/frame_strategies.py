@@ -91,6 +91,9 @@ NAMED_FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
     # categories
     "category": lambda: _column(pd.Categorical(["b", None, "a"], categories=["b", "unused", "a"], ordered=True)),
     "category of ints": lambda: _column(pd.Categorical([3, 1, None], categories=[3, 2, 1])),
+    "category of ints, all there": lambda: _column(pd.Categorical([3, 1], categories=[3, 2, 1])),
+    "category of bools": lambda: _column(pd.Categorical([True, False])),
+    "category like numbers": lambda: _column(pd.Categorical(["07", "7", "1e2"])),
     "category of dates": lambda: _column(pd.Categorical(pd.to_datetime(DAYS))),
     "category like NA": lambda: _column(pd.Categorical(["", "NaN", None])),
     "category of empty text": lambda: _column(pd.Categorical(["", "a"])),
