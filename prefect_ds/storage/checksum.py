@@ -86,7 +86,12 @@ class Background:
     def update(self, piece: Data) -> None:
         """Add bytes, once those before are hashed."""
         self.wait()
-        self._hashing = self._thread.submit(self._checksum.update, piece)
+        try:
+            self._hashing = self._thread.submit(self._checksum.update, piece)
+        except RuntimeError:
+            # The main thread has ended while a flow runs in another one: from then on
+            # Python starts no more threads.
+            self._checksum.update(piece)
 
     def wait(self) -> None:
         """Return when all bytes so far are hashed."""

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +72,29 @@ def test_a_large_value_comes_back(tmp_path, ending):
     back = handler.load(handler.write(value).location)
     assert type(back) is type(value)
     assert pickle.dumps(back) == pickle.dumps(value)
+
+
+AFTER_THE_MAIN_THREAD = """
+import threading, time
+import numpy as np
+from prefect_ds import ObjectResultHandler
+
+def write_and_read():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    handler = ObjectResultHandler("array.npy")
+    path = handler.write(np.arange(1e6)).location
+    print(handler.load(path).sum())
+
+threading.Thread(target=write_and_read).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_writes_and_reads(tmp_path):
+    command = [sys.executable, "-c", AFTER_THE_MAIN_THREAD]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "499999500000.0\n", done.stderr
 
 
 @pytest.mark.parametrize("ending", ["npy", "pkl"])
