@@ -23,7 +23,7 @@ from prefect_ds.checkpoint_handler import checkpoint_handler
 from prefect_ds.checkpoints.lazy_result import by_reference, lazy, raw_value
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.chosen_tasks import chosen_tasks
-from prefect_ds.engine.client_hits import FoldersNotShared
+from prefect_ds.engine.client_looks import FoldersNotShared
 from prefect_ds.engine.context import (
     BY_REFERENCE,
     EVENTS,

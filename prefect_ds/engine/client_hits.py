@@ -6,16 +6,15 @@ before it submits the task, through the same steps as a worker, up to the point 
 the task's code would run. Prefect's own tasks between those of the user, and the
 parents of mapped children, end here as well.
 
-A look at an object store takes longer than a submission. So the looks for the mapped
-children of a task go side by side, in threads; the steps of a child are taken, in
+Where looks for mapped children go side by side, the steps of a child are taken, in
 order, once the answers are there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self
 
@@ -30,18 +29,14 @@ from prefect.tasks.core.collections import Dict, List, Tuple
 from prefect.tasks.core.constants import Constant
 from prefect.tasks.core.operators import GetItem
 
-from prefect_ds.engine.planned_looks import N_LOOKS
+from prefect_ds.engine.client_looks import ClientLooks, FoundHit, Look
+from prefect_ds.engine.plain_hits import is_plain, plain_hit
 from prefect_ds.engine.planned_values import holds_references
 from prefect_ds.engine.release import TaskRun
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
-from prefect_ds.engine.task_checkpoint import Hit, raw_input, run_name
+from prefect_ds.engine.task_checkpoint import Hit, raw_input
 from prefect_ds.engine.task_handler import is_taken_item
-from prefect_ds.engine.template_names import TemplateNames
-from prefect_ds.errors import PrefectDSError
 from prefect_ds.result_handler import ResultHandler
-from prefect_ds.storage.local_files import LocalFiles
-from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.retries import with_retries
 from prefect_ds.task_runner import DSTaskRunner
 
 _TRIGGERS = {
@@ -55,18 +50,6 @@ _TRIGGERS = {
 """Prefect's own triggers. One of the user's is called on a worker, and only once."""
 
 
-class FoldersNotShared(BaseException):
-    """Hits of the client lie in folders that the workers do not share with it.
-
-    Nothing was submitted yet, so the run begins again and leaves them to the workers.
-    Prefect's steps let a BaseException pass.
-    """
-
-    def __init__(self, folders: Collection[str]) -> None:
-        super().__init__(f"not the workers' own: {', '.join(folders)}")
-        self.folders = frozenset(folders)
-
-
 class ClientHits:
     """Ends task runs of one run of a flow on the client.
 
@@ -77,25 +60,20 @@ class ClientHits:
     """
 
     def __init__(self, not_shared: Iterable[str] = ()) -> None:
-        self.not_shared = frozenset(not_shared)
-        self._blind = set(not_shared)
-        self._roots: set[str] = set()
-        """The folders above all paths of hits."""
-        self._threads: ThreadPoolExecutor | None = None
+        self.looks = ClientLooks(not_shared)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
+        self.looks.close()
 
     def ended(
         self,
         run: TaskRun,
         call: Mapping[str, Any],
-        look: Future[Found | None] | None = None,
-    ) -> State | Future[Found | None] | None:
+        look: Look | None = None,
+    ) -> State | Look | None:
         """Return the final state of a task run that needs no worker.
 
         For a run whose checkpoint is being looked for, return the look, with which to
@@ -115,87 +93,18 @@ class ClientHits:
         states = {name: map_submitted(call[name], _state_of) for name in BY_EDGE}
         if not _all_known(states):
             return None
-        runner = partial(_ClientTaskRunner, hits=self, look=look, waits=run.is_child)
+        if is_plain(run, call, states):
+            return plain_hit(run, call, states, self.looks, look)
+        runner = partial(
+            _ClientTaskRunner, looks=self.looks, look=look, waits=run.is_child
+        )
         try:
             ended: State = run_task(**{**call, **states, "task_runner_cls": runner})
         except _NeedsAWorker:
             return None
-        except _Looks as looks:
-            return looks.look
+        except _Looks as begun:
+            return begun.look
         return ended
-
-    def look(
-        self, handler: ResultHandler, path: str
-    ) -> Future[Found | None] | Found | None:
-        """Return what lies at the path; from an object store, once it has answered.
-
-        ``None`` where only a worker can say.
-        """
-        root = _root(handler)
-        # Workers read side by side what has to be read to be compared.
-        if root in self._blind or handler.check == "checksum":
-            raise _NeedsAWorker
-        try:
-            is_near = isinstance(handler.store.files, LocalFiles)
-        except Exception as error:
-            # The driver of a store may be missing here.
-            self._cannot_see(root, error)
-            raise _NeedsAWorker from error
-        if is_near:
-            return self._look(handler, path, root)
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(N_LOOKS, "prefect_ds-looks")
-        return self._threads.submit(self._look, handler, path, root)
-
-    def _look(self, handler: ResultHandler, path: str, root: str) -> Found | None:
-        """Return what lies at the path; ``None`` where only a worker can say."""
-        if root in self._blind:
-            return None
-        files = handler.store.files
-        try:
-            # Most tasks of a first run have nothing there, which this tells fastest.
-            if isinstance(files, LocalFiles) and not files.status(path, handler.kind):
-                return None
-            # A person's file is read by a worker.
-            return with_retries("read", path, handler.look_at, path)
-        except Exception as error:  # noqa: BLE001 - the worker meets it again
-            is_of_store = isinstance(error, OSError) or not isinstance(
-                error, PrefectDSError
-            )
-            if is_of_store and not isinstance(error, FileNotFoundError):
-                self._cannot_see(root, error)
-            return None
-
-    def _cannot_see(self, root: str, error: Exception) -> None:
-        if root in self._blind:
-            return
-        self._blind.add(root)
-        _logger.warning(
-            "Workers look for the checkpoints in %s, which this machine cannot see: %s",
-            root or "the working folder",
-            error,
-        )
-
-    def hit(self, handler: ResultHandler) -> None:
-        """Note that a checkpoint of this handler was taken."""
-        self._roots.add(_root(handler))
-
-    def leave_to_workers(self, folders: Collection[str]) -> None:
-        """Leave folders to the workers, which do not share them with this machine.
-
-        Raises
-        ------
-        FoldersNotShared
-            Checkpoints were taken from there.
-        """
-        self._blind.update(folders)
-        if not self._roots.isdisjoint(folders):
-            raise FoldersNotShared(self._roots.intersection(folders))
-
-
-def _root(handler: ResultHandler) -> str:
-    template = handler.template
-    return "" if template is None else template.root
 
 
 def _may_end_here(run: TaskRun, call: Mapping[str, Any]) -> bool:
@@ -220,7 +129,6 @@ def _all_known(value: Any) -> bool:
     return isinstance(value, State) and value.is_finished()
 
 
-_logger = logging.getLogger("prefect.prefect_ds.engine.client_hits")
 _task_logger = prefect.utilities.logging.get_logger("DSTaskRunner")
 
 
@@ -231,7 +139,7 @@ class _NeedsAWorker(BaseException):
 class _Looks(BaseException):
     """The checkpoint is being looked for, and the steps are taken once it is known."""
 
-    def __init__(self, look: Future[Found | None]) -> None:
+    def __init__(self, look: Look) -> None:
         super().__init__()
         self.look = look
 
@@ -243,8 +151,8 @@ class _ClientTaskRunner(DSTaskRunner):
     ----------
     *args, **kwargs
         As for :class:`DSTaskRunner`.
-    hits
-        The hits of this run of the flow.
+    looks
+        The looks of this run of the flow.
     look
         The look for the checkpoint, if it was begun.
     waits
@@ -254,15 +162,15 @@ class _ClientTaskRunner(DSTaskRunner):
     def __init__(
         self,
         *args: Any,
-        hits: ClientHits,
-        look: Future[Found | None] | None,
+        looks: ClientLooks,
+        look: Look | None,
         waits: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._held_log = _HeldLog(_task_logger)
         self.logger = self._held_log  # type: ignore[assignment]
-        self._hits = hits
+        self._looks = looks
         self._look = look
         self._waits = waits
         self._hit: Hit | None = None
@@ -279,38 +187,26 @@ class _ClientTaskRunner(DSTaskRunner):
             if not _is_prefects_own(self, inputs):
                 raise _NeedsAWorker
         else:
-            self._hit = self._found(self.handler, inputs)
-            self._hits.hit(self.handler)
+            self._checkpoint, self._hit = self._found(self.handler, inputs)
         self._held_log.release()
         return super().set_task_to_running(state, inputs=inputs)
 
-    def _found(self, handler: ResultHandler, inputs: dict[str, Result]) -> Hit:
-        try:
-            at_path: Future[Found | None] | Found | None = self._look
-            if at_path is None:
-                names = TemplateNames(inputs, self.task)
-                self._place = handler.place(names, task=run_name(self.task))
-                if self._is_needed:
-                    at_path = self._hits.look(handler, self._place.path)
-                else:  # Nothing lies there, or has to.
-                    at_path = handler.look_up(self._place.path)
-            if isinstance(at_path, Future):
-                if self._waits and self._look is None:
-                    raise _Looks(at_path)
-                at_path = at_path.result()
-            # Only now: no input has to be digested here and on the worker again.
-            if at_path is None or (at_path.manifest or at_path.freed) is None:
-                raise _NeedsAWorker
-            checkpoint = self._taken_checkpoint(inputs)
-            assert checkpoint is not None
-            hit = checkpoint.find(at_path)
-        except Exception as error:
-            # The worker meets it again, and says so.
-            _logger.debug("%r is looked up by a worker: %r", self.task.name, error)
-            raise _NeedsAWorker from error
-        if not isinstance(hit, Hit):
+    def _found(self, handler: ResultHandler, inputs: dict[str, Result]) -> FoundHit:
+        found = self._looks.find(
+            self.task,
+            handler,
+            inputs,
+            common=self._task_identity,
+            refresh=self._refresh,
+            is_needed=self._is_needed,
+            look=self._look,
+            waits=self._waits,
+        )
+        if found is None:
             raise _NeedsAWorker
-        return hit
+        if isinstance(found, Future):
+            raise _Looks(found)
+        return found
 
     def find_checkpoint(self) -> State | None:
         """Return a Success with the checkpoint."""

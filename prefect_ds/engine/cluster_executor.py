@@ -95,10 +95,10 @@ class ClusterExecutor(RunExecutor):
         # that was submitted in them: a hundred megabytes for ten thousand small tasks,
         # held as long as the run.
         client.scheduler_comm.recent_message_log = deque(maxlen=0)
-        known = frozenset() if self.hits is None else self.hits.not_shared
+        known = frozenset() if self.hits is None else self.hits.looks.not_shared
         unseen = cluster_check.check(client, self.flow, known)
         if self.hits is not None:
-            self.hits.leave_to_workers(unseen)
+            self.hits.looks.leave_to_workers(unseen)
         enter(self._progress_told(client))
         enter(worker_logs.forwarded(client))
         enter(self._lost.watched(client))
