@@ -230,8 +230,9 @@ def digest_of_question(origin: Origin) -> str:
 
     Runs that ask for the same share a result; others at the same path collide.
     """
-    owner, identity = origin.owner, origin.identity
+    identity = origin.identity
+    if identity is not None and not identity.unstable_inputs:
+        return identity.digest
     # Inputs without a digest cannot be shown to be equal to another's.
-    is_alone = identity is None or bool(identity.unstable_inputs)
-    question = (identity and identity.key, tuple(owner) if is_alone else None)
+    question = (identity and identity.key, tuple(origin.owner))
     return hashlib.sha256(repr(question).encode()).hexdigest()

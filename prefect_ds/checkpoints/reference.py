@@ -276,8 +276,15 @@ def replace_references(
     return new
 
 
+_COLLECTIONS = {dict, list, tuple, set}
+"""Those that are searched. A value of another kind is looked at without a walk: most
+inputs are such."""
+
+
 def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
+    if type(value) not in _COLLECTIONS:
+        return isinstance(value, CheckpointReference)
     return any(isinstance(item, CheckpointReference) for item in _items([value]))
 
 
@@ -290,7 +297,7 @@ def _items(values: Iterable[Any]) -> Iterator[Any]:
     while waiting:
         item = waiting.pop()
         yield item
-        if type(item) not in (dict, list, tuple, set) or id(item) in seen:
+        if type(item) not in _COLLECTIONS or id(item) in seen:
             continue
         seen.add(id(item))
         items = list(item)
@@ -301,6 +308,8 @@ def _items(values: Iterable[Any]) -> Iterator[Any]:
 
 def references_in(value: Any) -> list[CheckpointReference]:
     """Return the references in a value and in plain collections, every place once."""
+    if type(value) not in _COLLECTIONS:
+        return [value] if isinstance(value, CheckpointReference) else []
     references: dict[tuple[str, str], CheckpointReference] = {}
     for item in _items([value]):
         if isinstance(item, CheckpointReference):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
+import prefect
 from prefect.core import Task
 from prefect.engine.result import Result
 
@@ -58,6 +59,8 @@ class ClientLooks:
 
     def __init__(self, not_shared: Iterable[str] = ()) -> None:
         self.not_shared = frozenset(not_shared)
+        self.checkpointing = prefect.context.config.flows.checkpointing
+        """Prefect's setting of that name, which a path may have in a field."""
         self._blind = set(not_shared)
         self._roots: set[str] = set()
         """The folders above all paths of hits."""
@@ -143,7 +146,7 @@ class ClientLooks:
             return None
         try:
             is_near = isinstance(handler.store.files, LocalFiles)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # The driver of a store may be missing here.
             self._cannot_see(root, error)
             return None

@@ -95,9 +95,8 @@ def plain_hit(
         "task_name": task.name,
         "task_tags": task.tags,
         "task_run_count": 1,
+        "checkpointing": given.get("checkpointing", looks.checkpointing),
     }
-    if "checkpointing" not in given:
-        added["checkpointing"] = prefect.context.config.flows.checkpointing
     with prefect.context(given, **added):
         inputs = {
             edge.key: lazy(state)._result

@@ -230,7 +230,7 @@ class TaskCheckpoint:
         """Give an accepted checkpoint this run's identity: later edits count again."""
         try:
             self.handler.accept_as(self.path, accepted, identity)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
             # It counts as it is; the next run tries again.
             _logger.debug("%s: cannot file its manifest again: %s", self.path, error)
 

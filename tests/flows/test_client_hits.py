@@ -22,7 +22,9 @@ from prefect_ds import PandasResultHandler
 from prefect_ds.engine.submission import run_submitted
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.report import RunReport
+from prefect_ds.storage.local_files import LocalFiles
 from prefect_ds.storage.store import CheckpointStore
+from prefect_ds.task_runner import DSTaskRunner
 from tests.support.flows import Notes, frame_of
 
 
@@ -338,6 +340,77 @@ def test_a_task_without_a_handler_runs_on_a_worker(run_here, counting, notes):
     assert run_here(flow, executor=executor).is_successful()
     assert notes.lines == ["plain"]
     assert executor.n_runs == 1
+
+
+def mapped_twice(folder: Path, **settings: Any) -> Flow:
+    """Return a flow of two mapped stages, whose paths have names of Prefect's."""
+
+    @task(result=kept(folder / "{task_name}_{n}_{task_run_count}.parquet"), **settings)
+    def load(n):
+        return frame_of(n)
+
+    @task(result=kept(folder / "{task_full_name}_{checkpointing}.parquet"), **settings)
+    def clean(frame, by):
+        return frame.assign(by=by)
+
+    with Flow("mapped twice") as flow:
+        clean.map(load.map([1, 2, 3]), unmapped(2))
+    return flow
+
+
+def test_a_child_is_taken_at_once_as_by_prefects_steps(
+    run_here, counting, tmp_path, log_lines
+):
+    def sees(of_task, old, new):
+        seen.append(of_task.name)
+
+    def said(flow: Flow) -> tuple[list[str], list[list[str]]]:
+        log_lines.clear()
+        executor = counting()
+        state = run_here(flow, executor=executor)
+        assert executor.n_runs == 0
+        messages = [
+            [f"{type(child).__name__} {child.message}" for child in mapped.map_states]
+            for mapped in (state.result[task] for task in flow.sorted_tasks())
+            if mapped.is_mapped()
+        ]
+        lines = [line for line in log_lines if line.startswith("Task ")]
+        return lines, messages
+
+    seen: list[str] = []
+    run_here(mapped_twice(tmp_path), executor=counting())
+    at_once = said(mapped_twice(tmp_path))
+    assert not seen
+    by_steps = said(mapped_twice(tmp_path, state_handlers=[sees]))
+    assert seen.count("clean") == 4
+    assert at_once == by_steps
+    assert len(at_once[1]) == 2
+
+
+def test_a_hit_of_a_child_reads_one_file_and_needs_no_runner(
+    run_here, counting, tmp_path, monkeypatch
+):
+    flow = mapped_twice(tmp_path)
+    run_here(flow, executor=counting())
+    numbers: Counter[str] = Counter()
+
+    def count(kind: type, name: str) -> None:
+        method = getattr(kind, name)
+
+        def counted(*args, **kwargs):
+            numbers[name] += 1
+            return method(*args, **kwargs)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    count(LocalFiles, "status")
+    count(LocalFiles, "read_bytes")
+    count(TaskCheckpoint, "find")
+    count(DSTaskRunner, "__init__")
+    assert run_here(flow, executor=counting()).is_successful()
+    # Three children of two tasks: two looks at the data, one file read. One look is at
+    # the folder: whether anything in it was freed. Runners are those of the parents.
+    assert numbers == {"status": 13, "read_bytes": 6, "find": 6, "__init__": 2}
 
 
 def test_prefects_context_is_left_faster_during_a_run_only(run_here, tmp_path):
