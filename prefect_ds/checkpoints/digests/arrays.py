@@ -41,6 +41,7 @@ def encode_dtype(dtype: np.dtype[Any], walk: Walk) -> bytes:
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return pack("cells", encode_dtype(base, walk), encode_items(shape, walk))
+    # numpy's text of variable length: its cells are pointers to text elsewhere.
     if dtype.kind == "T":
         missing = walk.encode(getattr(dtype, "na_object", "none"))
         return pack("StringDType", missing, atom(getattr(dtype, "coerce", True)))
@@ -86,6 +87,7 @@ def _runs(values: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(values), _CHUNK):
             yield np.ascontiguousarray(values[start : start + _CHUNK])
     else:
+        # So many rows at a time as fill a chunk; a row that is longer is cut itself.
         n_rows = max(1, _CHUNK * len(values) // values.size)
         if n_rows == 1 and values[0].size > _CHUNK:
             for row in values:
@@ -97,6 +99,7 @@ def _runs(values: np.ndarray) -> Iterator[np.ndarray]:
 
 def update(hasher: Any, run: np.ndarray) -> None:
     """Hash a contiguous, one-dimensional array."""
+    # As pairs of floats, so that NaN is found in either of them.
     if run.dtype.kind == "c":
         run = run.view(run.real.dtype)
     if not _has_nan(run) and run.dtype.char != "g":
@@ -109,6 +112,7 @@ def update(hasher: Any, run: np.ndarray) -> None:
 def _has_nan(run: np.ndarray) -> bool:
     if run.dtype.kind != "f" or not len(run):
         return False
+    # The least of numbers is NaN if one of them is: a pass without a new array.
     with np.errstate(all="ignore"):
         return bool(np.isnan(np.minimum.reduce(run)))
 
@@ -179,10 +183,12 @@ def _ufunc(function: Any, walk: Walk) -> bytes:
 
 
 def _array_array(values: Any, walk: Walk) -> bytes:
-    cells = (
-        encode_cells(np.asarray(values), walk) if values.typecode not in "uw" else b""
-    )
-    text = values.tounicode() if values.typecode in "uw" else ""
+    cells, text = b"", ""
+    # Arrays of characters have no dtype in numpy.
+    if values.typecode in "uw":
+        text = values.tounicode()
+    else:
+        cells = encode_cells(np.asarray(values), walk)
     return pack("array", atom(values.typecode), atom(len(values)), cells, atom(text))
 
 

@@ -92,6 +92,7 @@ def _metadata(metadata: dict[bytes, bytes] | None) -> bytes:
     if not metadata:
         return b""
     parts = []
+    # The order of the keys is that in which they were set.
     for key in sorted(metadata):
         value = metadata[key]
         if key == b"pandas":
@@ -211,6 +212,7 @@ def _text(chunks: list[Any]) -> bytes:
         # In pieces that stay in the processor's cache.
         for start in range(0, len(chunk), _PIECE):
             lengths = np.diff(offsets[start : start + _PIECE + 1])
+            # A byte a length; the few that are longer follow in full.
             short.update(np.minimum(lengths, _MANY).astype(np.uint8).data)
             if lengths.max() >= _MANY:
                 long.update(lengths[lengths >= _MANY].astype("<i8").data)
@@ -254,6 +256,7 @@ def _fixed(data_type: Any, chunks: list[Any], walk: Walk) -> bytes:
             continue
         values = np.frombuffer(chunk.buffers()[1], cells)
         values = values[chunk.offset : chunk.offset + len(chunk)]
+        # What the buffer has below a null is no part of the data.
         if chunk.null_count:
             values = np.where(_valid(chunk), values, np.zeros(1, cells))
         hashed.append(values)
@@ -294,6 +297,7 @@ def _struct(data_type: Any, chunks: list[Any], walk: Walk) -> bytes:
 
 def _lists(data_type: Any, chunks: list[Any], walk: Walk) -> bytes:
     hasher = hashlib.sha256()
+    # The lengths tell [[1], [2]] from [[1, 2]], whose cells are the same.
     for chunk in chunks:
         lengths = pc.fill_null(pc.list_value_length(chunk), 0).cast(pa.int64())
         hasher.update(lengths.to_numpy(zero_copy_only=False))
@@ -306,6 +310,7 @@ def _one_by_one(chunks: list[Any], walk: Walk) -> bytes:
     parts = []
     for chunk in chunks:
         for scalar in chunk:
+            # Of a union, which of its types the cell has.
             code = getattr(scalar, "type_code", None)
             parts.append(pack("cell", atom(code), walk.encode(scalar.as_py())))
     return pack_all("cells", parts)

@@ -118,6 +118,7 @@ def _flat(keys: Any) -> Iterator[Any]:
 
 def _in_order(graph: Mapping[Any, Any]) -> Iterator[Any]:
     """Give the keys of a graph so that a key comes after those it depends on."""
+    # Without recursion: a graph may be deeper than Python's stack.
     done: set[Any] = set()
     for start in graph:
         waiting = [start]
@@ -146,6 +147,7 @@ def _part(part: Any, names: Mapping[Hashable, bytes], walk: Walk) -> bytes:
         return _reference(part.target, names)
     if isinstance(part, TaskRef):
         return _reference(part.key, names)
+    # Data in the graph, which no task has to make.
     if isinstance(part, DataNode):
         return walk.encode(part.value)
     if isinstance(part, Task):

@@ -42,7 +42,7 @@ def encode_object(value: Any, walk: Walk) -> bytes:
     kind = type(value)
     has_token = not walk.is_strict and hasattr(kind, "__dask_tokenize__")
     if has_token and _is_trusted(kind):
-        # What the author of the class says it is: a connection may be its address.
+        # The author of the class says what it is: a connection may be its address.
         token = _asked(value, "__dask_tokenize__")
         return pack("token", encode_class(kind, walk), walk.encode(token))
     if isinstance(value, Iterator) and kind.__module__ in _READ_ONCE:
@@ -59,6 +59,7 @@ def _asked(value: Any, method: str, *args: object) -> Any:
     try:
         return getattr(value, method)(*args)
     except RecursionError:
+        # It says how deep the value is, not that its method fails.
         raise
     except Exception as error:
         name = type(value).__name__
@@ -75,6 +76,8 @@ def encode_state(value: Any, walk: Walk) -> bytes:
         reduced = reducer(value)
     if isinstance(reduced, str):
         return pack("global", reduced.encode("utf-8", "surrogatepass"))
+    # `__reduce_ex__` gives two to six parts; pickle takes those that are left out for
+    # None.
     make, args, state, items, pairs = itertools.islice(
         itertools.chain(reduced, itertools.repeat(None)), 5
     )
@@ -135,7 +138,7 @@ def encode_own_attributes(value: Any, walk: Walk) -> bytes:
 
 
 def _enum(value: Any, walk: Walk) -> bytes:
-    # Of a flag of several members Python versions make other names.
+    # Versions of Python differ in the name of a flag of several members.
     kind = type(value)
     name = value._name_ if value._name_ in kind.__members__ else None
     extra = {key: item for key, item in vars(value).items() if key[:1] != "_"}

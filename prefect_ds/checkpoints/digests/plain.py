@@ -71,6 +71,7 @@ def _encode_many_texts(items: Any) -> bytes | None:
             return None
         # Joined at once, which takes a fifth of the time of `ascii`.
         joined = "\0".join([*chunk, ""]).encode("utf-8", "surrogatepass")
+        # A text with a NUL in it would look like two texts.
         if joined.count(b"\0") != len(chunk):
             return None
         hasher.update(joined)
@@ -127,6 +128,7 @@ def short(key: object) -> str:
 
 def encode_set(value: Iterable[Any], walk: Walk) -> bytes:
     """Return the encoding of a set: its order differs from process to process."""
+    # Sorted by their encodings: items of several types have no order of their own.
     encoded = []
     for item in value:
         try:
@@ -186,6 +188,7 @@ def encode_range(value: range) -> bytes:
     """Return the encoding of a range: equal where Python calls ranges equal."""
     if len(value) == 0:
         return b"empty"
+    # `range(0, 1, 5)` and `range(1)` are equal.
     step = value.step if len(value) > 1 else 1
     return b"%d %d %d" % (value[0], len(value), step)
 
@@ -268,6 +271,7 @@ def _timezone(value: Any, walk: Walk) -> bytes:
 
 
 def _zone_info(value: Any, walk: Walk) -> bytes:
+    # The key names the same zone everywhere; the rules themselves are not compared.
     if value.key is None:
         raise UndigestibleError("ZoneInfo", why="it was read from a file without a key")
     return pack("ZoneInfo", atom(value.key))

@@ -107,6 +107,7 @@ def _encoder(kind: type) -> tuple[Encoder, bool]:
         return _LEAVES[kind], True
     if kind in _NODES:
         return _NODES[kind], False
+    # In order: a class is encoded by the first of its bases that is listed.
     for base, encoder in _BASES:
         if issubclass(kind, base):
             return encoder, False

@@ -19,6 +19,7 @@ from prefect_ds.checkpoints.lazy_result import raw_value
 def _signal(value: Any, walk: Walk) -> bytes:
     state = value.state
     result = raw_value(state)
+    # The signal itself: its state holds it as its result.
     if isinstance(result, PrefectStateSignal):
         result = None
     return pack(

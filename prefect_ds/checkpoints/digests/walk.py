@@ -143,10 +143,12 @@ class Walk:
         key = id(value)
         if key in self._known:
             return self._known[key][1]
+        # The value holds itself: a new walk begins, which gives numbers to objects.
         if key in self._open:
             raise CycleError
         if self._depth == MAX_DEPTH:
             raise UndigestibleError(type(value).__name__, why="it is nested too deep")
+        # Before its children: one of them may be the value itself.
         if self._is_numbered:
             self._known[key] = (value, b"@%d" % len(self._known))
         self._open.add(key)
@@ -184,6 +186,7 @@ def pack(tag: str, *parts: bytes) -> bytes:
 
 def pack_all(tag: str, parts: Iterable[bytes]) -> bytes:
     """Return any number of parts as one encoding."""
+    # With lengths and their number, so that no two lists of parts look alike.
     packed = [b"%d:%b" % (len(part), part) for part in parts]
     return b"%b(%d)%b" % (tag.encode(), len(packed), b"".join(packed))
 
