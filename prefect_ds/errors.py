@@ -1,8 +1,8 @@
 """The errors that a caller may want to tell apart.
 
-They take what an exception of their kind takes, mostly a message, so that they survive
-the trip between Dask workers. Every message makes sense alone: what a task raises
-reaches the flow's result as ``repr(error)`` in a failed state.
+Their arguments are those of the builtin behind them, mostly a message, so that they
+survive pickling between Dask workers. Every message makes sense alone: an error that a
+task raises reaches the flow's result as ``repr(error)`` in a failed state.
 """
 
 
@@ -37,7 +37,8 @@ class DamagedCheckpointError(PrefectDSError, OSError):
 class UndecodableCheckpointError(DamagedCheckpointError):
     """The bytes at the path are whole, and cannot be decoded in this process.
 
-    A pickle whose class was renamed, a file of another version of a library.
+    For example, the class of a pickle was renamed, or another version of a library
+    wrote the file.
     """
 
 
@@ -61,7 +62,7 @@ class CollisionError(PrefectDSError, RuntimeError):
 
 
 class PreflightError(PrefectDSError, RuntimeError):
-    """A flow could not work on the cluster it was to run on."""
+    """A flow cannot work on the cluster that it is to run on."""
 
 
 class ManifestError(PrefectDSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the next run of a flow would do, said before it runs."""
+"""What the next run of a flow would load and run, as a value and a table."""
 
 from __future__ import annotations
 

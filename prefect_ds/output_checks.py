@@ -81,7 +81,7 @@ def checked_values(
 
 
 def are_there(handlers: Mapping[str, ResultHandler], values: Mapping[str, Any]) -> bool:
-    """Return whether all results can be written again: a file may have left."""
+    """Return whether all results can be written again: a file may have been moved."""
     # Values in memory stay; a file that a task wrote is moved to its checkpoint's path.
     files = [name for name, kept_by in handlers.items() if kept_by.takes_files]
     return all(os.path.lexists(values[name]) for name in files)

@@ -1,7 +1,7 @@
 """The list of a task's outputs: the hidden file that makes them count.
 
-Its text lists their paths, for people. Its manifest says which data they are; nothing
-else knows how.
+Its text lists their paths, for people. Its manifest says which data belong together;
+only this module knows in which form.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def listed_contents(manifest: Manifest) -> dict[str, str]:
 
 
 def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found | None:
-    """Return what a list is if its outputs are not all there; ``None`` if they are.
+    """Return what counts in place of a list whose outputs are not all there.
+
+    ``None`` if they are.
 
     Parameters
     ----------

@@ -15,9 +15,6 @@ from prefect.engine.result import Result
 from prefect.engine.runner import ENDRUN, Runner, call_state_handlers
 from prefect.engine.state import Failed, State, Success
 from prefect.engine.task_runner import TaskRunner
-from prefect.tasks.control_flow.conditional import Merge
-from prefect.tasks.core.collections import Dict, Set
-from prefect.tasks.core.operators import GetItem
 from prefect.utilities.executors import tail_recursive
 
 from prefect_ds.checkpoint_handler import checkpoint_handler
@@ -31,25 +28,15 @@ from prefect_ds.checkpoints.lazy_result import (
     with_result,
 )
 from prefect_ds.checkpoints.prefect_result import Place
-from prefect_ds.checkpoints.reference import (
-    CheckpointReference,
-    Loader,
-    has_references,
-)
+from prefect_ds.checkpoints.reference import Loader
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import failed, free_locals
+from prefect_ds.engine.handing_on import hands_on, task_arguments
 from prefect_ds.engine.read_paths import confirm_inputs
 from prefect_ds.engine.remarks import warn_of_remarks
-from prefect_ds.engine.task_checkpoint import (
-    Hit,
-    Miss,
-    TaskCheckpoint,
-    raw_input,
-    run_name,
-    task_arguments,
-)
+from prefect_ds.engine.task_checkpoint import Hit, Miss, TaskCheckpoint, run_name
 from prefect_ds.engine.task_events import TaskEvents
-from prefect_ds.engine.task_handler import COLLECTING, handler_of
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.template_names import TemplateNames, check_template
 from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
@@ -94,10 +81,13 @@ class DSTaskRunner(TaskRunner):
         Runner.__init__(self, state_handlers=others)
         self.task = task
         self.flow_result = flow_result
-        self.result = task.result or (Result() if flow_result is None else flow_result)
-        if self.result is not task.result or isinstance(self.result, ResultHandler):
+        result = task.result or flow_result
+        if result is None:
+            result = Result()
+        if result is not task.result or isinstance(result, ResultHandler):
             # Prefect writes a task's target into it, and tasks may share a handler.
-            self.result = copy.copy(self.result)
+            result = copy.copy(result)
+        self.result = result
         self._has_handler = handler_of(task, flow_result) is not None
         self._place: Place | None = None
         self._by_reference = False
@@ -124,8 +114,10 @@ class DSTaskRunner(TaskRunner):
     @property
     def handler(self) -> ResultHandler | None:
         """The handler of the task's result; ``None`` where it is Prefect's, or none."""
+        if not self._has_handler:
+            return None
         # Not the task's own but this runner's copy, which it may change.
-        return cast(ResultHandler, self.result) if self._has_handler else None
+        return cast(ResultHandler, self.result)
 
     @tail_recursive
     def run(
@@ -169,13 +161,16 @@ class DSTaskRunner(TaskRunner):
             with_seconds = {**final.context, COMPUTE_S: seconds}
             # A copy: a signal holds the state too, and seconds are not in its digest.
             final = with_result(final, final._result, context=with_seconds)
-        path = self._checkpoint.path if self._checkpoint is not None else None
+        path = None
+        if self._checkpoint is not None:
+            path = self._checkpoint.path
         events.ended(final, self._miss, path)
         if not self._by_reference:
             # Under our flow runner the client says it, once for all children.
             warn_of_remarks(self.task, raw_value(final))
             return final
-        if isinstance(error := raw_value(final), BaseException):
+        error = raw_value(final)
+        if isinstance(error, BaseException):
             self._inputs = {}
             self._load.forget()
             free_locals(error)
@@ -320,7 +315,7 @@ class DSTaskRunner(TaskRunner):
             if isinstance(self._miss.problem, PrefectDSError):
                 return failed(self._miss.problem, run_name(self.task))
             raise self._miss.problem
-        passes_on = self._passes_on(inputs)
+        passes_on = self.handler is None and hands_on(self.task, inputs)
         try:
             checkpoint = self._taken_checkpoint(inputs)
             arguments = task_arguments(inputs, passes_on)
@@ -331,30 +326,27 @@ class DSTaskRunner(TaskRunner):
                 new_state = self._timed_run(state, arguments)
         else:
             new_state = self._timed_run(state, arguments)
-        # Skipped, Cached and Looped are no results to keep; a loop's last turn is.
-        if type(new_state) is Success and checkpoint is not None:
-            # In this step, not in a state handler: an error here is retried as the
-            # task's own are.
-            try:
-                confirm_inputs(inputs.values())
-                new_state, more_s = checkpoint.keep(
-                    new_state,
-                    is_own=self.task.result is not None,
-                    miss=self._miss,
-                    compute_s=self._compute_s or 0.0,
-                )
-            except PrefectDSError as error:
-                return failed(error, run_name(self.task))
-            self._compute_s = (self._compute_s or 0.0) + more_s
-            return new_state
-        if type(new_state) is Success and not passes_on:
-            try:
-                confirm_inputs(inputs.values())
-            except PrefectDSError as error:
-                return failed(error, run_name(self.task))
         if passes_on:
             new_state._result = PlainResult(raw_value(new_state))
             return lazy(new_state, load=self._load)
+        # Skipped, Cached and Looped are no results to keep; a loop's last turn is.
+        if type(new_state) is not Success:
+            return new_state
+        # In this step, not in a state handler: an error here is retried as the task's
+        # own are.
+        try:
+            confirm_inputs(inputs.values())
+            if checkpoint is None:
+                return new_state
+            new_state, more_s = checkpoint.keep(
+                new_state,
+                is_own=self.task.result is not None,
+                miss=self._miss,
+                compute_s=self._compute_s or 0.0,
+            )
+        except PrefectDSError as error:
+            return failed(error, run_name(self.task))
+        self._compute_s = (self._compute_s or 0.0) + more_s
         return new_state
 
     def _timed_run(self, state: State, inputs: dict[str, Result]) -> State:
@@ -376,24 +368,3 @@ class DSTaskRunner(TaskRunner):
             return cast(State, _check_for_retry(self, state, inputs=inputs))
         with prefect.context(checkpointing=False):
             return cast(State, _check_for_retry(self, state, inputs=inputs))
-
-    def _passes_on(self, inputs: dict[str, Result]) -> bool:
-        """Return whether the task only hands its inputs on, with their references."""
-        if self.handler is not None:
-            return False
-        if not any(isinstance(result, LazyResult) for result in inputs.values()):
-            return False
-        task = self.task
-        if isinstance(task, GetItem):
-            taken_from = raw_input(inputs["task_result"])
-            is_of_checkpoint = (
-                isinstance(taken_from, CheckpointReference)
-                and taken_from.members is None
-            )
-            return not is_of_checkpoint and not has_references(raw_input(inputs["key"]))
-        # Whether the data can be in a set, or be keys, their own hash decides.
-        if isinstance(task, Set):
-            return False
-        if isinstance(task, Dict) and has_references(raw_input(inputs["keys"])):
-            return False
-        return isinstance(task, (Merge, GetItem, *COLLECTING)) and task.result is None

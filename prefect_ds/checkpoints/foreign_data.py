@@ -63,7 +63,7 @@ class ForeignData(abc.ABC):
         return self._manifest(path, draft, Origin())
 
     def _warn_of_doubts(self, path: str, draft: Draft) -> None:
-        """Warn if what a person put at ``path`` does not look like it was meant so."""
+        """Warn if the data that a person put at ``path`` look like a mistake."""
         if DESCRIPTION in (draft.schema or {}):
             return  # No frame, so that it has no rows to be without.
         adoption.warn_of_doubts(path, draft.value, draft.n_rows, draft.n_columns)

@@ -186,7 +186,7 @@ _DEPTH_OF_REST = 4
 
 
 def _digest_of_rest(value: Any, depth: int) -> str:
-    """Return a digest of what has one inside a value without; empty where nothing has.
+    """Return a digest of the parts of a value that have one; empty if it has no parts.
 
     Settings that hold a lock must still differ from other settings.
     """
@@ -226,7 +226,7 @@ def digest_of_options(options: object) -> str:
 
 
 def digest_of_question(origin: Origin) -> str:
-    """Return a digest of the inputs that a run of a task asked with.
+    """Return a digest of all that decides which result a task run asks for.
 
     Runs that ask for the same share a result; others at the same path collide.
     """

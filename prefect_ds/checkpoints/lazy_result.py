@@ -231,7 +231,7 @@ def _lazy_mapped(state: Mapped, keep: bool, load: Load | None) -> State:
 def by_reference(state: State) -> State:
     """Return the state with references in place of the values that are checkpoints.
 
-    So it travels to other tasks and to the client.
+    In this form it travels to other tasks and to the client.
     """
     if isinstance(state, Mapped) and state.map_states:
         children = [

@@ -18,7 +18,7 @@ _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
 
 
 def is_library_name(name: str) -> bool:
-    """Return whether a module of this name is of Python or of an installed package.
+    """Return whether a module is part of Python or of an installed package.
 
     A module that is not imported yet counts like its package: the answer is the same in
     every process.

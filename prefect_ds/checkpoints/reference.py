@@ -206,9 +206,9 @@ class Loader:
         return self._results[task_run]
 
     def share(self, values: Iterable[Any]) -> None:
-        """Take a result that a task before has loaded and handed on as it was.
+        """Use a result again that an earlier task has loaded and handed on unchanged.
 
-        Without checkpoints it is one object with the result itself.
+        Without checkpoints both are one object.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ _listeners: dict[Listener, int | None] = {}
 
 @contextlib.contextmanager
 def listening(listener: Listener, thread: int | None = None) -> Iterator[None]:
-    """Hear of the steps of all writes of this process.
+    """Have a listener called for the steps of all writes in this process.
 
     Parameters
     ----------

@@ -116,9 +116,8 @@ def _above(path: str) -> list[str]:
 def check(client: Any, flow: Flow, known: Collection[str] = ()) -> list[str]:
     """Return the folders of a flow that the workers do not share with the client.
 
-    End the run of a flow whose tasks could not work on the cluster.
-
-    One line says where, why, and what to do. If only the client does not see a folder,
+    The run of a flow whose tasks could not work on the cluster ends here, with one line
+    that says where, why, and what to do. If only the client does not see a folder,
     that is a warning: all works, except looking at results from there.
     ``PREFECT__PREFECT_DS__PREFLIGHT=false`` switches the check off.
 

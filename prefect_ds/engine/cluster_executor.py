@@ -3,7 +3,7 @@
 A task whose run Dask gives up fails alone, where stock Prefect fails the whole run:
 the tasks behind it see a Failed state, and run or not as their triggers say.
 
-Runs on the client, :func:`_run_and_tell` on a worker. The scheduler has nothing of it.
+Runs on the client, :func:`_run_and_tell` on a worker. The scheduler runs none of it.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ class ClusterExecutor(RunExecutor):
         return False
 
     def _fail(self, submitted: Submitted, error: BaseException) -> bool:
-        """Put a Failed state in the place of a task's run; of nothing else."""
+        """Replace a task's run with a Failed state; leave other calls alone."""
         key = submitted.future.key
         if key not in self._lost.runs:
             return False
@@ -318,7 +318,7 @@ def _keys(submitted: Iterable[Submitted]) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def _without_first_warnings(executor: DaskExecutor) -> Iterator[None]:
-    """Choose what keeps Dask from warning where the user has not chosen.
+    """Set options that keep Dask from warning, unless the user has set them.
 
     Two clusters ask for one port of the dashboard, and Prefect's plugin that watches
     workers has a name that Dask uses itself; :class:`LostWorkers` watches them, too.

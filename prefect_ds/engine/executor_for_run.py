@@ -1,4 +1,4 @@
-"""The choice of the executor for a run, by the user's kind. Runs on the client."""
+"""The choice of a run's executor, by that of the user. Runs on the client."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MAY_BE_SUSPENDED = (
 
 
 def failed(error: PrefectDSError, task: str) -> Failed:
-    """Return the state of a task that an error of ours fails.
+    """Return the state of a task that fails with an error of ours.
 
     A user can mend these errors, and our traceback does not help with that: one line
     goes to the log. Prefect would call the error unexpected.
@@ -64,7 +64,7 @@ def failed_flow(error: Exception, flow: Flow) -> Failed:
 
 
 class _SaidOnce(logging.Filter):
-    """Drops the next record that calls an error unexpected, and itself."""
+    """Drops the next record that calls an error unexpected, then removes itself."""
 
     def __init__(self, logger: logging.Logger, error: str) -> None:
         super().__init__()

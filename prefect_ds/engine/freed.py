@@ -1,7 +1,7 @@
 """Which of the checkpoints whose data were freed a run has to compute again.
 
 Used on the client, before a run. Freed data are not needed if everything that takes
-them loads. That is for the plan of the run to prove; without a proof they are computed.
+them loads. The plan of the run has to prove that; without a proof they are computed.
 """
 
 from __future__ import annotations

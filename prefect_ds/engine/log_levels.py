@@ -10,8 +10,8 @@ import prefect
 def important_level(logger: logging.Logger) -> int:
     """Return INFO, or WARNING where Prefect's own level lets no INFO through.
 
-    Whoever sets ``PREFECT__LOGGING__LEVEL=WARNING`` to spare two lines a task still
-    sees the table of a run, and what is stale.
+    A user who sets ``PREFECT__LOGGING__LEVEL=WARNING`` to avoid two lines for every
+    task still sees the table of a run, and which checkpoints are stale.
     """
     # On a worker the context has the level of the client, whom the line is for.
     level = prefect.context.config.logging.level

@@ -111,9 +111,10 @@ class LostWorkers:
     def _limit_the_wait(self) -> None:
         """Let the scheduler give up what waits, while there is no worker at all.
 
-        Dask replaces no worker whose process ends while it starts, as with tasks that
-        kill their workers at once: a run would wait for ever. With any worker there is
-        no limit, since Dask's does not count workers that are short of memory.
+        Dask does not replace a worker whose process ends while it starts, as happens
+        where tasks kill their workers at once: a run would wait for ever. With any
+        worker there is no limit, since Dask's limit does not count workers that are
+        short of memory.
         """
         if self._scheduler is not None:
             timeout_s: int | None = NO_WORKERS_S

@@ -16,7 +16,7 @@ from prefect_ds.engine.planned_values import BETWEEN
 def maybe_loaded(
     flow: Flow, states: Mapping[Task, State]
 ) -> defaultdict[Task, set[int]]:
-    """Return for every task the results that were loaded though what they need ran.
+    """Return, by task, the results that were loaded although a task before them ran.
 
     ``explain`` calls these tasks ``maybe``. A result is named by its position among the
     task's runs.

@@ -37,7 +37,7 @@ from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 
 @dataclass(slots=True)
 class Undecided:
-    """A task run of which it is not known yet whether it has to be submitted."""
+    """A task run that may not have to be submitted: its checkpoint is looked for."""
 
     run: TaskRun
     call: dict[str, Any]

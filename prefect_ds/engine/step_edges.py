@@ -1,4 +1,4 @@
-"""The edges between the user's own tasks, without those that Prefect puts between."""
+"""The edges between the user's own tasks, across those that Prefect puts between."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from prefect.engine.state import State, Success
 from prefect_ds.checkpoints.age import too_old
 from prefect_ds.checkpoints.draft import ON_DEMAND
 from prefect_ds.checkpoints.identity import TaskIdentity, identify_run
-from prefect_ds.checkpoints.lazy_result import LazyResult, PlainResult
+from prefect_ds.checkpoints.lazy_result import LazyResult
 from prefect_ds.checkpoints.prefect_result import Place
 from prefect_ds.checkpoints.reference import CheckpointReference, references_in
 from prefect_ds.engine import context
@@ -214,7 +214,7 @@ class TaskCheckpoint:
         return bool(run_id) and manifest.owner.run_id == run_id
 
     def loaded(self, hit: Hit) -> State:
-        """Return the state of the task that its checkpoint spares running."""
+        """Return the state of a task that need not run, as its checkpoint counts."""
         message = f"Loaded from the checkpoint: {hit.reference}"
         if hit.reference.is_freed:
             message = f"{NOT_NEEDED}: {self.path}"
@@ -354,7 +354,7 @@ def _owner(task: Task) -> Owner:
 
 
 def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
-    """Return the checkpoints that the inputs are, or have in them."""
+    """Return, by input, the checkpoints that it is or holds."""
     upstream = {}
     for name, raw in raw_inputs.items():
         references = references_in(raw)
@@ -368,14 +368,6 @@ def _upstream(raw_inputs: Mapping[str, Any]) -> dict[str, tuple[Upstream, ...]]:
 
 def raw_input(result: Result) -> Any:
     """Return a task's input without loading any reference."""
-    return result.raw if isinstance(result, LazyResult) else result.value
-
-
-def task_arguments(inputs: dict[str, Result], passes_on: bool) -> dict[str, Result]:
-    """Return the inputs as the task takes them: loaded, unless it passes them on."""
-    if passes_on:
-        return {name: PlainResult(raw_input(result)) for name, result in inputs.items()}
-    for result in inputs.values():
-        # Loads it here: the seconds of computing are to have no reading in them.
-        _ = result.value
-    return inputs
+    if isinstance(result, LazyResult):
+        return result.raw
+    return result.value

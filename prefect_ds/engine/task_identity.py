@@ -159,7 +159,7 @@ def _roots(task: Task) -> list[Any]:
 
 
 def _owner(task: Task) -> Any:
-    """Return what a task is a method of, as in ``task(Model(3).fit)``; or None."""
+    """Return the object whose method a task is, as in ``task(Model(3).fit)``."""
     run = task.run
     if not isinstance(run, types.MethodType) or run.__self__ is task:
         return None
@@ -171,7 +171,7 @@ def _unbound(run: Any) -> Any:
 
 
 def stand_in(value: Any) -> Any:
-    """Return what counts of a value of Prefect's that the user's code reads."""
+    """Return what counts of one of Prefect's objects that the user's code reads."""
     if isinstance(value, Task):
         return ("task", [*_roots(value)], settings_of(value))
     if isinstance(value, _ENGINE):
