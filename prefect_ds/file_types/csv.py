@@ -73,7 +73,7 @@ def _are_text(categories: pd.Index) -> bool:
 
 
 def _parsed(
-    data: bytes, specs: list[JSONObject], dtypes: dict[int, Any], kwargs: Kwargs
+    data: Data, specs: list[JSONObject], dtypes: dict[int, Any], kwargs: Kwargs
 ) -> pd.DataFrame:
     frame: pd.DataFrame = any_pandas.read_csv(
         io.BytesIO(data),
