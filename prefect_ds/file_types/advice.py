@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+# In order: the first that fits counts.
 _BY_CLASS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
     ((types.NoneType,), "MarkerResultHandler"),
     ((os.PathLike,), "FileResultHandler"),
@@ -57,9 +58,13 @@ def frame_handler_for(cls: type) -> str:
     >>> frame_handler_for(pd.Series), frame_handler_for(dict)
     ('PandasResultHandler', '')
     """
+    # The bases too: a user may have a class of their own.
     for base in cls.__mro__:
         package = base.__module__.partition(".")[0]
         named = _BY_NAME.get(f"{package}.{base.__name__}")
         if named:
             return named
-    return "PandasResultHandler" if issubclass(cls, pd.DataFrame | pd.Series) else ""
+    # Last, as a GeoDataFrame is a DataFrame.
+    if issubclass(cls, pd.DataFrame | pd.Series):
+        return "PandasResultHandler"
+    return ""

@@ -43,14 +43,20 @@ _CERTAIN_DTYPES: Final = frozenset(
     }
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 )
+"""Names of dtypes of which Arrow's formats keep every value.
+
+float16 is not among them, nor are times in seconds, which Parquet does not have.
+"""
 
 
 def _is_native(values: Array) -> bool:
     dtype = values.dtype
     if is_object(dtype):
         return _is_arrow_object(values)
+    # Other categories come back with another dtype.
     if isinstance(dtype, pd.CategoricalDtype):
         return dtype.categories.dtype == "str"
+    # Arrow takes no numbers in the other byte order.
     if isinstance(dtype, np.dtype):
         return dtype.kind in "biufMm" and dtype.isnative
     return hasattr(dtype, "__from_arrow__")
@@ -69,6 +75,7 @@ def _is_arrow_object(
     """
     absent = pd.isna(values)
     present = values[~absent]
+    # Arrow has one null, which the spec gives one meaning.
     if len({type(value) for value in values[absent]}) > 1:
         return False
     try:
@@ -118,6 +125,7 @@ def _write_parquet(
         ]
         options["use_dictionary"] = repeating or False
     options.update(kwargs)
+    # `None` leaves a default index to the metadata.
     index = True if n_index_columns(schema) else None
     with_index(table, schema).to_parquet(file, index=index, **options)
 
@@ -126,6 +134,7 @@ def _read_parquet(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]
     # The bytes have a checksum of their own, compared before: no need to compare those
     # of the pages.
     columns = pq.read_table(pa.BufferReader(data), **without(kwargs, "engine")).columns
+    # In the file the index comes last, in the table form first.
     n_columns = len(columns) - n_index_columns(schema)
     return [*columns[n_columns:], *columns[:n_columns]]
 
@@ -137,6 +146,7 @@ def _read_parquet_plainly(data: Data, kwargs: Kwargs) -> Any:
 
 _WRITER: Final = ("pyarrow.parquet:write_table",)
 _READER: Final = ("pyarrow.parquet:read_table",)
+# Arguments that choose or convert values; all others change the layout of a file.
 _CONTENT: Final = {
     "coerce_timestamps",
     "allow_truncated_timestamps",
@@ -172,6 +182,7 @@ def _write_feather(
 
 def _read_feather(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     source = pa.BufferReader(data)
+    # There is no file to map: the bytes are in memory.
     return list(pyarrow.feather.read_table(source, memory_map=False, **kwargs).columns)
 
 
@@ -199,9 +210,9 @@ def _is_orc_native(values: Array) -> bool:
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
         # Read back in nanoseconds, of which 64 bits hold 292 years to either side of
         # 1970.
-        days = values[~pd.isna(values)].astype("M8[s]")
+        times = values[~pd.isna(values)].astype("M8[s]")
         first, last = pd.Timestamp.min.as_unit("s"), pd.Timestamp.max.as_unit("s")
-        return bool(((days > first) & (days < last)).all())
+        return bool(((times > first) & (times < last)).all())
     if isinstance(dtype, np.dtype):
         return dtype.kind in "bi" or dtype in ("float32", "float64")
     return isinstance(dtype, pd.StringDtype)
@@ -209,12 +220,12 @@ def _is_orc_native(values: Array) -> bool:
 
 def _is_orc_type(arrow_type: pa.DataType) -> bool:
     types = pa.types
-    is_instant = types.is_temporal(arrow_type) and not types.is_date32(arrow_type)
-    return (
-        not is_instant
-        and not types.is_null(arrow_type)
-        and not isinstance(arrow_type, pa.BaseExtensionType)
-    )
+    # Of times, only dates come back as they were.
+    if types.is_temporal(arrow_type):
+        return bool(types.is_date32(arrow_type))
+    if types.is_null(arrow_type):
+        return False
+    return not isinstance(arrow_type, pa.BaseExtensionType)
 
 
 def _write_orc(

@@ -21,7 +21,7 @@ from prefect_ds.storage.checksum import Data
 Kwargs: TypeAlias = Mapping[str, Any]
 
 any_pandas: Any = pd
-"""pandas for calls with ``**kwargs``, which no overload in its stubs fits."""
+"""pandas without types, for calls with ``**kwargs``: its stubs have no overload."""
 
 LARGEST_FLOAT: Final = float(np.finfo("float64").max)
 
@@ -38,7 +38,7 @@ def _never(dtype: Any) -> bool:
 class FileType:
     """A type of file that pandas both writes to a path and reads from one.
 
-    Each type has a module of its own, and one line in `registry`.
+    Every type has a module of its own, and one line in `registry`.
     """
 
     name: str
@@ -70,7 +70,7 @@ class FileType:
     is_compressible: bool = False
     """Whether pandas compresses the whole file where the path ends in ``.gz``."""
     index_kwarg: str | None = None
-    """Tells a writer that adds a column for even a default index not to."""
+    """The writer's argument that leaves the index out; ``None``: it has none."""
     is_certain: Callable[[Any], bool] = _never
     """Whether the type surely keeps all values of a dtype, so no read proves it."""
     endings: tuple[str, ...] = ()
@@ -95,6 +95,7 @@ def parameters(target: str) -> frozenset[str]:
     """
     module_name, _, names = target.partition(":")
     function: Any = importlib.import_module(module_name)
+    # A method such as `DataFrame.to_csv` has two names.
     for name in names.split("."):
         function = getattr(function, name)
     return frozenset(
@@ -114,6 +115,7 @@ def require(file_type: str, packages: Mapping[str, str]) -> None:
     packages
         Import name to pip name.
     """
+    # Searched for, not imported: an import takes time, and may not be needed.
     missing = [
         pip_name
         for module, pip_name in packages.items()
@@ -148,11 +150,11 @@ def write_through_memory(
 
 def is_number(values: Array) -> bool:
     """Return whether an array holds plain numbers or booleans of at most 8 bytes."""
-    return (
-        isinstance(values.dtype, np.dtype)
-        and values.dtype.kind in "biuf"
-        and values.dtype.itemsize <= 8
-    )
+    dtype = values.dtype
+    if not isinstance(dtype, np.dtype):
+        return False
+    # A long double has 16 bytes, and no file type for it.
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
 
 
 def is_decimal_number(values: Array) -> bool:
@@ -180,8 +182,10 @@ def is_number_within(values: Array, *, largest: int, finite_below: float) -> boo
     numbers = np.asarray(values)
     if numbers.dtype.kind == "b" or len(numbers) == 0:
         return True
+    # NaN is not above any bound: its cell is a missing one.
     if numbers.dtype.kind == "f":
         return not (np.abs(numbers) > finite_below).any()
+    # As Python's integers, which have any size.
     return bool(-largest <= int(numbers.min()) and int(numbers.max()) <= largest)
 
 
@@ -194,7 +198,9 @@ _COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|zst|zip|tar)$", re.IGNORECASE)
 def compression_ending_of(path: str) -> str:
     """Return the last ending of a path where it means a compression; empty else."""
     match = _COMPRESSED.search(path)
-    return match[0] if match else ""
+    if match is None:
+        return ""
+    return match[0]
 
 
 def ending_of(path: str) -> str:
@@ -212,6 +218,7 @@ def ending_of(path: str) -> str:
 def _uncompressed_name(path: str) -> str:
     """Return the name of a file without its endings of compressions."""
     name = path.rpartition("/")[2]
+    # There may be two, as in `.tar.gz`.
     while _COMPRESSED.search(name):
         name = _COMPRESSED.sub("", name)
     return name
@@ -225,7 +232,10 @@ def complete_compression(
     It infers none for an open file, which it gets here.
     """
     given = write.get("compression", "infer")
-    options = dict(given) if isinstance(given, Mapping) else {"method": given}
+    # pandas takes a name, or a mapping with the name and options.
+    options = {"method": given}
+    if isinstance(given, Mapping):
+        options = dict(given)
     options["method"] = infer_compression(path, options.get("method", "infer"))
     if options["method"] == "gzip":
         # The time of writing and the name of the staged file would make the bytes of
@@ -253,6 +263,7 @@ def _name_in_archive(path: str) -> str:
     ('sales.csv', 'data.csv')
     """
     name = _uncompressed_name(path)
+    # A handler has the template, not the path of a run.
     if not name or "{" in name:
         return f"data{ending_of(path)}"
     return name

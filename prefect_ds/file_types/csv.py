@@ -21,6 +21,7 @@ from prefect_ds.frames.cells import is_text, native_dtype
 from prefect_ds.frames.table import column_specs
 from prefect_ds.storage.checksum import Data
 
+# Arguments that choose how fast and how exactly pandas parses.
 _ENGINE: Final = {
     "engine",
     "low_memory",
@@ -28,6 +29,7 @@ _ENGINE: Final = {
     "float_precision",
     "cache_dates",
 }
+# Arguments that change the look of a file, and not its values.
 _SYNTAX: Final = {
     "sep",
     "encoding",
@@ -77,12 +79,16 @@ def _parsed(
 ) -> pd.DataFrame:
     frame: pd.DataFrame = any_pandas.read_csv(
         io.BytesIO(data),
+        # By position: labels in the file are text, and may have been changed.
         header=0,
         names=range(len(specs)),
+        # A trailing separator must not make an index of the first column.
         index_col=False,
         dtype={i: dtype for i, dtype in dtypes.items() if dtype is not None},
+        # Of text, the schema says which cells are missing.
         na_values={i: [""] for i, spec in enumerate(specs) if not is_text(spec)},
         keep_default_na=False,
+        # The row of a single column whose cell is empty.
         skip_blank_lines=False,
         float_precision="round_trip",
         engine="c",
@@ -98,7 +104,10 @@ def _dtype(spec: JSONObject) -> Any:
     if spec.get("text") == "datetime":
         # The parser always guesses that a date is text, and is faster without a dtype.
         return None
-    return "category" if "cells" in spec.get("categories", ()) else "str"
+    # With listed categories, the parser makes few strings of many rows.
+    if "cells" in spec.get("categories", ()):
+        return "category"
+    return "str"
 
 
 def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
@@ -106,10 +115,12 @@ def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
     if ending_of(path) == ".tsv" and "sep" not in write:
         write["sep"] = "\t"
         read.setdefault("sep", "\t")
+    # Two names of one argument, of which pandas takes one.
     if "delimiter" in read:
         read.pop("sep", None)
     if write.get("quoting") == csv.QUOTE_NONE:
         read.setdefault("quoting", csv.QUOTE_NONE)
+    # pandas' reader recognises these by itself.
     if write.get("lineterminator") not in (None, "\n", "\r", "\r\n"):
         read.setdefault("lineterminator", write["lineterminator"])
     if "errors" in write:

@@ -1,4 +1,4 @@
-"""A file that a person edited keeps the types of the checkpoint that it was."""
+"""The types of a file that a person edited: those of the checkpoint that it was."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def _table_names(schema: JSONObject) -> list[str]:
 def _column_by_column(
     form: FrameFormat, data: Data, plain: pd.DataFrame, earlier: JSONObject
 ) -> JSONObject | None:
+    # By label, as the edit may have moved columns.
     if not plain.columns.is_unique:
         return None
     try:
@@ -75,6 +76,7 @@ def _column_by_column(
     fitting = []
     for position, label in enumerate(plain.columns):
         spec = specs.get(str(label))
+        # A column that the edit added.
         if spec is None:
             continue
         tried = [*columns[:position], spec, *columns[position + 1 :]]
@@ -83,6 +85,7 @@ def _column_by_column(
             fitting.append(label)
     if not fitting:
         return None
+    # All together once more: every column was tried with the types of those before it.
     schema = {**guessed, "columns": columns}
     frame = _decoded(form, data, schema)
     if frame is None:

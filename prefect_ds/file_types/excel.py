@@ -30,6 +30,7 @@ _EPOCH: Final = datetime.datetime(1980, 1, 1)
 """As the time of writing, so that equal frames give equal bytes."""
 
 _ENGINES: Final = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".ods": "odf"}
+"""Ending of a path to the package that pandas reads and writes it by."""
 
 
 def _is_native(values: Array) -> bool:
@@ -72,7 +73,8 @@ def _write_book(
     """
     if kwargs["engine"] == "odf":
         _declare_all_namespaces()
-    # To memory first: pandas closes the file that it writes to.
+    # To memory first: pandas closes the file that it writes to, and the caller still
+    # needs that.
     memory = io.BytesIO()
     options = without(kwargs, "engine", "engine_kwargs")
     with pd.ExcelWriter(
@@ -132,9 +134,10 @@ def _with_negative_zeros(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _keep_cells_as_given(writer: Any) -> None:
-    """Undo what openpyxl does to cells.
+    """Undo the changes that openpyxl makes to cells.
 
-    It keeps 16 digits of a float, and takes text that looks so for formulas and errors.
+    It keeps 16 digits of a float, and takes texts such as "=1+1" and "#N/A" for
+    formulas and errors.
     """
     if writer.engine != "openpyxl":
         return
@@ -159,6 +162,7 @@ def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
         index=range(schema["n_rows"]), columns=range(len(specs)), fill_value=""
     )
     for i, spec in enumerate(specs):
+        # An empty cell is the text "": among numbers it is a missing one.
         if not is_text(spec):
             cells = frame.iloc[:, i]
             frame.isetitem(i, cells.where(cells != "", None).to_numpy())
@@ -172,14 +176,16 @@ def _write_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
 def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:
     """Choose the engines by the ending of a path."""
     ending = Path(path).suffix.lower()
+    # Without a path, the format serves to find the fault of a frame.
     if path and ending not in _ENGINES:
         raise FileTypeError(
             f"pandas cannot write an Excel file that ends in {ending!r}; "
             f"use one of: {', '.join(_ENGINES)}"
         )
     engine = _ENGINES.get(ending, "openpyxl")
-    package = {"odf": "odfpy"} if engine == "odf" else {"openpyxl": "openpyxl"}
-    require("excel", package)
+    # The one package whose import name and pip name differ.
+    pip_name = "odfpy" if engine == "odf" else engine
+    require("excel", {engine: pip_name})
     # pandas would prefer xlsxwriter, which keeps 16 digits of a float.
     write.setdefault("engine", engine)
     read.setdefault("engine", engine)

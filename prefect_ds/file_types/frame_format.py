@@ -6,7 +6,6 @@ comes back equals the one written, or the write fails with an error.
 """
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,13 @@ from prefect_ds.errors import (
 )
 from prefect_ds.file_types.base import FileType, Kwargs, without
 from prefect_ds.file_types.keywords import check_keywords, is_syntax_only
-from prefect_ds.file_types.plain import has_objects, read_plainly, write_plainly
+from prefect_ds.file_types.plain import (
+    has_objects,
+    quiet,
+    read_plainly,
+    unwritable_attr,
+    write_plainly,
+)
 from prefect_ds.file_types.refusals import Fault, refusal, uncopyable, wrong_type
 from prefect_ds.file_types.registry import FILE_TYPES, file_type_named
 from prefect_ds.file_types.zip_times import clear_times
@@ -50,7 +55,7 @@ class Encoded:
     frame: Framed
     """What the file gives: the frame given, unless keyword arguments change it."""
     note: str
-    """Empty, or one clause that says how the two differ."""
+    """Empty, or one clause that says how that frame differs from the one given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,10 @@ class FrameFormat:
         problem = uncopyable(frame)
         if problem is not None:
             raise RoundTripError(problem)
-        # The user wants no index: the file's content is the result then.
-        leaves_index_out = self.write_kwargs.get("index") is False
-        if self.is_plain or (leaves_index_out and not is_default_index(frame.index)):
+        # The user leaves an index out: the file's content is the result then.
+        wants_no_index = self.write_kwargs.get("index") is False
+        loses_index = wants_no_index and not is_default_index(frame.index)
+        if self.is_plain or loses_index:
             return self.encode_plainly(frame, file)
         try:
             return Encoded(self._encode_exactly(frame, file), frame, "")
@@ -135,8 +141,10 @@ class FrameFormat:
         try:
             return self._read_exactly(data, schema)
         except MemoryError:
+            # It says nothing of the bytes.
             raise
         except Exception as error:
+            # Parsers raise any kind of error for bytes that are not theirs.
             raise UndecodableCheckpointError(
                 f"the bytes are no {self.file_type} file that fits its schema: {error}"
             ) from error
@@ -166,9 +174,11 @@ class FrameFormat:
             table, schema = to_table(
                 frame, self.rules(), with_default_index=with_default_index
             )
+            # Both are done in the table form already.
             write(table, schema, file, without(self.write_kwargs, "index", "na_rep"))
             clear_times(file)
-        # Reading back costs as much as the write; for these dtypes it never failed.
+        # Reading back costs as much as the write, and is left out where it proves
+        # nothing new.
         if self._is_certain(frame):
             return schema
         with _as_unkeepable("it cannot be read back"):
@@ -180,12 +190,12 @@ class FrameFormat:
 
     def _read_exactly(self, data: Data, schema: JSONObject) -> pd.DataFrame:
         if schema["n_rows"] == 0:
-            # Many a file type has no place for the columns of a table without rows.
+            # Some file types have no place for the columns of a table without rows.
             empty = [np.array([], dtype=object) for _ in column_specs(schema)]
             return from_table(empty, schema)
         read = self._type.read
         assert read is not None
-        with _quiet():
+        with quiet():
             return from_table(read(data, schema, self.read_kwargs), schema)
 
     def rules(self) -> CellRules:
@@ -197,6 +207,7 @@ class FrameFormat:
             return rules
 
         def is_native(values: Array) -> bool:
+            # A native column would have the missing cells of its type, not the user's.
             return rules.is_native(values) and not pd.isna(values).any()
 
         return CellRules(is_native, na_rep, rules.identifiers)
@@ -205,6 +216,7 @@ class FrameFormat:
         """Return whether a frame is sure to come back, so that no read proves it."""
         index, labels = frame.index, frame.columns
         is_certain = self._type.is_certain
+        # Other arguments of the writer may change any value.
         if self.write_kwargs.keys() - {"compression", "index"}:
             return False
         if labels.dtype != "str" or isinstance(labels, pd.MultiIndex):
@@ -222,19 +234,22 @@ class FrameFormat:
 
         The content of the file is the result.
         """
+        kwargs = self._plain_kwargs(frame)
         try:
-            with _quiet():
-                write_plainly(self._type, frame, file, self._plain_kwargs(frame))
+            with quiet():
+                write_plainly(self._type, frame, file, kwargs)
                 clear_times(file)
+            # A pickle of plain values is not read back: it gives what was pickled.
             if self.keeps_series and not has_objects(frame):
                 return Encoded(None, frame, "")
             back: Any = self._read_plainly(_content(file))
             change = difference(frame, back)
         except (OSError, MemoryError):
+            # Of the file or the machine, not of the frame.
             raise
         except Exception as error:
             problem = repr(error)
-            culprit = self._unwritable_attr(frame)
+            culprit = unwritable_attr(self._type, frame, kwargs)
             if culprit is not None:
                 problem = f"attrs[{culprit!r}] is at fault, {problem}"
             raise RoundTripError(
@@ -250,17 +265,21 @@ class FrameFormat:
         """Return the writer's arguments, which leave a default index out."""
         kwargs = dict(self.write_kwargs)
         index_kwarg = self._type.index_kwarg
+        # The reader is to find an index there.
         is_wanted = "index_col" in self.read_kwargs
         if index_kwarg and is_default_index(frame.index) and not is_wanted:
             kwargs.setdefault(index_kwarg, False)
         return kwargs
 
     def _read_plainly(self, data: Data) -> pd.DataFrame:
-        with _quiet():
+        with quiet():
             frame = read_plainly(self._type, data, self.read_kwargs)
+        kept: Any = pd.DataFrame
         # A pickle says by itself that it holds a series.
-        kept: Any = (pd.DataFrame, pd.Series) if self.keeps_series else pd.DataFrame
+        if self.keeps_series:
+            kept = (pd.DataFrame, pd.Series)
         if not isinstance(frame, kept):
+            # `read_excel` with sheet_name=None gives a dict of frames, for one.
             raise ValueError(
                 f"the {self.file_type} file gives a {type(frame).__name__}, "
                 "where a DataFrame is needed"
@@ -270,7 +289,8 @@ class FrameFormat:
     # --- faults ---
 
     def _fault_in(self, file_type: str) -> Fault:
-        """Return the function that finds a fault; with these arguments in this type."""
+        """Return the function that finds a fault of a frame in a file type."""
+        # Only in its own type do the keyword arguments have a meaning.
         if file_type == self.file_type:
             return self._fault
         return frame_format(file_type, "")._fault
@@ -284,26 +304,6 @@ class FrameFormat:
         except (UnkeepableError, RoundTripError) as error:
             return str(error)
         return None
-
-    def _unwritable_attr(self, frame: Framed) -> object:
-        """Return the key of the attrs that pandas cannot write; ``None``: no such."""
-        bare = pd.DataFrame(frame)
-        if not self._is_writable(bare):
-            return None
-        for key, value in frame.attrs.items():
-            bare.attrs = {key: value}
-            if not self._is_writable(bare):
-                return key
-        return None
-
-    def _is_writable(self, frame: pd.DataFrame) -> bool:
-        kwargs = self._plain_kwargs(frame)
-        try:
-            with _quiet():
-                write_plainly(self._type, frame, io.BytesIO(), kwargs)
-        except Exception:  # noqa: BLE001 - whatever the engine of a type raises
-            return False
-        return True
 
 
 def frame_format(
@@ -348,6 +348,7 @@ def frame_format(
         read.setdefault(name, write[name])
     kind.complete(write, read, path)
     result = FrameFormat(kind.name, write, read, is_plain)
+    # In the plain way there is no promise that arguments could break.
     if (write_kwargs or read_kwargs) and not is_plain:
         _try_out(result)
     return result
@@ -372,20 +373,12 @@ def _as_unkeepable(what: str) -> Iterator[None]:
     Those of the file itself stay as they are.
     """
     try:
-        with _quiet():
+        with quiet():
             yield
     except (UnkeepableError, OSError, MemoryError):
         raise
     except Exception as error:
         raise UnkeepableError(f"{what}: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings, as of lost precision: the proof by reading settles them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _content(file: BinaryIO) -> bytes:

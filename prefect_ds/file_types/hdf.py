@@ -49,6 +49,7 @@ def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 
 def _write_file(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
+    # `to_hdf` takes a path only.
     with tempfile.TemporaryDirectory() as folder, _lock:
         path = Path(folder, "frame.h5")
         frame.to_hdf(path, **{"key": "data", **kwargs})
@@ -102,6 +103,8 @@ class _ValuesUnpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
+        # The freq of an index. Taken from the public module, so that nothing else of
+        # this one can be named.
         if module == "pandas._libs.tslibs.offsets":
             offset = getattr(pd.tseries.offsets, name, None)
             if offset is not None:
@@ -135,6 +138,8 @@ def _values_only() -> Iterator[None]:
             raise
 
     with _lock:
+        # These two modules of PyTables call `pickle.loads`, and only this name is
+        # replaced in them.
         guarded = SimpleNamespace(**{**vars(pickle), "loads": loads})
         try:
             tables.attributeset.pickle = tables.atom.pickle = guarded

@@ -51,6 +51,7 @@ def _is_native(values: Array) -> bool:
 def _write(
     table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
 ) -> None:
+    # Only this layout is written here; all others are left to pandas.
     usual = {"orient": "records", "force_ascii": False}
     options = {**usual, "lines": False, **without(kwargs, "compression")}
     if without(options, "lines") == usual:
@@ -71,6 +72,7 @@ def _records(table: pd.DataFrame, *, lines: bool) -> bytes:
     parts: list[Any] = []
     for name, values in zip(names, arrays_of(table), strict=True):
         parts += [f",{name}:", _cells(values)]
+    # An object begins with a bracket in place of the first comma.
     parts[0] = "{" + parts[0][1:]
     parts.append("}\n" if lines else "},\n")
     rows = joined(*parts)
@@ -80,6 +82,7 @@ def _records(table: pd.DataFrame, *, lines: bool) -> bytes:
     size = np.frombuffer(offsets, dtype="i8")[len(rows)]
     if lines:
         return bytes(content[:size])
+    # Without the comma and the line end of the last object.
     return b"[" + memoryview(content)[: size - 2] + b"]"
 
 
@@ -89,6 +92,7 @@ def _cells(values: Array) -> pa.Array:
         texts = number_texts(values)
         return pc.if_else(pc.equal(texts, "nan"), pa.scalar("null", texts.type), texts)
     texts = strings(values)
+    # Few texts have a character that JSON escapes: only those go through Python.
     is_special = pc.match_substring_regex(texts, r'[\x00-\x1f"\\]').fill_null(False)
     if pc.any(is_special).as_py():
         escaped = [
@@ -121,6 +125,7 @@ def _read(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     options = {"orient": "records", **kwargs, "precise_float": True}
     has_encoding = "encoding" in kwargs or "encoding_errors" in kwargs
     if options["orient"] == "records" and not has_encoding:
+        # A copy of the bytes, which is changed below.
         text = np.frombuffer(bytearray(decompressed(data, kwargs)), dtype="u1")
         ends = np.flatnonzero(text == ord("\n"))
         if options.get("lines"):
@@ -152,12 +157,12 @@ def _read_lines(text: np.ndarray, ends: np.ndarray, schema: JSONObject) -> list[
     schema
         Of the table.
     """
-    first_line = text[: ends[0]] if len(ends) else text
+    first_line = text
+    if len(ends):
+        first_line = text[: ends[0]]
+    # The labels in the file, which Arrow needs for the types of their columns.
     names = json.loads(first_line.tobytes())
-    types = (
-        pa.large_string() if is_text(spec) else pa.from_numpy_dtype(native_dtype(spec))
-        for spec in column_specs(schema)
-    )
+    types = map(_arrow_type, column_specs(schema))
     longest = int(np.diff(ends, prepend=0, append=len(text)).max())
     # A block holds at least one object.
     block_size = max(2**20, 2 * longest)
@@ -170,6 +175,13 @@ def _read_lines(text: np.ndarray, ends: np.ndarray, schema: JSONObject) -> list[
         ),
     )
     return list(table.columns)
+
+
+def _arrow_type(spec: JSONObject) -> pa.DataType:
+    """Return the type in which a column is read."""
+    if is_text(spec):
+        return pa.large_string()
+    return pa.from_numpy_dtype(native_dtype(spec))
 
 
 def _complete(write: dict[str, Any], read: dict[str, Any], path: str) -> None:

@@ -71,6 +71,7 @@ def is_syntax_only(file_type: FileType, write: Kwargs, read: Kwargs) -> bool:
         # pandas' own typed form of JSON, with its own idea of dtypes.
         return False
     syntax = file_type.write_syntax
+    # A boolean only asks whether there is an index; parquet has further values.
     if isinstance(write.get("index"), bool):
         syntax = syntax | {"index"}
     return write.keys() <= syntax and read.keys() <= file_type.read_syntax
@@ -84,6 +85,7 @@ def _check(
     reserved: frozenset[str],
 ) -> None:
     known: set[str] = set()
+    # pandas hands arguments that it does not know on to these functions.
     for target in (f"pandas:{function}", *more):
         known |= parameters(target)
     for name in kwargs:
@@ -108,10 +110,13 @@ def _meant(name: str, known: set[str] | frozenset[str]) -> str:
     >>> _meant("seperator", {"sep", "lineterminator"})
     'sep'
     """
+    # Sorted, so that the same name is meant in every process.
     candidates = {argument: argument for argument in sorted(known)}
     for other_name, arguments in _OTHER_NAMES.items():
         fitting = [argument for argument in arguments if argument in known]
         if fitting:
             candidates.setdefault(other_name, fitting[0])
     close = difflib.get_close_matches(name.lower(), candidates, n=1)
-    return candidates[close[0]] if close else ""
+    if not close:
+        return ""
+    return candidates[close[0]]

@@ -38,6 +38,7 @@ def _write_html(
 
 def _read_html(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
     as_text = dict.fromkeys(range(len(column_specs(schema))), str)
+    # Cells as they are: pandas would make numbers of "007" and "1,000".
     (frame,) = any_pandas.read_html(
         io.BytesIO(data),
         header=0,
@@ -51,6 +52,7 @@ def _read_html(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
 
 
 def _write_html_plainly(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
+    # `to_html` has an encoding for paths only.
     text = frame.to_html(**without(kwargs, "encoding"))
     file.write(text.encode(kwargs.get("encoding") or "utf-8"))
 
@@ -102,8 +104,8 @@ def _write_xml(
 
 
 def _read_xml(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:
-    # pandas.read_xml strips blanks and takes "NA" for missing, with no way to tell it
-    # not to.
+    # pandas.read_xml strips blanks and takes "NA" for missing, and no option changes
+    # that.
     root = ElementTree.fromstring(decompressed(data, kwargs))
     cells = np.fromiter((cell.text or "" for row in root for cell in row), dtype=object)
     return list(cells.reshape(-1, len(column_specs(schema))).T)

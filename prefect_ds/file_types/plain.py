@@ -1,6 +1,9 @@
 """The plain way: pandas writes and reads a file as the user's arguments say."""
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import pandas as pd
@@ -32,6 +35,7 @@ def has_objects(frame: Framed) -> bool:
     """Return whether unpickling may give other objects than a frame holds."""
     if isinstance(frame, pd.Series):
         frame = frame.to_frame()
+    # Values of any class.
     if frame.attrs:
         return True
     levels = [
@@ -39,4 +43,38 @@ def has_objects(frame: Framed) -> bool:
         for labels in (frame.index, frame.columns)
         for i in range(labels.nlevels)
     ]
-    return any(map(is_object, [*frame.dtypes, *(level.dtype for level in levels)]))
+    dtypes = [*frame.dtypes, *(level.dtype for level in levels)]
+    return any(map(is_object, dtypes))
+
+
+def unwritable_attr(file_type: FileType, frame: Framed, kwargs: Kwargs) -> object:
+    """Return the key of the attrs that pandas cannot write; ``None``: no such.
+
+    The engines' errors do not name it.
+    """
+    bare = pd.DataFrame(frame)
+    # Without attrs it fails too: they are not at fault.
+    if not _is_writable(file_type, bare, kwargs):
+        return None
+    for key, value in frame.attrs.items():
+        bare.attrs = {key: value}
+        if not _is_writable(file_type, bare, kwargs):
+            return key
+    return None
+
+
+def _is_writable(file_type: FileType, frame: pd.DataFrame, kwargs: Kwargs) -> bool:
+    try:
+        with quiet():
+            write_plainly(file_type, frame, io.BytesIO(), kwargs)
+    except Exception:  # noqa: BLE001 - whatever the engine of a type raises
+        return False
+    return True
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings, as of lost precision: the proof by reading settles them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -61,12 +61,15 @@ def refusal(
         Returns for a file type the function that finds its fault in a frame.
     """
     what, part, advice = "the frame as a whole", frame, ""
+    # The first part that is refused by itself is the one to name.
     for candidate, small, cure in _parts(frame):
         fault = fault_in(file_type)(small)
         if fault is not None:
             what, part, advice = candidate, small, cure
+            # Some faults begin with the name of the part, which the message has.
             reason = fault.removeprefix(f"{candidate} ")
             break
+    # Tried on the part alone: a type that keeps it may refuse another one.
     keepers = [
         name
         for name in _SUGGESTED

@@ -78,7 +78,7 @@ def file_type_of(path: str) -> str:
 
 
 _NO_SLIPS: Final = {".dat", ".tab"}
-"""Endings that people use, and that look like others."""
+"""Endings of other kinds of files, which are not misspelt ones such as ``.dta``."""
 
 
 def similar_ending(path: str) -> str:
@@ -92,8 +92,11 @@ def similar_ending(path: str) -> str:
     ending = ending_of(path)
     if ending in _NO_SLIPS:
         return ""
+    # Endings are short: with difflib's usual cutoff many would look alike.
     close = difflib.get_close_matches(ending, _BY_ENDING, n=1, cutoff=0.75)
-    return f", did you mean {close[0]!r}?" if close else ""
+    if not close:
+        return ""
+    return f", did you mean {close[0]!r}?"
 
 
 def check_ending(file_type: str, path: str) -> None:
@@ -122,7 +125,10 @@ def file_type_named(name: str) -> FileType:
     FileTypeError
         There is none of this name, or a package is missing.
     """
-    file_type = FILE_TYPES.get(name.lower()) if isinstance(name, str) else None
+    file_type = None
+    # Users may give anything, such as a function of pandas.
+    if isinstance(name, str):
+        file_type = FILE_TYPES.get(name.lower())
     if file_type is None:
         raise FileTypeError(
             f"file type {name!r} cannot be used: {_reason(str(name).lower())} "
@@ -136,6 +142,7 @@ def _reason(name: str) -> str:
     """Return why there is no file type of this name, and which one may be meant."""
     if name in _REASONS:
         return f"{_REASONS[name]}."
+    # An ending in place of a name: `.parquet`, `xlsx`.
     meant = _BY_ENDING.get(f".{name.removeprefix('.')}")
     if meant is not None:
         return f"the type is called {meant!r}."

@@ -24,6 +24,7 @@ from prefect_ds.frames.base import Framed, JSONObject, UnkeepableError
 from prefect_ds.frames.series import from_frame, to_frame
 from prefect_ds.storage.checksum import Data
 
+# Keys of the schema of a series.
 _SERIES: Final = "series"
 _TABLE: Final = "table"
 
@@ -56,6 +57,7 @@ def encode(form: FrameFormat, value: Any, file: BinaryIO) -> Encoded:
     problem = uncopyable(value)
     if problem is not None:
         raise RoundTripError(problem)
+    # A pickle also keeps the class of a subclass.
     if form.keeps_series:
         return form.encode_plainly(value, file)
     if type(value) is not pd.Series:
@@ -75,8 +77,10 @@ def encode(form: FrameFormat, value: Any, file: BinaryIO) -> Encoded:
     written = cast(pd.DataFrame, encoded.frame)
     if encoded.schema is not None:
         return Encoded({_SERIES: note, _TABLE: encoded.schema}, value, "")
+    # The plain way, which changed nothing.
     if written is frame:
         return Encoded({_SERIES: note}, value, "")
+    # It changed values, or the index: the file's content is the result.
     try:
         series = from_frame(written, note)
     except UnkeepableError as error:
@@ -134,7 +138,9 @@ def decode_edited(
     plain = form.decode(data, None)
     if _SERIES not in earlier:
         schema = schema_of_edited(form, data, plain, earlier)
-        return (plain if schema is None else form.decode(data, schema)), schema
+        if schema is None:
+            return plain, None
+        return form.decode(data, schema), schema
     note = {_SERIES: earlier[_SERIES]}
     table = None
     if _TABLE in earlier:
@@ -144,7 +150,7 @@ def decode_edited(
     try:
         return decode(form, data, note), note
     except UndecodableCheckpointError:
-        # The edit has added columns.
+        # The edit has added columns, so that the result is a frame now.
         if table is None:
             return plain, None
         return form.decode(data, table), table

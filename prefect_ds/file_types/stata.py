@@ -25,10 +25,14 @@ _LONGEST_TEXT: Final = 2045
 
 
 def _is_native(values: Array) -> bool:
+    # Stata has no half floats.
     if values.dtype.name == "float16":
         return False
-    # The largest numbers of every width stand for kinds of missing values.
-    largest = 1.7e38 if values.dtype.name == "float32" else 8.9e307
+    # Stata keeps the largest numbers of every width for kinds of missing values.
+    largest = 8.9e307
+    if values.dtype.name == "float32":
+        largest = 1.7e38
+    # pandas widens integers to doubles, which are exact up to 2**53.
     return is_number_within(values, largest=2**53, finite_below=largest)
 
 
@@ -41,6 +45,7 @@ def _write(
             sizes = [len(text.encode()) for text in table[label]]
             if max(sizes, default=0) > _LONGEST_TEXT:
                 long.append(label)
+    # 118 is the first version with text in Unicode.
     options = {"version": 118, "time_stamp": _EPOCH, "convert_strl": long, **kwargs}
     table.to_stata(file, write_index=False, **options)
 

@@ -8,11 +8,13 @@ _START: Final = b"PK\x03\x04"
 """Of every zip archive that has a member."""
 
 _FIRST_OF_1980: Final = struct.pack("<HH", 0, 1 << 5 | 1)
-"""Time and date of a member as zip keeps them: the earliest."""
+"""The earliest time and date that a member can have, as zip writes them."""
 
 _TIME_IN_MEMBER: Final = 10
 _TIME_IN_DIRECTORY: Final = 12
 _LENGTHS_IN_DIRECTORY: Final = 28
+"""Offsets of fields, in a member's header and in its entry of the directory."""
+
 _ENTRY_BYTES: Final = 46
 """Of an entry in the directory, before its name, extra field and comment."""
 
@@ -34,10 +36,13 @@ def clear_times(file: BinaryIO) -> None:
             members = archive.infolist()
             entry = archive.start_dir
         for member in members:
+            # The time is in both places, and readers may use either.
             _put_time(file, member.header_offset + _TIME_IN_MEMBER)
             _put_time(file, entry + _TIME_IN_DIRECTORY)
+            # The next entry follows the three texts of this one.
             file.seek(entry + _LENGTHS_IN_DIRECTORY)
             entry += _ENTRY_BYTES + sum(struct.unpack("<HHH", file.read(6)))
+    # At the end, as a write leaves a file.
     file.seek(0, 2)
 
 

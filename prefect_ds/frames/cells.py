@@ -5,14 +5,12 @@ missing cells, the categories.
 """
 
 import decimal
-import itertools
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pandas.api.extensions import ExtensionArray, take
 
 from prefect_ds.frames.base import (
@@ -26,19 +24,17 @@ from prefect_ds.frames.base import (
     array_of,
     is_object,
 )
-from prefect_ds.frames.codecs import CODECS, STRING, codec_name, encode_texts, strings
+from prefect_ds.frames.codecs import CODECS, codec_name, encode_texts, strings
 from prefect_ds.frames.dtypes import dtype_from_json, dtype_to_json
+from prefect_ds.frames.missing import (
+    MISSING,
+    is_token,
+    missing_kind,
+    missing_kinds,
+    tokens_for,
+    with_tokens,
+)
 from prefect_ds.frames.zones import zone_library
-
-_MISSING: Final[dict[str, Any]] = {
-    "none": None,
-    "nan": np.nan,
-    "NaT": pd.NaT,
-    "NA": pd.NA,
-}
-"""The missing values that a cell of objects may hold, by their names in a spec."""
-
-_MORE_TOKENS: Final = ("<NA>", "NaN", "None", "NULL", "missing")
 
 _TEXT_ONLY: Final = CellRules(is_native=lambda values: False, missing=None)
 
@@ -66,7 +62,7 @@ def encode_column(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
     spec = {"dtype": dtype_to_json(dtype)}
     # A file has one null for None, NaN, NaT and NA: the spec says which it was.
     if is_object(dtype):
-        kinds = _missing_kinds(np.asarray(values), pd.isna(values))
+        kinds = missing_kinds(np.asarray(values), pd.isna(values))
         if kinds:
             spec["missing"] = [[None, kind] for kind in kinds]
     # The same instants; the spec has the zone that Arrow cannot name.
@@ -84,6 +80,7 @@ def decode_column(cells: Array, spec: Mapping[str, Any]) -> Array:
         The cells do not fit the spec.
     """
     if "sparse" in spec:
+        # As dense values first: the other keys of the spec are theirs.
         dense_spec = {key: value for key, value in spec.items() if key != "sparse"}
         dense = pd.Series(decode_column(cells, dense_spec))
         fill = array_from_json(spec["sparse"])[0]
@@ -127,8 +124,9 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
     if isinstance(cells, pa.ChunkedArray):
         if is_object(dtype):
             values = np.fromiter(cells.to_pylist(), dtype=object, count=len(cells))
+            # One kind at most: a column with several kinds is not native.
             for _, kind in spec.get("missing", []):
-                values[np.asarray(cells.is_null())] = _MISSING[kind]
+                values[np.asarray(cells.is_null())] = MISSING[kind]
             return array_from(values, object)
         if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
             # pandas would take NaN for NA.
@@ -139,12 +137,14 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
         # Without a copy, which most columns of a parquet file allow.
         if dtype in NUMBER_DTYPES:
             values = cells.to_numpy()
+            # Nulls would have made floats of integers.
             if values.dtype == dtype:
                 return values
         return array_of(cells.to_pandas().astype(dtype))
     series = pd.Series(cells, copy=False)
     if isinstance(dtype, pd.DatetimeTZDtype) and zone_library(dtype):
-        # To pandas, the zone of that name in ``zoneinfo`` is the same one.
+        # By UTC: a cast keeps the zone of that name in ``zoneinfo``, which is the same
+        # one to pandas.
         in_utc = series.astype(cast(Any, f"datetime64[{dtype.unit}, UTC]"))
         return in_utc.dt.tz_convert(dtype.tz).array
     if series.dtype == dtype:
@@ -154,6 +154,7 @@ def _decode_native(cells: Array, spec: Mapping[str, Any]) -> Array:
 
 def _has_arrow_zone(values: Array) -> bool:
     """Return whether Arrow can name the time zone of an array."""
+    # The dtype decides, so that no values are needed.
     try:
         pa.array(pd.Series(values[:0]))
     except Exception:  # noqa: BLE001 - pyarrow raises whatever a zone's methods raise
@@ -179,26 +180,27 @@ def _encode_text(values: Array, missing: str | None) -> tuple[Array, JSONObject]
     ``missing`` in the spec    ["", none], ["<NA>", nan]
     =========================  =========================
     """
-    # Codecs see present values only: none has to know four kinds of nothing.
+    # Codecs see present values only, so that none needs to know the kinds of missing
+    # ones. Most columns have none of those: no copy is made then.
     absent = pd.isna(values)
-    present: Array = values[~absent] if absent.any() else values
+    has_absent = absent.any()
+    present: Array = values[~absent] if has_absent else values
     codec = codec_name(present)
     texts = encode_texts(present, codec)
     spec: JSONObject = {"dtype": dtype_to_json(values.dtype), "text": codec}
-    if not absent.any():
+    if not has_absent:
         return _text_array(texts), spec
+    # Only objects have several kinds; for other dtypes the kind is in the dtype.
     kinds = ["nan"]
     if is_object(values.dtype):
-        kinds = _missing_kinds(np.asarray(values), absent)
-    tokens = _tokens(texts, kinds, missing)
+        kinds = missing_kinds(np.asarray(values), absent)
+    tokens = tokens_for(texts, kinds, missing)
     places = np.cumsum(~absent) - 1
     places[absent] = len(texts)
     # One by one, which only a column of objects with several kinds needs.
     if len(kinds) > 1:
-        places[absent] += [
-            kinds.index(_missing_kind(value)) for value in values[absent]
-        ]
-    cells = _text_array(_with_tokens(texts, tokens).take(places))
+        places[absent] += [kinds.index(missing_kind(value)) for value in values[absent]]
+    cells = _text_array(with_tokens(texts, tokens).take(places))
     pairs = [list(pair) for pair in zip(tokens, kinds, strict=True)]
     return cells, {**spec, "missing": pairs}
 
@@ -211,7 +213,7 @@ def _decode_text(cells: Array, spec: Mapping[str, Any]) -> Array:
         absent = np.zeros(len(texts), dtype=bool)
         gaps = []
         for token, kind in spec.get("missing", []):
-            gap = _is_token(texts, token)
+            gap = is_token(texts, token)
             gaps.append((gap, kind))
             absent = absent | gap
         present = texts.filter(~absent) if absent.any() else texts
@@ -230,59 +232,20 @@ def _decode_text(cells: Array, spec: Mapping[str, Any]) -> Array:
         ) from error
     if not absent.any():
         return values
-    # How many present values came before is the place of a row's own.
+    # The number of present values before a row is the position of its own; -1 makes
+    # `take` put the dtype's own missing value there.
     row_to_present = np.where(absent, -1, np.cumsum(~absent) - 1)
     values = take(values, row_to_present, allow_fill=True)
     if is_object(dtype):
         for gap, kind in gaps:
-            values[gap] = _MISSING[kind]
+            values[gap] = MISSING[kind]
     return values
 
 
 def _text_array(texts: pa.Array) -> ExtensionArray:
+    # The dtype that pandas 3 calls `str`.
     dtype: Any = pd.StringDtype(na_value=np.nan)
     return cast(ExtensionArray, dtype.__from_arrow__(texts))
-
-
-def _tokens(texts: pa.Array, kinds: list[str], missing: str | None) -> list[str | None]:
-    """Return a text for every kind of missing value that no other cell has."""
-    numbered = (f"<NA {i}>" for i in itertools.count(1))
-    others = itertools.chain(_MORE_TOKENS, numbered)
-    # The rule's own token is what other tools take for missing, so it comes first.
-    candidates = itertools.chain(
-        [missing], (text for text in others if text != missing)
-    )
-    free = (
-        token
-        for token in candidates
-        if token is None or not _is_token(texts, token).any()
-    )
-    return list(itertools.islice(free, len(kinds)))
-
-
-def _is_token(texts: pa.Array, token: str | None) -> np.ndarray:
-    """Return where texts are the token of a missing value."""
-    if token is None:
-        matches = texts.is_null()
-    else:
-        matches = pc.equal(texts, token).fill_null(False)
-    return cast(np.ndarray, matches.to_numpy(zero_copy_only=False))
-
-
-def _with_tokens(texts: pa.Array, tokens: list[str | None]) -> pa.Array:
-    return pa.concat_arrays([texts, pa.array(tokens, STRING)])
-
-
-def _missing_kind(value: Any) -> str:
-    # By identity: NaN equals nothing, and NaT and NA have no truth.
-    for kind, example in _MISSING.items():
-        if value is example or (kind == "nan" and type(value) is float):
-            return kind
-    raise UnkeepableError(f"it holds a missing value of type {type(value).__name__}")
-
-
-def _missing_kinds(values: np.ndarray, absent: Any) -> list[str]:
-    return list(dict.fromkeys(_missing_kind(value) for value in values[absent]))
 
 
 # --- categories -----------------------------------------------------------------------
@@ -305,6 +268,7 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
     categories = values.categories
     listed = array_to_json(array_of(categories))
     spec: JSONObject = {"ordered": bool(values.ordered), "categories": listed}
+    # Names of other kinds are left out: `compare` does not look at them.
     if type(categories.name) in (str, int, bool):
         spec["categories_name"] = categories.name
     # The schema is read on every hit. Sorted and used ones follow from the cells.
@@ -323,9 +287,10 @@ def _encode_categorical(values: Any, rules: CellRules) -> tuple[Array, JSONObjec
     is_missing = values.codes < 0
     token = None
     if is_missing.any():
-        [token] = _tokens(texts, ["nan"], rules.missing)
+        [token] = tokens_for(texts, ["nan"], rules.missing)
+    # The token is behind the last category.
     places = np.where(is_missing, len(texts), values.codes)
-    cells = _text_array(_with_tokens(texts, [token]).take(places))
+    cells = _text_array(with_tokens(texts, [token]).take(places))
     return cells, {**spec, "text": True, "missing": token}
 
 
@@ -392,6 +357,7 @@ def _decode_text_categorical(cells: Any, spec: Mapping[str, Any]) -> Any:
     if not is_listed:
         order = categories.argsort()
         categories = categories.take(order)
+        # The inverse of an order, which argsort gives, says where a category went.
         distinct_to_listed = np.argsort(order)[distinct_to_listed]
     # The last one is for rows that lead to -1: their cells are null.
     codes = np.append(distinct_to_listed, -1)[row_to_distinct]

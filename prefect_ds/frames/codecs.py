@@ -26,11 +26,16 @@ from prefect_ds.frames.base import (
 from prefect_ds.frames.dtypes import MASKED_DTYPES
 
 STRING: Final = pa.large_string()
+"""Large, as an array of ``pa.string()`` holds at most 2 GiB of text."""
 
 _UNITS: Final = ("D", "s", "ms", "us", "ns")
+"""From coarse to fine."""
+
 _UTC_SUFFIX: Final = "+00:00"
+
 _FIRST_DAY: Final = np.datetime64("0001-01-01")
 _LAST_DAY: Final = np.datetime64("9999-12-30")
+"""Between these two, years have four digits, as Arrow needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ def codec_name(values: Array) -> str:
     if isinstance(dtype, pd.StringDtype):
         return "string"
     if isinstance(dtype, pd.ArrowDtype):
-        return "nested arrow" if pa.types.is_nested(dtype.pyarrow_dtype) else "arrow"
+        is_nested = pa.types.is_nested(dtype.pyarrow_dtype)
+        return "nested arrow" if is_nested else "arrow"
     if isinstance(dtype, pd.PeriodDtype):
         return "period"
     if isinstance(dtype, pd.IntervalDtype):
@@ -138,7 +144,9 @@ def number_texts(values: Array) -> pa.Array:
 
 
 def _text_to_number(texts: pa.Array, dtype: Any) -> Array:
-    plain = dtype.numpy_dtype if isinstance(dtype, MASKED_DTYPES) else dtype
+    plain = dtype
+    if isinstance(dtype, MASKED_DTYPES):
+        plain = dtype.numpy_dtype
     numbers = texts.cast(pa.from_numpy_dtype(plain)).to_numpy(zero_copy_only=False)
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         # pandas would take NaN for NA, which was left out before.
@@ -157,22 +165,30 @@ def _text_to_complex(texts: pa.Array, dtype: Any) -> Array:
 
 def _datetime_to_text(values: Any) -> Any:
     has_zone = isinstance(values.dtype, pd.DatetimeTZDtype)
-    ticks = np.asarray(values.tz_convert(None) if has_zone else values)
+    if has_zone:
+        # In UTC; the schema has the zone.
+        values = values.tz_convert(None)
+    ticks = np.asarray(values)
     # 2024-01-01 for a day, not 2024-01-01T00:00:00.000000000: for people to read.
     ticks = ticks.astype(f"M8[{_coarsest_unit(ticks)}]")
     if ((ticks >= _FIRST_DAY) & (ticks <= _LAST_DAY)).all():
         texts = pa.array(ticks).cast(STRING)
         texts = pc.replace_substring(texts, " ", "T", max_replacements=1)
     else:
+        # numpy is slower, and knows years of any length.
         texts = strings(np.datetime_as_string(ticks))
-    return joined(texts, _UTC_SUFFIX) if has_zone else texts
+    if has_zone:
+        return joined(texts, _UTC_SUFFIX)
+    return texts
 
 
 def _text_to_datetime(texts: pa.Array, dtype: Any) -> Array:
     has_zone = isinstance(dtype, pd.DatetimeTZDtype)
     if has_zone:
         texts = pc.replace_substring(texts, _UTC_SUFFIX, "")
-    unit = dtype.unit if has_zone else np.datetime_data(dtype)[0]
+        unit = dtype.unit
+    else:
+        unit, _ = np.datetime_data(dtype)
     try:
         ticks = texts.cast(pa.timestamp(unit)).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
@@ -196,6 +212,7 @@ def _coarsest_unit(ticks: np.ndarray) -> str:
 
 def _timedelta_to_text(values: Any) -> Any:
     ticks = np.asarray(values)
+    # One unit for the column, `90 s`: a count and a unit give a duration back exactly.
     unit = _coarsest_unit(ticks)
     counts = ticks.astype(f"m8[{unit}]").astype("int64")
     return joined(number_texts(counts), f" {unit}")
@@ -220,6 +237,7 @@ def _text_to_period(texts: pa.Array, dtype: Any) -> Array:
 
 def _interval_to_text(values: Any) -> Any:
     left, right = array_of(values.left), array_of(values.right)
+    # `(0, 1]`, as in mathematics.
     opening = "[" if values.closed in ("left", "both") else "("
     closing = "]" if values.closed in ("right", "both") else ")"
     return joined(
@@ -255,7 +273,9 @@ def _text_to_string(texts: pa.Array, dtype: Any) -> Array:
 def _arrow_to_text(values: Any) -> Any:
     cells = pa.chunked_array(values.__arrow_array__())
     ticks = _ticks_of(cells.type)
-    return cells if ticks is None else cells.cast(ticks)
+    if ticks is not None:
+        cells = cells.cast(ticks)
+    return cells
 
 
 def _text_to_arrow(texts: pa.Array, dtype: Any) -> Array:
@@ -263,16 +283,21 @@ def _text_to_arrow(texts: pa.Array, dtype: Any) -> Array:
     if len(texts) == 0:
         return dtype.__from_arrow__(pa.array([], wanted))
     ticks = _ticks_of(wanted)
-    cells = texts if ticks is None else texts.cast(ticks)
-    return dtype.__from_arrow__(cells.cast(wanted))
+    if ticks is not None:
+        texts = texts.cast(ticks)
+    return dtype.__from_arrow__(texts.cast(wanted))
 
 
 def _ticks_of(kind: pa.DataType) -> pa.DataType | None:
-    """Return the integers by which a type goes that Arrow does not read from text."""
+    """Return the integers for a type that Arrow does not read from text, or ``None``.
+
+    Such a type counts ticks: a duration of 90 s is the text "90".
+    """
     if pa.types.is_time32(kind):
         return pa.int32()
-    is_counted = pa.types.is_time64(kind) or pa.types.is_duration(kind)
-    return pa.int64() if is_counted else None
+    if pa.types.is_time64(kind) or pa.types.is_duration(kind):
+        return pa.int64()
+    return None
 
 
 def _nested_to_text(values: Any) -> Any:

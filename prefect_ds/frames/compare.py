@@ -95,11 +95,11 @@ def _is_same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(_is_same, left, right))
     if isinstance(left, pd.DataFrame | pd.Series):
         return difference(left, right) is None
-    # A frame or an array has no plain ``==``.
+    # The `==` of an array is no boolean, and that of a user's class may do anything.
     with contextlib.suppress(Exception):
         if left == right:
             return True
-    # Of equal content, though only equal to itself: an object of a user's own class.
+    # An object without an `==` of its own equals only itself, whatever it holds.
     return pickle.dumps(left) == pickle.dumps(right)
 
 
@@ -118,10 +118,11 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
         if change is not None:
             return change
     if isinstance(left, pd.MultiIndex) and isinstance(right, pd.MultiIndex):
-        # A level may hold values that no row has; a groupby gives them groups.
+        # A level may hold values that no row has, and a groupby makes groups of them.
         for ours, theirs in zip(known_levels(left), known_levels(right), strict=True):
             if len(ours) != len(theirs) or _index_difference(ours, theirs) is not None:
                 return "its levels change"
+    # "equiv": a RangeIndex may come back as an Index of the same numbers.
     try:
         pd.testing.assert_index_equal(left, right, exact="equiv")
     except (AssertionError, ValueError, TypeError):
@@ -132,7 +133,7 @@ def _index_difference(left: pd.Index, right: pd.Index) -> str | None:
 def _array_difference(left: Array, right: Array) -> str | None:
     dtype = left.dtype
     if isinstance(dtype, pd.CategoricalDtype) and type(dtype) is type(right.dtype):
-        # Two dtypes of other categories have the same name.
+        # Not by dtype, which a message could only call `category` on both sides.
         return _categorical_difference(left, right)
     if dtype != right.dtype:
         return f"{dtype} comes back as {right.dtype}"
@@ -142,7 +143,9 @@ def _array_difference(left: Array, right: Array) -> str | None:
     if isinstance(dtype, np.dtype) and not is_object(dtype):
         return _number_difference(np.asarray(left), np.asarray(right))
     if isinstance(dtype, pd.StringDtype):
-        return None if left.equals(right) else _OTHER_VALUES
+        if left.equals(right):
+            return None
+        return _OTHER_VALUES
     try:
         pd.testing.assert_series_equal(
             pd.Series(left, dtype=dtype, copy=False),
@@ -152,6 +155,7 @@ def _array_difference(left: Array, right: Array) -> str | None:
     except (AssertionError, ValueError, TypeError):
         # The last two: cells without a plain ``==``.
         return _OTHER_VALUES
+    # pandas finds the objects 1, 1.0 and True equal.
     if is_object(dtype):
         return _object_difference(left, right)
     return None
@@ -168,11 +172,10 @@ def _categorical_difference(left: Array, right: Array) -> str | None:
 
 def _object_difference(left: Array, right: Array) -> str | None:
     # repr tells 1 from True, -0.0 from 0.0, a list from a tuple, at any depth.
-    same = (
-        type(ours) is type(theirs) and repr(ours) == repr(theirs)
-        for ours, theirs in zip(left, right, strict=True)
-    )
-    return None if all(same) else "other objects come back"
+    for ours, theirs in zip(left, right, strict=True):
+        if type(ours) is not type(theirs) or repr(ours) != repr(theirs):
+            return "other objects come back"
+    return None
 
 
 def _number_difference(left: np.ndarray, right: np.ndarray) -> str | None:
@@ -182,7 +185,9 @@ def _number_difference(left: np.ndarray, right: np.ndarray) -> str | None:
         # NaT equals nothing; its ticks equal themselves.
         left, right = left.view("i8"), right.view("i8")
     if kind not in "fc":
-        return None if np.array_equal(left, right) else _OTHER_VALUES
+        if np.array_equal(left, right):
+            return None
+        return _OTHER_VALUES
     if kind == "c":
         # Both halves have a sign of zero, and may be NaN, by themselves.
         left = np.stack([left.real, left.imag])

@@ -48,6 +48,7 @@ def dtype_to_json(dtype: Any) -> Any:
         missing = "NA" if dtype.na_value is pd.NA else "nan"
         return {"string": dtype.storage, "na": missing}
     if isinstance(dtype, pd.ArrowDtype):
+        # The name is for people; it does not give every type back.
         schema = pa.schema([("", dtype.pyarrow_dtype)])
         return {
             "arrow": str(dtype.pyarrow_dtype),
@@ -84,6 +85,7 @@ def dtype_from_json(spec: Any) -> Any:
 
 
 def _checked_name(dtype: Any) -> str:
+    # A structured dtype of numpy, say, has a name that pandas does not read.
     name = str(dtype)
     try:
         is_same = _dtype_named(name) == dtype

@@ -47,6 +47,7 @@ def encode_row_index(
     schema = _names_to_json(index)
     schema["levels"] = []
     schema.update(_kind_to_json(index))
+    # A file of a person has no column of row numbers either.
     if is_default_index(index) and not with_default:
         return [], schema
     encoded = [
@@ -63,6 +64,7 @@ def decode_row_index(
     """Return the row index of decoded columns and its schema."""
     if "range" not in schema:
         return _build_index(arrays, schema)
+    # Not from its column, which may be in the file for other readers.
     index = _range_from_json(schema)
     if len(index) != n_rows:
         raise UnkeepableError(
@@ -171,6 +173,7 @@ def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
     for i, level in enumerate(known_levels(index)):
         codes = index.codes[i]
         n_used = np.count_nonzero(np.bincount(codes[codes >= 0]))
+        # The column gives its distinct values, sorted; that must be all of the level.
         is_in_column = (
             n_used == len(level)
             and level.is_monotonic_increasing
@@ -183,8 +186,10 @@ def _levels_to_json(index: pd.MultiIndex) -> list[JSONObject | None]:
         elif _can_be_listed(level):
             listed.append(index_to_json(level.rename(None)))
         else:
+            # Too long to list: its freq is the one thing that the column lacks.
             empty = index_to_json(level[:0])
-            listed.append({"freq": empty["freq"]} if "freq" in empty else None)
+            has_freq = "freq" in empty
+            listed.append({"freq": empty["freq"]} if has_freq else None)
     return listed
 
 
@@ -211,6 +216,7 @@ def _build_level(
         try:
             codes, level = pd.factorize(values, sort=True)
         except TypeError:
+            # Values without an order stay as they come.
             codes, level = pd.factorize(values)
         return _with_freq(level, listed or {}), codes
     level = index_from_json(listed)
@@ -251,17 +257,22 @@ def name_to_json(name: Hashable) -> Any:
     """
     if name is None or type(name) in (str, int, bool):
         return name
-    is_tuple = type(name) is tuple
+    key, cell = "name", cast(Any, name)
+    # By type: a named tuple is a name of its own kind.
+    if type(name) is tuple:
+        # As a list, which JSON has: the key says that it was a tuple.
+        key, cell = "tuple", list(name)
     values = np.empty(1, dtype=object)
-    values[0] = list(name) if isinstance(name, tuple) and is_tuple else name
-    spec = array_to_json(array_from(values, object))
-    return {"tuple" if is_tuple else "name": spec}
+    values[0] = cell
+    return {key: array_to_json(array_from(values, object))}
 
 
 def name_from_json(name: Any) -> Hashable:
     """Return the name that `name_to_json` turned into this."""
     if not isinstance(name, dict):
         return cast(Hashable, name)
-    ((kind, spec),) = name.items()
+    ((key, spec),) = name.items()
     value = array_from_json(spec)[0]
-    return tuple(value) if kind == "tuple" else cast(Hashable, value)
+    if key == "tuple":
+        return tuple(value)
+    return cast(Hashable, value)

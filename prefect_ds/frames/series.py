@@ -20,6 +20,8 @@ from prefect_ds.frames.index import (
 )
 
 _LABEL: Final = "label"
+"""Key of a name that is kept as a label of columns is."""
+
 _NO_NAME: Final = "0"
 """The label of a series without a name, as pandas has it."""
 
@@ -94,6 +96,7 @@ def from_frame(frame: pd.DataFrame, note: Mapping[str, Any]) -> pd.Series[Any]:
         )
     series = frame.iloc[:, 0]
     series.name = name_from_note(note)
+    # `iloc` need not carry them over.
     series.attrs = frame.attrs
     allows_duplicates = frame.flags.allows_duplicate_labels
     cast(Any, series).flags.allows_duplicate_labels = allows_duplicates

@@ -85,10 +85,11 @@ def to_table(
     >>> schema["columns"], schema["index"]["levels"]
     ([{'dtype': 'int64'}], [{'dtype': 'datetime64[us]', 'text': 'datetime'}])
     """
-    bare = pd.DataFrame(frame)  # without attrs, which every step would copy
-    index_cells, index = encode_row_index(
-        bare.index, rules, with_default=with_default_index or bare.shape[1] == 0
-    )
+    # Without attrs, which every step would copy.
+    bare = pd.DataFrame(frame)
+    # A table without any column has no rows in a file.
+    with_default = with_default_index or bare.shape[1] == 0
+    index_cells, index = encode_row_index(bare.index, rules, with_default)
     changed, specs = _encode_columns(bare, rules)
     # Columns first: where both have one name, the column keeps it.
     column_labels = _labels(bare.columns, rules, taken=())
@@ -105,7 +106,7 @@ def to_table(
         "columns": specs,
         "labels": index_to_json(frame.columns),
     }
-    # Only what differs from the default is written: schemas are compared as text.
+    # Left out where they are the default, so that equal frames have one schema as text.
     if not frame.flags.allows_duplicate_labels:
         schema["allows_duplicate_labels"] = False
     if frame.attrs:
@@ -152,7 +153,7 @@ def from_table(cells: Sequence[Array], schema: Mapping[str, Any]) -> pd.DataFram
 
 
 def with_index(table: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a table with its index as an index.
+    """Return a table whose leading columns are its index again.
 
     Parquet marks it as such for other readers.
     """
@@ -160,11 +161,12 @@ def with_index(table: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
     if n_index == 0:
         return table
     labels = list(table.columns[:n_index])
+    # A label such as "index" stands in for a name that there is not.
     names = [
         None if name is None else label
         for name, label in zip(schema["index"]["names"], labels, strict=True)
     ]
-    # pandas has a MultiIndex from columns only; its levels are looked at once.
+    # pandas makes a MultiIndex of columns only.
     if n_index > 1:
         return table.set_index(labels).rename_axis(names)
     # Not by set_index, which looks at all values for a range.
@@ -206,13 +208,13 @@ def _encode_columns(
 def _table_of(frame: pd.DataFrame, changed: Mapping[int, Array]) -> pd.DataFrame:
     """Return a frame with the cells of some columns changed, and a default index."""
     index = pd.RangeIndex(len(frame))
-    # Most frames are: no column is copied then.
+    # In most file types most frames are native: no column is copied then.
     if not changed:
         return frame.set_axis(index)
-    columns = {
-        i: _series(changed[i] if i in changed else array_of(frame.iloc[:, i]), index)
-        for i in range(frame.shape[1])
-    }
+    columns = {}
+    for i in range(frame.shape[1]):
+        values = changed[i] if i in changed else array_of(frame.iloc[:, i])
+        columns[i] = _series(values, index)
     return pd.DataFrame(columns, index=index, copy=False)
 
 
@@ -231,8 +233,10 @@ def _frame_of(arrays: Sequence[Array], index: pd.Index) -> pd.DataFrame:
     for i, values in enumerate(arrays):
         dtype = values.dtype
         if is_object(dtype):
+            # pandas would guess that objects which are all text are of dtype `str`.
             columns[i] = _series(values, index)
         elif isinstance(dtype, np.dtype):
+            # Plain arrays of one dtype become one block.
             columns[i] = np.asarray(values)
         else:
             columns[i] = values
@@ -271,11 +275,14 @@ def _labels(
     used = set(taken)
     result = []
     for label in labels:
-        plain = "_".join(map(str, label)) if isinstance(label, tuple) else str(label)
-        # A file type with rules for names (Stata, xml) takes 32 letters, digits and _.
+        plain = str(label)
+        if isinstance(label, tuple):
+            plain = "_".join(map(str, label))
         stem = plain
         if rules.identifiers:
+            # Stata and xml take 32 letters, digits and _, and no digit in front.
             plain = re.sub(r"\W|^(?=\d)|^$", "_", plain, flags=re.ASCII)[:32]
+            # Room for a number behind it.
             stem = plain[:24]
         unique, n = plain, 1
         while unique in used:

@@ -22,7 +22,9 @@ def zone_library(dtype: pd.DatetimeTZDtype) -> str:
     pandas takes zones of one name to be equal, whatever library they are of.
     """
     library = type(dtype.tz).__module__.partition(".")[0]
-    return "" if library in ("zoneinfo", "datetime") else library
+    if library in ("zoneinfo", "datetime"):
+        return ""
+    return library
 
 
 def zone_to_json(zone: datetime.tzinfo) -> JSONObject | None:
@@ -40,6 +42,7 @@ def zone_to_json(zone: datetime.tzinfo) -> JSONObject | None:
         No name gives the zone back.
     """
     library = type(zone).__module__.partition(".")[0]
+    # pandas reads both names, also that of dateutil's local zone.
     if type(zone) is zoneinfo.ZoneInfo or repr(zone) == "tzlocal()":
         return None
     spec: JSONObject = {"library": library, "name": _name(zone, library)}
@@ -51,6 +54,7 @@ def zone_to_json(zone: datetime.tzinfo) -> JSONObject | None:
         is_plain = spec["name"] is None and spec["seconds"] % 60 == 0
         if library == "datetime" and is_plain:
             return None
+    # Proved now, while the zone itself is here to be compared with.
     try:
         is_same = _description(zone_from_json(spec)) == _description(zone)
     except Exception:  # noqa: BLE001 - whatever a library raises, it has no such zone
@@ -64,6 +68,7 @@ def zone_to_json(zone: datetime.tzinfo) -> JSONObject | None:
 
 def zone_from_json(spec: JSONObject) -> datetime.tzinfo:
     """Return the time zone that `zone_to_json` turned into this."""
+    # Imported by name: none of these libraries need be installed.
     library: str = spec["library"]
     name: Any = spec["name"]
     seconds: Any = spec.get("seconds")
@@ -110,19 +115,22 @@ def _name(zone: Any, library: str) -> str | None:
         return str(zone.name)
     if library == "datetime":
         offset = zone.utcoffset(None)
-        is_unnamed = repr(zone) == repr(datetime.timezone(offset))
-        return None if is_unnamed else zone.tzname(None)
+        # Without a name, tzname gives one that is made of the offset.
+        if repr(zone) == repr(datetime.timezone(offset)):
+            return None
+        return zone.tzname(None)  # type: ignore[no-any-return]
     if library == "dateutil":
         kind = type(zone).__name__
         if kind == "tzutc":
             return "UTC"
         if kind == "tzoffset":
-            name = zone.tzname(None)
-            return None if name is None else str(name)
+            name: str | None = zone.tzname(None)
+            return name
         # Shown as tzfile('/usr/share/zoneinfo/Europe/Paris').
         return repr(zone).partition("zoneinfo/")[2].rstrip("')") or None
     return None
 
 
 def _description(zone: datetime.tzinfo) -> tuple[type, str]:
+    # Not `==`: to `datetime` and dateutil, zones of other names may be equal.
     return type(zone), repr(zone)
