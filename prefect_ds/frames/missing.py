@@ -31,7 +31,13 @@ _MORE_TOKENS: Final = ("<NA>", "NaN", "None", "NULL", "missing")
 def tokens_for(
     texts: pa.Array, kinds: list[str], missing: str | None
 ) -> list[str | None]:
-    """Return a text for every kind of missing value that no other cell has."""
+    """Return a text for every kind of missing value that no other cell has.
+
+    Examples
+    --------
+    >>> tokens_for(pa.array(["a", ""], STRING), ["none", "nan"], missing="")
+    ['<NA>', 'NaN']
+    """
     numbered = (f"<NA {i}>" for i in itertools.count(1))
     others = itertools.chain(_MORE_TOKENS, numbered)
     # The rule's own token is what other tools take for missing, so it comes first.
