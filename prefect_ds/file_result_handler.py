@@ -136,7 +136,7 @@ class FileResultHandler(ResultHandler):
         at_path = with_retries("read", path, self._look_with, "size", path)
         if at_path.manifest is None:
             raise self._not_there(path, at_path)
-        if self._content(at_path.manifest) != content:
+        if self.content_of(at_path.manifest) != content:
             raise replaced(path, at_path.manifest)
 
     def _not_there(self, path: str, at_path: Found) -> PrefectDSError:

@@ -77,7 +77,7 @@ class MarkerResultHandler(ResultHandler):
             staged = store.files.finish(file)
             schema = {DESCRIPTION: _DESCRIPTION}
             # Prefect's own `write` knows no identity. The text of the file then says
-            # what was done, see `_content`.
+            # what was done, see `content_of`.
             if origin.identity is not None:
                 schema[_OF] = origin.identity.digest
             yield Draft((part,), 0, schema, None, staged=staged)
@@ -91,7 +91,7 @@ class MarkerResultHandler(ResultHandler):
         part = describe_file(path, data, 0)
         return Draft((part,), 0, {DESCRIPTION: _DESCRIPTION}, None)
 
-    def _content(self, manifest: Manifest) -> str:
+    def content_of(self, manifest: Manifest) -> str:
         """Return a digest of what was done.
 
         The text of the file has the time as well: a task that is done again for the
@@ -99,7 +99,7 @@ class MarkerResultHandler(ResultHandler):
         """
         done = (manifest.schema or {}).get(_OF)
         if done is None:
-            return super()._content(manifest)
+            return super().content_of(manifest)
         return hashlib.sha256(f"marker {done}".encode()).hexdigest()
 
 

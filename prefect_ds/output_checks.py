@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect_ds.checkpoints.reference import count
 from prefect_ds.errors import ResultTypeError
+from prefect_ds.file_types.advice import handler_for
 from prefect_ds.result_handler import ResultHandler
 
 _COMMON = ("match", "ignore", "show", "max_age")
@@ -63,21 +64,74 @@ def checked_values(
     values, has = value, ", ".join(map(repr, value))
     if not is_named:
         # Not strict: the error below says how many there are.
-        values, has = dict(zip(names, value, strict=False)), str(len(value))
+        values = dict(zip(names, value, strict=False))
+        has = count(len(value), "item")
     if values.keys() != handlers.keys() or len(value) != len(names):
         raise ResultTypeError(
-            f"the task returned a {kind} with {has}, and its outputs are {wanted}"
+            f"the task returned a {kind} with {has or 'nothing'}, and its outputs are "
+            f"{wanted}"
         )
     for name, handler in handlers.items():
         # A handler without a value to keep, such as a marker's, gets None.
         is_none = values[name] is None and handler.keeps_none
         if not is_none and not handler.accepts(values[name]):
-            raise ResultTypeError(
-                f"output {name} is a {type(values[name]).__name__}, which "
-                f"{type(handler).__name__} does not keep: give it another handler"
-            )
+            raise ResultTypeError(_not_accepted(name, values[name], handler))
     # In the order of the handlers, whatever that of the task's dict is.
     return {name: values[name] for name in names}
+
+
+def _not_accepted(name: str, value: Any, handler: ResultHandler) -> str:
+    if handler.takes_files and isinstance(value, str):
+        return (
+            f"output {name} is the path {value!r}, and nothing is there: return the "
+            "path of what the task wrote"
+        )
+    kind = type(value)
+    return (
+        f"output {name} is a {kind.__name__}, which {type(handler).__name__} does not "
+        f"keep: give it {handler_for(kind)}"
+    )
+
+
+def check_paths(handlers: Mapping[str, ResultHandler]) -> None:
+    """Refuse outputs of one path, and one in the folder of another."""
+    paths = {}
+    for name, handler in handlers.items():
+        assert handler.template is not None
+        paths[name] = handler.template.template
+    if len(set(paths.values())) < len(paths):
+        raise ValueError("two outputs have the same path: give each its own")
+    for name, path in paths.items():
+        for folder, other in paths.items():
+            if path.startswith(f"{other}/"):
+                raise ValueError(
+                    f"output {name} lies at {path!r}, in the folder of output "
+                    f"{folder}: give it a path beside the folder"
+                )
+
+
+def check_files(
+    handlers: Mapping[str, ResultHandler],
+    values: Mapping[str, Any],
+    paths: Mapping[str, str],
+) -> None:
+    """Refuse a file at the path of another output, which would replace it.
+
+    Parameters
+    ----------
+    handlers, values, paths
+        The handlers, the results and the paths of the outputs, by name.
+    """
+    for name, handler in handlers.items():
+        if not handler.takes_files:
+            continue
+        source = os.path.abspath(os.fsdecode(values[name]))
+        for other, path in paths.items():
+            if other != name and f"{source}/".startswith(f"{path}/"):
+                raise ResultTypeError(
+                    f"output {name} is {source!r}, which lies at the path of output "
+                    f"{other}: write it to another place"
+                )
 
 
 def are_there(handlers: Mapping[str, ResultHandler], values: Mapping[str, Any]) -> bool:

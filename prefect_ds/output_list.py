@@ -15,6 +15,7 @@ from typing import Any
 
 from prefect_ds.checkpoints.draft import ON_DEMAND, Draft, Kept
 from prefect_ds.checkpoints.reference import CheckpointReference, count
+from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.lookup import Found
 from prefect_ds.storage.manifest import DESCRIPTION, Manifest
@@ -63,10 +64,12 @@ def listed_contents(manifest: Manifest) -> dict[str, str]:
     return contents
 
 
-def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found | None:
+def why_not_all(
+    manifest: Manifest,
+    looks: Mapping[str, Found | None],
+    handlers: Mapping[str, ResultHandler],
+) -> Found | None:
     """Return what counts in place of a list whose outputs are not all there.
-
-    ``None`` if they are.
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found 
         The manifest of the list.
     looks
         What lies at the path of every output; ``None`` for one that is not listed.
+    handlers
+        The handlers of the outputs: what a reader gets depends on their options.
     """
     contents = listed_contents(manifest)
     is_freed = False
@@ -83,7 +88,7 @@ def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found 
         # A person's file that has no manifest yet: the look-up of the handler reads it.
         if of_output.kind == "foreign":
             return Found("foreign", reason=of_output.reason, stamp=of_output.stamp)
-        problem = _problem_of(of_output, contents[name])
+        problem = _problem_of(of_output, handlers[name], contents[name])
         if problem:
             return Found("missing", reason=f"its output {name}: {problem}")
         is_freed = is_freed or of_output.freed is not None
@@ -93,14 +98,14 @@ def why_not_all(manifest: Manifest, looks: Mapping[str, Found | None]) -> Found 
     return Found("missing", reason=reason, freed=manifest)
 
 
-def _problem_of(of_output: Found, content: str) -> str:
+def _problem_of(of_output: Found, handler: ResultHandler, content: str) -> str:
     """Return why an output is not the one that was listed; empty where it is."""
     # Data that were freed still prove what was made from them.
     of_file = of_output.manifest or of_output.freed
     if of_file is None:
         return of_output.reason
     # A file that a person put there counts as the output, whatever is in it.
-    if of_file.content == content or of_file.adopted:
+    if handler.content_of(of_file) == content or of_file.adopted:
         return ""
     return "another run replaced it"
 

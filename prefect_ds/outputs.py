@@ -19,7 +19,13 @@ from prefect_ds.errors import (
     PrefectDSError,
     ResultTypeError,
 )
-from prefect_ds.output_checks import are_there, check_handler, checked_values
+from prefect_ds.output_checks import (
+    are_there,
+    check_files,
+    check_handler,
+    check_paths,
+    checked_values,
+)
 from prefect_ds.output_list import (
     joined,
     joint_reference,
@@ -102,9 +108,7 @@ class Outputs(ResultHandler):
             check_handler(name, handler, first)
             if isinstance(handler, Outputs):
                 raise TypeError(f"output {name} is an Outputs: give its handlers here")
-        paths = [str(handler.template) for handler in self.handlers.values()]
-        if len(set(paths)) < len(paths):
-            raise ValueError("two outputs have the same path: give each its own")
+        check_paths(self.handlers)
         assert first.location is not None
         super().__init__(
             list_beside(first.location),
@@ -188,6 +192,8 @@ class Outputs(ResultHandler):
         """
         origin = origin or Origin()
         values = checked_values(self.handlers, value, is_named=self.is_named)
+        paths = {name: self._path_of(name, origin.fields) for name in values}
+        check_files(self.handlers, values, paths)
         for n_tries in range(_MOST_TRIES):
             there = self._complete(path, origin)
             if there is not None:
@@ -196,7 +202,7 @@ class Outputs(ResultHandler):
             # A task's own files have left their place with the first try.
             if n_tries and not are_there(self.handlers, values):
                 break
-            kept, manifest = self._write(values, type(value), path, origin)
+            kept, manifest = self._write(values, type(value), path, paths, origin)
             # Another run may have replaced an output, or the list, since: only outputs
             # that are those of our list are handed on.
             in_place = self._listed(path)
@@ -233,7 +239,12 @@ class Outputs(ResultHandler):
         return with_retries("read", path, refer, path, manifest, origin=origin)
 
     def _write(
-        self, values: dict[str, Any], kind: type, path: str, origin: Origin
+        self,
+        values: dict[str, Any],
+        kind: type,
+        path: str,
+        paths: dict[str, str],
+        origin: Origin,
     ) -> tuple[dict[str, Kept], Manifest]:
         """Write the outputs, then the list of them, which makes them count."""
         # Whatever lies at the paths of the outputs gives way: the list decides whether
@@ -241,9 +252,7 @@ class Outputs(ResultHandler):
         of_outputs = replace(origin, refused=ANY_ATTEMPT)
         started = time.perf_counter()
         kept = {
-            name: self.handlers[name].keep(
-                value, self._path_of(name, origin.fields), origin=of_outputs
-            )
+            name: self.handlers[name].keep(value, paths[name], origin=of_outputs)
             for name, value in values.items()
         }
         compute_s = sum(output.compute_s for output in kept.values())
@@ -286,7 +295,7 @@ class Outputs(ResultHandler):
         if at_path.manifest is None:
             return at_path
         looks = self._looks(at_path.manifest, mends)
-        return why_not_all(at_path.manifest, looks) or at_path
+        return why_not_all(at_path.manifest, looks, self.handlers) or at_path
 
     def _look_up(self, path: str, only_looks: bool = False) -> Found:
         manifest = super().look_at(path, mends=not only_looks).manifest

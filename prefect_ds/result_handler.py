@@ -254,7 +254,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
                 # Gone by now: ours takes its place.
                 return self._keep_once(value, path, origin, remarks)
             return Kept(reference, there, ANOTHER_WAS_FIRST)
-        self._remember(self._content(manifest), draft.value)
+        self._remember(self.content_of(manifest), draft.value)
         return Kept(reference, draft.value, draft.note, draft.compute_s)
 
     def refer(
@@ -270,7 +270,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         return CheckpointReference(
             handler=self,
             path=path,
-            content=self._content(manifest),
+            content=self.content_of(manifest),
             n_rows=manifest.n_rows,
             n_columns=manifest.n_columns,
             size_bytes=manifest.size_bytes,
@@ -314,7 +314,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         if at_path.manifest is None:
             raise self._not_there(path, at_path)
         manifest = at_path.manifest
-        if content is not None and self._content(manifest) != content:
+        if content is not None and self.content_of(manifest) != content:
             raise replaced(path, manifest)
         try:
             value = with_retries("read", path, self._load, path, manifest)
@@ -326,7 +326,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
             raise set_aside_undecodable(
                 self.store, path, manifest, versions(), error
             ) from error
-        self._remember(self._content(manifest), value)
+        self._remember(self.content_of(manifest), value)
         return value
 
     def _not_there(self, path: str, at_path: Found) -> PrefectDSError:
@@ -346,7 +346,7 @@ class ResultHandler(Shown, PrefectResult, KeptValues, ForeignData, Upkeep, abc.A
         What was written is removed at the end unless it was committed.
         """
 
-    def _content(self, manifest: Manifest) -> str:
+    def content_of(self, manifest: Manifest) -> str:
         """Return a digest of what a reader gets through this handler.
 
         The handler's options shape it, as the data do.

@@ -443,7 +443,7 @@ for kind in kinds:
     handler.keep(dd.from_pandas(frame, npartitions=2) if kind == "parts" else frame, path)
     armed = True
     found = handler.look_up(path)
-    value = handler.load(path, handler._content(found.manifest))
+    value = handler.load(path, handler.content_of(found.manifest))
     if kind == "parts":
         source = value.expr.operand("source")  # Dask pickles what it has in memory; what is in the files counts here.
         value = source.reader([part for parts in source.partitions for part in parts])

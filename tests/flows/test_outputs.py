@@ -17,6 +17,7 @@ from prefect.tasks.core.operators import GetItem
 
 from prefect_ds import (
     FileResultHandler,
+    MarkerResultHandler,
     Outputs,
     PandasResultHandler,
     explain,
@@ -242,6 +243,11 @@ def test_a_kill_between_two_commits_gives_no_mix(tmp_path):
             "output test is a int, which PandasResultHandler does not keep",
         ),
         ({"train": numbers(1), "test": None}, "output test is a NoneType"),
+        (
+            {"train": numbers(1), "test": [1]},
+            r"does not keep: give it ObjectResultHandler('x.json')",
+        ),
+        ({}, "a dict with nothing, and its outputs are train, test"),
     ],
 )
 def test_other_results_are_refused_before_anything_is_written(
@@ -271,6 +277,9 @@ def test_what_makes_no_sense_is_refused_when_it_is_made(tmp_path):
         Outputs(a=PandasResultHandler(None))
     with pytest.raises(ValueError, match="two outputs have the same path"):
         Outputs(a=csv, b=csv)
+    inside = PandasResultHandler(tmp_path / "a.csv/b.csv")
+    with pytest.raises(ValueError, match=r"output b lies at .*, in the folder of"):
+        Outputs(a=csv, b=inside)
     by_path = PandasResultHandler(tmp_path / "b.csv", match="path")
     with pytest.raises(ValueError, match="output b has match='path'"):
         Outputs(a=csv, b=by_path)
@@ -452,3 +461,64 @@ def test_a_task_that_changes_the_file_of_an_output_fails(run_here, tmp_path):
     state = run_here(flow).result[spoilt]
     assert state.is_failed()
     assert "model_1.txt" in state.message
+
+
+def test_options_of_an_output_and_a_marker_among_them(run_here, tmp_path, notes):
+    frame = numbers(1)
+
+    @task(
+        result=Outputs(
+            wide=PandasResultHandler(tmp_path / "a.csv", write_kwargs={"sep": ";"}),
+            sent=MarkerResultHandler(tmp_path / "sent"),
+        )
+    )
+    def send():
+        notes("send")
+        return {"wide": frame, "sent": None}
+
+    @task
+    def take(wide):
+        notes(f"take {len(wide)}")
+
+    with Flow("options") as flow:
+        sent = send()
+        take(sent["wide"])
+    for _ in range(2):
+        state = run_here(flow).result[sent]
+        assert state.is_successful()
+        assert state.result["wide"].equals(frame)
+        assert state.result["sent"] is None
+    assert notes.take() == ["send", "take 1", "take 1"]
+    (tmp_path / "sent").unlink()
+    run_here(flow)
+    assert notes.lines == ["send", "take 1"]
+
+
+def test_a_file_at_the_path_of_another_output_is_refused(run_here, tmp_path):
+    @task(
+        result=Outputs(
+            a=FileResultHandler(tmp_path / "a"), b=FileResultHandler(tmp_path / "b")
+        )
+    )
+    def swap():
+        for name in "ab":
+            (tmp_path / name).write_text(name)
+        return {"a": tmp_path / "b", "b": str(tmp_path / "a")}
+
+    with Flow("swapped") as flow:
+        swapped = swap()
+    message = run_here(flow).result[swapped].message
+    assert "output a is " in message
+    assert "which lies at the path of output b" in message
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["a", "b"]
+
+
+def test_a_path_with_nothing_there_is_named(run_here, tmp_path):
+    @task(result=Outputs(FileResultHandler(tmp_path / "a")))
+    def forget():
+        return (str(tmp_path / "nothing"),)
+
+    with Flow("forgotten") as flow:
+        forgotten = forget()
+    message = run_here(flow).result[forgotten].message
+    assert "/nothing', and nothing is there" in message
