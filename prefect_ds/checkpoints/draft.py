@@ -7,7 +7,8 @@ from typing import Any
 
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.storage.filesystem import Kind, Staged
-from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.manifest import JSONObject
+from prefect_ds.storage.part import Part
 
 ON_DEMAND = object()
 """Takes the place of a value that is made from the checkpoint when it is first used."""

@@ -40,7 +40,7 @@ from prefect_ds.dask.part_reader import PartReader
 from prefect_ds.dask.part_writer import PartWriter
 from prefect_ds.dask.parts import StagedPart
 from prefect_ds.dask.row_group_filters import condition_of
-from prefect_ds.storage.manifest import Part
+from prefect_ds.storage.part import Part
 
 
 # Compared by identity: the reader holds a frame, and `==` of frames is no boolean.

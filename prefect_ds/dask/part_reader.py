@@ -33,8 +33,9 @@ from prefect_ds.frames.dtypes import MASKED_DTYPES
 from prefect_ds.frames.table import column_specs, from_table
 from prefect_ds.storage.checksum import checksum_of_file, kind_of
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import JSONObject, Manifest, Part
+from prefect_ds.storage.manifest import JSONObject, Manifest
 from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.part import Part
 from prefect_ds.storage.store import CheckpointStore
 
 

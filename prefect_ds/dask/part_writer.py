@@ -32,8 +32,9 @@ from prefect_ds.dask.parts import FOOTER_KEY, StagedPart, measure
 from prefect_ds.errors import RoundTripError
 from prefect_ds.frames.base import UnkeepableError
 from prefect_ds.storage.checksum import Checksum
-from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.manifest import JSONObject
 from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.part import Part
 from prefect_ds.storage.part_names import PartNames
 
 

@@ -15,7 +15,8 @@ from typing import BinaryIO
 import pyarrow.parquet as pq
 
 from prefect_ds.dask.layouts import Layout
-from prefect_ds.storage.manifest import JSONObject, Part
+from prefect_ds.storage.manifest import JSONObject
+from prefect_ds.storage.part import Part
 
 FOOTER_KEY = b"prefect_ds"
 """Key under which a part's footer says what the columns do not."""

@@ -44,13 +44,8 @@ from prefect_ds.file_types.registry import check_ending
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.identity import Match
 from prefect_ds.storage.lookup import Check
-from prefect_ds.storage.manifest import (
-    JSONObject,
-    Manifest,
-    Origin,
-    Part,
-    content_digest,
-)
+from prefect_ds.storage.manifest import JSONObject, Manifest, Origin, content_digest
+from prefect_ds.storage.part import Part
 from prefect_ds.storage.part_names import PartNames
 from prefect_ds.storage.running_writes import running_write
 

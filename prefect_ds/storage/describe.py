@@ -14,7 +14,8 @@ from prefect_ds.storage.checksum import (
 )
 from prefect_ds.storage.filesystem import FileSystem, Status
 from prefect_ds.storage.layout import name
-from prefect_ds.storage.manifest import Manifest, Part
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.part import Part
 
 _HELD_BYTES: Final = 256 * 2**20
 """Smaller files are read at once, larger ones in pieces: they may not fit in memory."""

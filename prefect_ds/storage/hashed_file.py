@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from prefect_ds.storage.checksum import LARGE, Background, Checksum
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.layout import name
-from prefect_ds.storage.manifest import Part
+from prefect_ds.storage.part import Part
 
 _HARMLESS = {"flush", "tell", "closed", "mode", "name", "writable", "readable"}
 

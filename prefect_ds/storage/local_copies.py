@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from prefect_ds.storage.checksum import Checksum, kind_of
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import name
-from prefect_ds.storage.manifest import Manifest, Part
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.part import Part
 from prefect_ds.storage.part_names import below_generation
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from prefect_ds.storage.describe import (
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import BROKEN_LINK, FileSystem, Kind, Staged, Status
 from prefect_ds.storage.layout import MANIFEST, REPLACED, staging_folder
-from prefect_ds.storage.manifest import Manifest, Part
+from prefect_ds.storage.manifest import Manifest
+from prefect_ds.storage.part import Part
 
 logger = logging.getLogger("prefect.prefect_ds.storage.lookup")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prefect_ds.errors import ManifestError, NewerFormatError
-from prefect_ds.storage.checksum import SHA256, is_checksum
+from prefect_ds.storage.checksum import SHA256
 from prefect_ds.storage.history import (
     Event,
     Upstream,
@@ -25,6 +25,7 @@ from prefect_ds.storage.history import (
     upstream_to_json,
 )
 from prefect_ds.storage.identity import Identity, identity_from_json, identity_to_json
+from prefect_ds.storage.part import MOST, Part, check_count, part_from_json
 
 FORMAT_VERSION = 4
 """Raised by every change to the JSON that an older reader would misread."""
@@ -36,23 +37,6 @@ DESCRIPTION = "description"
 
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object, as :mod:`json` reads it."""
-
-
-class Part(NamedTuple):
-    """One file of a checkpoint, as its writer left it."""
-
-    name: str
-    """Path below the checkpoint's folder, with ``/``; of a single file, its name."""
-    size_bytes: int
-    checksum: str
-    """See :mod:`prefect_ds.storage.checksum`."""
-    n_rows: int
-    index_min: Any = None
-    """Smallest index value as JSON, where the index is sorted and known."""
-    index_max: Any = None
-    """Largest index value, likewise."""
-    footer_sha256: str | None = None
-    """Checksum of the bytes that readers of parquet read first."""
 
 
 class Owner(NamedTuple):
@@ -241,27 +225,29 @@ class Manifest:
         if version < 3:
             body = {**body, **_BEFORE_FORMAT_3}
         if version < 4:
-            parts = [_of_format_3(part) for part in body["parts"]]
-            body = {**body, "parts": parts, "value_digest": ""}
+            body = {**body, "value_digest": ""}
         values = {name: body[name] for name in _FIELDS}
         # Well-formed JSON may still hold any types, and readers rely on these.
         for name, types in _TYPES.items():
             if type(values[name]) not in types:
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
-        _count("n_columns", values["n_columns"])
+        check_count("n_columns", values["n_columns"])
         for seconds in (values["compute_s"], values["write_s"]):
-            if seconds is not None and not 0 <= seconds < _MOST:
+            if seconds is not None and not 0 <= seconds < MOST:
                 raise ValueError(f"{str(seconds)[:50]} seconds")
         _texts("fields", *values["fields"].values())
         _texts("versions", *values["versions"].values())
-        values["parts"] = tuple([_checked(Part(**part)) for part in values["parts"]])
+        # A list is made in half the time of a generator, and a folder has many parts.
+        values["parts"] = tuple(
+            [part_from_json(part, version) for part in values["parts"]]
+        )
         content = body.get("content")
         if content is not None:  # Not filed by earlier versions.
             _check_content(content, values, text)
         owner = values["owner"] = Owner(**values["owner"])
         _texts("owner", owner.flow, owner.run_id, owner.task)
         if owner.map_index is not None:
-            _count("map_index", owner.map_index)
+            check_count("map_index", owner.map_index)
         if values["identity"] is not None:
             values["identity"] = identity_from_json(values["identity"], version)
         values["upstream"] = upstream_from_json(values["upstream"])
@@ -316,15 +302,6 @@ def _texts(what: str, *values: object) -> None:
             raise TypeError(f"{what} is a {type(value).__name__}")
 
 
-_MOST = 2**63
-"""No count and no number of seconds is as large."""
-
-
-def _count(what: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value < _MOST:
-        raise ValueError(f"{what} is {str(value)[:50]}")
-
-
 _is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
@@ -370,31 +347,6 @@ def _check_content(content: object, values: JSONObject, text: str) -> None:
         return
     if content != content_digest(file_type, parts, values["schema"]):
         raise ValueError("content is not the digest of its parts and schema")
-
-
-def _of_format_3(part: JSONObject) -> JSONObject:
-    """Return the JSON of a part as format 4 has it."""
-    others = {name: value for name, value in part.items() if name != "sha256"}
-    return {**others, "checksum": f"{SHA256}:{part['sha256']}"}
-
-
-_LEADING_OUT = {"", ".", ".."}
-
-
-def _checked(part: Part) -> Part:
-    """Return the part if a reader that trusts it stays in the checkpoint's folder."""
-    # A manifest that came along with a copied folder is not to be trusted with paths.
-    if (
-        not _LEADING_OUT.isdisjoint(part.name.split("/"))
-        or "\\" in part.name
-        or "\0" in part.name
-    ):
-        raise ValueError(f"part name {part.name!r}")
-    _count("size_bytes of a part", part.size_bytes)
-    _count("n_rows of a part", part.n_rows)
-    if not is_checksum(part.checksum):
-        raise ValueError(f"part {part.name!r} has no checksum")
-    return part
 
 
 _BEFORE_CHECKSUM = '{"sha256":"'

@@ -23,8 +23,9 @@ from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
 from prefect_ds.storage.lookup import Check, Found
-from prefect_ds.storage.manifest import Manifest, Part
+from prefect_ds.storage.manifest import Manifest
 from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.part import Part
 
 
 class CheckpointStore:

@@ -15,7 +15,7 @@ from prefect_ds.path_template import SIDE_FOLDER
 from prefect_ds.storage.checksum import checksum_of_file
 from prefect_ds.storage.filesystem import Kind
 from prefect_ds.storage.folders import make_folder
-from prefect_ds.storage.manifest import Part
+from prefect_ds.storage.part import Part
 
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """Errors of disks and files that cannot have a second name."""

@@ -16,8 +16,9 @@ from prefect_ds.storage.checksum import checksum_of
 from prefect_ds.storage.filesystem import FileSystem
 from prefect_ds.storage.layout import manifest_folder
 from prefect_ds.storage.local_files import LocalFiles
-from prefect_ds.storage.manifest import Identity, Manifest, Part
+from prefect_ds.storage.manifest import Identity, Manifest
 from prefect_ds.storage.opening import open_files
+from prefect_ds.storage.part import Part
 from prefect_ds.storage.store import CheckpointStore
 from tests.support.faulty_files import FaultyFiles, Killed, WatchedFiles
 

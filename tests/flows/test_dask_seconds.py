@@ -18,7 +18,7 @@ from prefect_ds.dask import DaskDataFrameResultHandler, write_progress
 from prefect_ds.dask.layouts import Layout
 from prefect_ds.dask.parts import StagedPart
 from prefect_ds.report import RunReport
-from prefect_ds.storage.manifest import Part
+from prefect_ds.storage.part import Part
 
 
 def _slow(frame: pd.DataFrame) -> pd.DataFrame:

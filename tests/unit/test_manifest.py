@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prefect_ds.errors import ManifestError, NewerFormatError
 from prefect_ds.storage.history import Event, Upstream
 from prefect_ds.storage.identity import Code
-from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Manifest, Owner, Part
+from prefect_ds.storage.manifest import FORMAT_VERSION, Identity, Manifest, Owner
+from prefect_ds.storage.part import Part
 from tests.support.manifests import sealed
 
 property_test = settings(
