@@ -17,7 +17,7 @@ from prefect_ds.errors import (
     RoundTripError,
     UndecodableCheckpointError,
 )
-from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError
+from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, refusing
 from prefect_ds.objects.describe import describe
 from prefect_ds.objects.refusals import refusal
 from prefect_ds.objects.registry import REGISTERED, object_type
@@ -160,7 +160,9 @@ class ObjectResultHandler(ResultHandler):
         """Write a value, and return the one that is kept, and the marks."""
         try:
             value = kind.prepare(value)
-            return value, kind.write(value, file)
+            # numpy raises errors of its own for a few dtypes; a user's function, any.
+            with refusing(f"file type {kind.name!r}", value):
+                return value, kind.write(value, file)
         except UnkeepableError as error:
             # Without a place it is the value as a whole, so the handler is the wrong
             # one; with a place, a part of the value would not come back.

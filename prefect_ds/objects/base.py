@@ -40,20 +40,21 @@ class UnkeepableError(ValueError):
 
 
 @contextlib.contextmanager
-def refusing(library: str, value: Any) -> Iterator[None]:
-    """Turn what a library raises while it writes a value and reads it back.
+def refusing(writer: str, value: Any) -> Iterator[None]:
+    """Turn what a library, or a user's function, raises while it writes a value.
 
     Raises
     ------
     UnkeepableError
-        The library cannot do it. Errors of the disk and of memory stay as they are.
+        It cannot write the value and read it back. Errors of the disk and of memory
+        stay as they are.
     """
     try:
         yield
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, UnkeepableError):
         raise
     except Exception as error:
-        why = f"{library} cannot write it and read it back: {error}"
+        why = f"{writer} cannot write it and read it back: {error!r}"
         raise UnkeepableError(why, value) from error
 
 

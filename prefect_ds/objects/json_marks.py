@@ -94,7 +94,10 @@ class _Walk:
             return self._inside(value, self._sequence)
         if kind is set or kind is frozenset:
             return self._inside(value, self._set)
-        return to_scalar(value)
+        plain, mark = to_scalar(value)
+        if self.checks and type(plain) is str:
+            _check_text(plain)
+        return plain, mark
 
     def _leaf(self, value: Any) -> tuple[Any, Marks]:
         if type(value) is str:
@@ -201,6 +204,8 @@ class _Walk:
             _check_number(key)
             return json.dumps(key), kind.__name__
         plain, mark = to_scalar(key)
+        if self.checks and type(plain) is str:
+            _check_text(plain)
         return plain if type(plain) is str else json.dumps(plain), mark
 
 

@@ -45,7 +45,7 @@ def register_file_type(
     Raises
     ------
     FileTypeError
-        The name or an ending is that of a type of ours.
+        The name or an ending is that of a type of ours, or an ending has no dot.
 
     Examples
     --------
@@ -62,10 +62,16 @@ def register_file_type(
     >>> handler.read(handler.write(1 + 2j).location).value
     (1+2j)
     """
-    if name in OBJECT_TYPES:
-        raise FileTypeError(f"there is a file type {name!r} already: use another name")
+    if not name or name.lower() in OBJECT_TYPES:
+        raise FileTypeError(f"{name!r} is no name for a new file type: use another")
+    if isinstance(endings, str):
+        raise FileTypeError(f"the endings are one text: give a list, [{endings!r}]")
+    # The ending of a path is looked up in small letters.
+    endings = tuple(ending.lower() for ending in endings)
     ours = {ending for kind in OBJECT_TYPES.values() for ending in kind.endings}
     for ending in endings:
+        if not ending.startswith("."):
+            raise FileTypeError(f"the ending {ending!r} has no dot: write '.{ending}'")
         if ending in ours or file_type_of(f"x{ending}"):
             raise FileTypeError(
                 f"the ending {ending!r} means another file type: use another ending"
@@ -94,6 +100,6 @@ def register_file_type(
         kept_classes=classes,
         write=write_proved,
         read=read_plainly,
-        endings=tuple(endings),
+        endings=endings,
         own_code=(write, read),
     )

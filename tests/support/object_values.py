@@ -156,6 +156,11 @@ JSON_REFUSED = {
     "too deep": (nested(160), "nested deeper than 150 levels"),
     "half a character": ({"a": ["x", "\ud800"]}, 'result["a"][1]'),
     "half a key": ({"a": {"\udc00": 1}}, 'result["a"] (its key'),
+    "half a character of numpy": (
+        [{"a": np.str_("\ud800")}],
+        'result[0]["a"] (its text',
+    ),
+    "half a key of numpy": ([{np.str_("\ud800"): 1}], "result[0] (its key"),
     "bytes": ([b"x"], "result[0] (bytes"),
     "complex": ([1j], "result[0] (complex"),
     "numpy complex": ([np.complex128(1j)], "result[0] (numpy.complex128"),
@@ -210,6 +215,10 @@ NPY_REFUSED = {
     "own class": (np.zeros(2).view(OwnArray), "numpy.asarray"),
     "metadata": (np.zeros(1, np.dtype("i4", metadata={"a": 1})), "its dtype"),
     "aligned": (np.zeros(1, np.dtype([("a", "i1"), ("b", "f8")], align=True)), "dtype"),
+    "overlapping fields": (
+        np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 0]}),
+        "file type 'npy' cannot write it",
+    ),
     "scalar": (np.float64(1), "numpy.asarray"),
     "list": ([1, 2], "Keep it with file type 'json'"),
     "frame": (pd.DataFrame({"a": [1]}), "PandasResultHandler"),
@@ -234,6 +243,7 @@ NPZ_REFUSED = {
     "key": ({1: np.arange(2)}, "its key 1"),
     "half a key": ({"\ud800": np.arange(2)}, "its key"),
     "key with a null": ({"a\0b": np.arange(2)}, "its key"),
+    "long key": ({"a" * 70_000: np.arange(2)}, "file type 'npz' cannot write it"),
     "array": (np.arange(2), "file type 'npy'"),
 }
 

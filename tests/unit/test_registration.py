@@ -27,15 +27,19 @@ def _own_registry(monkeypatch):
     REGISTERED.update(before)
 
 
-def register(name="complex", endings=(".complex",), read=None):
-    def write(value, file):
+def register(name="complex", endings=(".complex",), write=None, read=None):
+    def write_text(value, file):
         file.write(repr(value).encode())
 
     def read_back(file):
         return complex(file.read().decode())
 
     register_file_type(
-        name, write, read or read_back, endings=endings, kept_classes=[complex]
+        name,
+        write or write_text,
+        read or read_back,
+        endings=endings,
+        kept_classes=[complex],
     )
 
 
@@ -67,6 +71,20 @@ def test_another_value_that_comes_back_is_refused(tmp_path):
         handler.write(1j)
 
 
+@pytest.mark.parametrize("what", ["write", "read"])
+def test_a_function_that_fails_refuses_the_value(tmp_path, what):
+    register(**{what: lambda *args: 1 / 0})
+    handler = ObjectResultHandler(tmp_path / "x.complex")
+    with pytest.raises(RoundTripError, match=r"'complex' cannot write it .*Zero"):
+        handler.write(1j)
+
+
+def test_the_case_of_an_ending_does_not_matter(tmp_path):
+    register(endings=[".Complex"])
+    for name in ("x.complex", "x.COMPLEX"):
+        assert ObjectResultHandler(tmp_path / name).file_type == "complex"
+
+
 def test_another_class_is_refused(tmp_path):
     register()
     with pytest.raises(ResultTypeError, match="keeps complex, and not result"):
@@ -74,7 +92,17 @@ def test_another_class_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "endings"), [("json", (".x",)), ("x", (".json",)), ("x", (".csv",))]
+    ("name", "endings"),
+    [
+        ("json", (".x",)),
+        ("JSON", (".x",)),
+        ("", (".x",)),
+        ("x", (".json",)),
+        ("x", (".JSON",)),
+        ("x", (".csv",)),
+        ("x", ("x",)),
+        ("x", ".x"),
+    ],
 )
 def test_a_name_or_an_ending_of_ours_is_refused(name, endings):
     with pytest.raises(FileTypeError):
