@@ -1,6 +1,6 @@
-"""``python -m benchmarks``: how prefect_ds compares on this machine, with what else a user would pick.
+"""``python -m benchmarks``: compares prefect_ds with its rivals on this machine.
 
-Without options it takes below three minutes, and prints a table of ratios.
+Without options it takes less than three minutes, and prints a table of ratios.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="smallest sizes, one round: shows that all runs",
+        help="smallest sizes, one round: shows that everything runs",
     )
     parser.add_argument(
         "--full",
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--results",
         metavar="FILE",
         type=Path,
-        help="keep the figures as JSON, in addition to what is there",
+        help="keep the figures as JSON, beside those in the file already",
     )
     parser.add_argument(
         "--redraw",
@@ -61,15 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--write needs --full or --redraw")
     if given.redraw and not (given.results and given.write):
         parser.error("--redraw needs --results and --write")
-    figures: dict[str, Any] = (
-        json.loads(given.results.read_text())
-        if given.results and given.results.exists()
-        else {}
-    )
+    figures: dict[str, Any] = {}
+    # Sections that are not measured now keep their figures.
+    if given.results and given.results.exists():
+        figures = json.loads(given.results.read_text())
     if not given.redraw:
-        figures |= measured(
-            "quick" if given.quick else "full" if given.full else "normal", given.only
-        )
+        figures |= measured(_level(given), given.only)
         if given.results:
             given.results.parent.mkdir(parents=True, exist_ok=True)
             given.results.write_text(json.dumps(figures, indent=1))
@@ -77,18 +74,27 @@ def main(arguments: list[str] | None = None) -> None:
         page.write(given.write, figures)
 
 
+def _level(given: argparse.Namespace) -> questions.Level:
+    if given.quick:
+        return "quick"
+    if given.full:
+        return "full"
+    return "normal"
+
+
 def measured(level: questions.Level, only: list[str] | None) -> dict[str, Any]:
-    """Measure, print each section when it is known, and return the figures."""
+    """Measure section by section, print them, and return the figures."""
     started, machine = time.perf_counter(), Machine()
-    wanted = only or (
-        list(full_run.SECTIONS) if level == "full" else ["ratios", "memory"]
-    )
+    sections = ["ratios", "memory"]
+    if level == "full":
+        sections = list(full_run.SECTIONS)
+    wanted = only or sections
     figures: dict[str, Any] = {"machine": about(), "level": level}
     for name in wanted:
         section_started = time.perf_counter()
         figures[name] = full_run.SECTIONS[name](level, machine)
         say(
-            "\n".join(page.tables(figures, name)),
+            page.TABLES[name](figures),
             f"({name}: {time.perf_counter() - section_started:.0f} s)",
             "",
         )
@@ -102,11 +108,12 @@ def measured(level: questions.Level, only: list[str] | None) -> dict[str, Any]:
 
 
 def about() -> str:
-    """Return what matters of the machine, and does not tell which one it is."""
+    """Return a few words on the machine, which do not tell which one it is."""
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("prefect", "dask", "pandas", "pyarrow")
     )
-    return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
+    python = f"Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.system()}, {python}, {packages}"
 
 
 def say(*lines: str) -> None:

@@ -1,4 +1,4 @@
-"""Measures what the docs page shows, as plain values that JSON holds."""
+"""Measures the sections of the docs page, as plain values that JSON holds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def memory(level: Level, machine: Machine) -> Rows:
 
 
 def types(level: Level, machine: Machine) -> Rows:
-    """Return for each file type what a million rows cost."""
+    """Return the seconds and bytes of a frame, by file type."""
     measured = []
     for file_type in file_types.FILE_TYPES:
         n_rows = _rows(file_type, level)
@@ -56,8 +56,9 @@ def types(level: Level, machine: Machine) -> Rows:
             budget_s=8.0 if level == "full" else 0.0,
             least=1 if level == "quick" else 3,
         )
+        # A package is missing.
         if not seconds:
-            continue  # A package is missing.
+            continue
         medians = {
             method: Spread.of(values).median for method, values in seconds.items()
         }
@@ -82,15 +83,19 @@ def _rows(file_type: str, level: Level) -> int:
         return 1_000
     if file_type in file_types.SLOW:
         return 20_000
-    return 200_000 if file_type in ("csv", "json", "stata", "hdf") else 1_000_000
+    if file_type in ("csv", "json", "stata", "hdf"):
+        return 200_000
+    return 1_000_000
 
 
 def two_runs(level: Level, machine: Machine) -> Rows:
-    """Return the time of a run and another, with and without a checkpoint, against the cost of computing."""
+    """Return the time of two runs, with and without a checkpoint, by cost."""
     _, costs, sizes = file_types.TwoRuns.params
-    n_rows = sizes[-1] if level == "full" else sizes[0]
+    n_rows = sizes[-1]
+    if level != "full":
+        n_rows, costs = sizes[0], costs[:2]
     measured = []
-    for cost in costs if level == "full" else costs[:2]:
+    for cost in costs:
         cases = {
             name: Case(file_types.TwoRuns, "time_two_runs", (name, cost, n_rows))
             for name in file_types.KEEPERS
@@ -114,7 +119,7 @@ def two_runs(level: Level, machine: Machine) -> Rows:
 
 
 def shares(level: Level, machine: Machine) -> Rows:
-    """Return where the time of a commit goes."""
+    """Return the steps of a commit, as shares of its time."""
     measured = []
     for n_rows in bare_writes.Shares.params[1][: 3 if level == "full" else 1]:
         case = bare_writes.Shares()
@@ -125,10 +130,14 @@ def shares(level: Level, machine: Machine) -> Rows:
 
 
 def flows(level: Level, machine: Machine) -> Rows:
-    """Return the seconds of a mapped flow for each rival, executor, situation and number of children."""
+    """Return the seconds of a mapped flow, by rival, executor, situation and size."""
     measured = []
+    # The larger the flow, the less its time varies.
     rounds = {8: 5, 64: 3, 512: 2}
-    for n_children in mapped_flows.MappedFlow.params[3] if level == "full" else [4]:
+    sizes = [4]
+    if level == "full":
+        sizes = mapped_flows.MappedFlow.params[3]
+    for n_children in sizes:
         for executor in mapped_flows.MappedFlow.params[1]:
             for situation in mapped_flows.SITUATIONS:
                 cases = {
@@ -165,6 +174,7 @@ def counts(level: Level, machine: Machine) -> Rows:
             row[f"reads, {situation}"] = _tracked(
                 mapped_flows.Reads, "track_reads", (rival, situation, 10)
             )
+        # A loop in one process has no scheduler.
         if rival != "joblib.Memory":
             for method in ("track_state_bytes", "track_call_bytes"):
                 row[method.removeprefix("track_")] = _tracked(
@@ -181,6 +191,7 @@ def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float 
     try:
         case.setup(*params)
     except NotImplementedError:
+        # The combination does not exist: asv leaves it out too.
         return None
     try:
         value: float = getattr(case, method)(*params)
@@ -191,8 +202,10 @@ def _tracked(benchmark: type, method: str, params: tuple[object, ...]) -> float 
 
 
 def resumes(level: Level, machine: Machine) -> Rows:
-    """Return the CPU seconds of runs in which everything is loaded, and of bare pools."""
-    n_children, n_many, n_rounds = (40, 5_000, 7) if level == "full" else (4, 8, 1)
+    """Return the CPU seconds of runs in which all is loaded, and of bare pools."""
+    n_children, n_many, n_rounds = 4, 8, 1
+    if level == "full":
+        n_children, n_many, n_rounds = 40, 5_000, 7
     by_name: dict[str, list[float]] = {name: [] for name in full_resumes.RESUMED_BY}
     five, many = full_resumes.FullResume(), full_resumes.ManyHits()
     five.setup("", n_children)
@@ -224,7 +237,7 @@ def resumes(level: Level, machine: Machine) -> Rows:
 
 
 def growth(level: Level, machine: Machine) -> Rows:
-    """Return the cost at each size, of what ought to be flat or linear."""
+    """Return the costs by size of steps that ought to be flat or linear."""
     is_full = level == "full"
     measured: Rows = []
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.report.publish``: asv's pages, made to open from the disk and without a network.
+"""``python -m benchmarks.report.publish``: asv's pages, for a disk without a network.
 
 ``asv publish`` makes pages that load their scripts from four hosts, and their figures
 by requests that browsers refuse for files. Here the scripts come from npm packages,
@@ -36,49 +36,68 @@ FILES = {
     "bootstrap.min.js": "bootstrap/dist/js/bootstrap.min.js",
     "bootstrap.min.css": "bootstrap/dist/css/bootstrap.min.css",
 }
-"""What asv's page asks for, and where it lies in the packages."""
+"""File that asv's page asks for to its place in the packages."""
 
 ANSWER_FROM_PAGE = """
 (function () {
   $.ajax = function (options) {
     var path = String(options.url).split("?")[0], answer = $.Deferred();
-    var found = [path, decodeURIComponent(path)].filter(function (each) { return ASV_FILES.hasOwnProperty(each); });
+    var known = [path, decodeURIComponent(path)].filter(function (name) {
+      return ASV_FILES.hasOwnProperty(name);
+    });
     setTimeout(function () {
-      if (found.length) { answer.resolve(JSON.parse(JSON.stringify(ASV_FILES[found[0]]))); } else { answer.reject(); }
+      if (known.length) {
+        answer.resolve(JSON.parse(JSON.stringify(ASV_FILES[known[0]])));
+      } else {
+        answer.reject();
+      }
     }, 0);
     return answer.promise();
   };
 })();
 """
+"""Takes the place of jQuery's requests: a copy of a figure, a moment later."""
+
+_LOADED_FROM_A_HOST = re.compile(
+    r'<(?P<tag>script|link)[^>]*?(?:src|href)="(?P<url>https?://[^"]+)"[^>]*>'
+    r"(?:</script>)?"
+)
 
 
 def main() -> None:
-    """Publish what is in asv's results."""
+    """Publish asv's results."""
     root = Path(common.ROOT)
     html, scripts = root / ".asv" / "html", root / ".asv" / "scripts"
     subprocess.run([sys.executable, "-m", "asv", "publish"], cwd=root, check=True)
     scripts.mkdir(exist_ok=True)
-    if not all((scripts / "node_modules" / each).exists() for each in FILES.values()):
-        npm = shutil.which("npm")
-        if npm is None:
-            raise SystemExit("npm is needed once, for the scripts of asv's pages")
-        command = [
-            npm,
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--no-save",
-            "--prefix",
-            str(scripts),
-        ]
-        subprocess.run([*command, *PACKAGES], check=True)
-    make_self_contained(html, scripts / "node_modules")
+    packages = scripts / "node_modules"
+    if not all((packages / file).exists() for file in FILES.values()):
+        _install(scripts)
+    make_self_contained(html, packages)
     sys.stdout.write(f"{html / 'index.html'}\n")
 
 
+def _install(folder: Path) -> None:
+    """Install the packages into a folder."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SystemExit("npm is needed once, for the scripts of asv's pages")
+    command = [
+        npm,
+        "install",
+        "--no-audit",
+        "--no-fund",
+        # A package's own code is not run.
+        "--ignore-scripts",
+        "--no-save",
+        "--prefix",
+        str(folder),
+    ]
+    subprocess.run([*command, *PACKAGES], check=True)
+
+
 def make_self_contained(html: Path, packages: Path) -> None:
-    """Bring what a published page loads from elsewhere into its folder.
+    """Bring the scripts and figures that a published page loads into its folder.
 
     Parameters
     ----------
@@ -99,35 +118,36 @@ def make_self_contained(html: Path, packages: Path) -> None:
         packages / "bootstrap/dist/fonts", html / "fonts", dirs_exist_ok=True
     )
 
-    def local(found: re.Match[str]) -> str:
-        name = found["url"].rpartition("/")[2]
-        if name not in FILES:
-            raise RuntimeError(
-                f"asv's page loads {found['url']}, of which no package is known here"
-            )
-        if found["tag"] == "link":
-            return f'<link rel="stylesheet" href="scripts/{name}">'
-        script = f'<script src="scripts/{name}"></script>'
-        return (
-            script + '<script src="scripts/figures.js"></script>'
-            if name.startswith("jquery-")
-            else script
-        )
-
     page = html / "index.html"
-    pattern = r'<(?P<tag>script|link)[^>]*?(?:src|href)="(?P<url>https?://[^"]+)"[^>]*>(?:</script>)?'
-    page.write_text(re.sub(pattern, local, page.read_text()))
+    page.write_text(_LOADED_FROM_A_HOST.sub(_local, page.read_text()))
     figures = {
-        each.relative_to(html).as_posix(): json.loads(each.read_text())
-        for each in sorted(html.rglob("*.json"))
+        file.relative_to(html).as_posix(): json.loads(file.read_text())
+        for file in sorted(html.rglob("*.json"))
     }
     # asv looks for this file to tell a figure that is not there from a server that is
     # down.
     figures["swallow.ico"] = ""
+    # A text must not end the script.
     text = json.dumps(figures, separators=(",", ":")).replace("</", "<\\/")
     (html / "scripts" / "figures.js").write_text(
         f"var ASV_FILES = {text};\n{ANSWER_FROM_PAGE}"
     )
+
+
+def _local(loaded: re.Match[str]) -> str:
+    """Return the tag of a script or style sheet in the page's folder."""
+    name = loaded["url"].rpartition("/")[2]
+    if name not in FILES:
+        raise RuntimeError(
+            f"asv's page loads {loaded['url']}, of which no package is known here"
+        )
+    if loaded["tag"] == "link":
+        return f'<link rel="stylesheet" href="scripts/{name}">'
+    script = f'<script src="scripts/{name}"></script>'
+    # Right after jQuery, which it changes, and before asv's own scripts.
+    if name.startswith("jquery-"):
+        script += '<script src="scripts/figures.js"></script>'
+    return script
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ratios that a user asks about, and what is wanted of them."""
+"""The ratios that a user asks about, and the bounds that are promised for some."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ from benchmarks.support.measure import (
 from benchmarks.support.rivals import RIVALS
 
 Level = Literal["quick", "normal", "full"]
-"""``quick`` shows that everything runs; ``normal`` takes below three minutes; ``full`` has the sizes of the docs."""
+"""``quick`` shows that everything runs; ``normal`` takes less than three minutes;
+``full`` has the sizes of the docs page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """What ours is compared with."""
+    """Another way to the same result, with which ours is compared."""
 
     params: tuple[object, ...]
     at_most: float | None = None
-    """What ours may take of its time; ``None``: nothing is promised."""
+    """The share of its time that ours may take; ``None``: nothing is promised."""
     method: str | None = None
+    """Of the benchmark; ``None``: the one that measures ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Question:
     ours: tuple[object, ...]
     rivals: Mapping[str, Rival]
     weight: float = 1.0
-    """How much of the time it gets."""
+    """Its share of the time, beside those of the other questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,11 @@ class Answer:
 
 def questions(level: Level) -> list[Question]:
     """Return the questions at the sizes of a level."""
-    size = {"quick": 0, "normal": 1, "full": 2}[level]
-    rows, csv_rows = (
-        (1_000, 1_000_000, 1_000_000)[size],
-        (1_000, 100_000, 100_000)[size],
-    )
+    rows, csv_rows, n_children, n_trivial = {
+        "quick": (1_000, 1_000, 4, 4),
+        "normal": (1_000_000, 100_000, 12, 128),
+        "full": (1_000_000, 100_000, 64, 512),
+    }[level]
     return [
         Question(
             f"write {rows:,} rows to parquet",
@@ -114,7 +116,7 @@ def questions(level: Level) -> list[Question]:
         *_objects(level),
         *_digests(rows),
         *_dask_frames(rows, level),
-        *_flows((4, 12, 64)[size], (4, 128, 512)[size]),
+        *_flows(n_children, n_trivial),
         *_five_stages(level),
     ]
 
@@ -290,6 +292,7 @@ def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answ
     """
     asked = questions(level)
     share_s = budget_s / sum(question.weight for question in asked)
+    # Fewer than three measurements say nothing about their spread.
     least = 1 if level == "quick" else 3
     for question in asked:
         cases = {"prefect_ds": Case(question.benchmark, question.method, question.ours)}
@@ -316,11 +319,9 @@ def answers(level: Level, machine: Machine, *, budget_s: float) -> Iterator[Answ
 
 def missing() -> str:
     """Return in words which rival is not installed; empty where all are."""
-    return (
-        ""
-        if importlib.util.find_spec("joblib")
-        else "joblib is not installed, and was left out: pip install joblib"
-    )
+    if importlib.util.find_spec("joblib"):
+        return ""
+    return "joblib is not installed, and was left out: pip install joblib"
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +336,7 @@ class Memory:
 
 
 def memory(level: Level) -> Iterator[Memory]:
-    """Measure the client's memory, each run in a process of its own."""
+    """Measure the client's memory, every run in a process of its own."""
     n_frames, frame_mb = {"quick": (2, 1), "normal": (8, 24), "full": (48, 48)}[level]
     base, _ = client_memory.peaks("tasks of None", n_frames, frame_mb)
     for rival in ("prefect_ds", "prefect target=parquet"):

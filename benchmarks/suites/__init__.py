@@ -1,1 +1,1 @@
-"""The benchmarks themselves, for asv: one module for each question."""
+"""The benchmarks themselves, for asv: one module for every question."""

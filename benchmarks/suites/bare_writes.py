@@ -1,4 +1,4 @@
-"""What a checkpoint costs beside the bare write and the bare read of the same data, and where that goes."""
+"""The cost of a checkpoint, beside a bare write and a bare read of the same data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ SAME_OPTIONS: dict[str, Any] = {
     "use_dictionary": ["name", "kind"],
     "write_page_checksum": True,
 }
-"""What prefect_ds tells the parquet writer for this frame: the bare writers are measured with it and without."""
+"""Options that prefect_ds gives to the parquet writer for this frame.
+
+The bare writers are measured with them and without.
+"""
+
 WRITERS = ["prefect_ds", "pandas", "pandas, same options", "pyarrow, same options"]
 
 PLACES: dict[str, list[tuple[Any, str]]] = {
@@ -41,7 +45,7 @@ PLACES: dict[str, list[tuple[Any, str]]] = {
     ],
     "file": [(formats.FrameFormat, "encode")],
 }
-"""Where the steps of a commit are to be found, to measure the time in them."""
+"""Step of a commit to the functions that do it, to measure the time in them."""
 
 
 class WriteParquet(common.Folder):
@@ -72,10 +76,9 @@ class WriteParquet(common.Folder):
     def track_bytes(self, writer: str, n_rows: int) -> int:
         """Return the bytes that were written."""
         self.time_write(writer, n_rows)
-        (name,) = (
-            each for each in os.listdir(self.folder) if each.endswith(".parquet")
-        )
-        return os.stat(f"{self.folder}/{name}").st_size
+        names = [name for name in os.listdir(self.folder) if name.endswith(".parquet")]
+        assert len(names) == 1, names
+        return os.stat(f"{self.folder}/{names[0]}").st_size
 
     track_bytes.unit = "bytes"  # type: ignore[attr-defined]
 
@@ -102,7 +105,7 @@ class WriteCsv(common.Folder):
 
 
 class Shares(common.Folder):
-    """Take apart the time of a commit: the share of the file itself, checksum, manifest, and rename."""
+    """The shares of a commit's time: the file itself, checksum, manifest and rename."""
 
     params = (list(PLACES), [1, 100_000, 1_000_000])
     param_names = ("step", "n_rows")
@@ -120,7 +123,7 @@ class Shares(common.Folder):
         return self.shares()[step]
 
     def shares(self) -> dict[str, float]:
-        """Return the share of each step; the rest is Python around them."""
+        """Return step to share; the rest is Python around them."""
         with common.seconds_in(PLACES) as spent:
             started = time.perf_counter()
             for n in range(self.n_times):
@@ -130,7 +133,7 @@ class Shares(common.Folder):
 
 
 class Read:
-    """Read one frame back: what checking every byte adds to the bare read."""
+    """Read one frame back: with its checksum, or bare."""
 
     params = (["prefect_ds", "pandas"], ["parquet", "csv"], [1_000, 100_000, 1_000_000])
     param_names = ("reader", "file_type", "n_rows")
@@ -143,9 +146,7 @@ class Read:
 
     def time_read(self, reader: str, file_type: str, n_rows: int) -> None:
         """Time the read."""
-        read: Any = (
-            self.keeps.load
-            if reader == "prefect_ds"
-            else getattr(pd, f"read_{file_type}")
-        )
+        read: Any = getattr(pd, f"read_{file_type}")
+        if reader == "prefect_ds":
+            read = self.keeps.load
         assert len(read(self.path)) == n_rows

@@ -1,4 +1,4 @@
-"""How much memory the client of a cluster needs, with frames that go through it and with frames that do not."""
+"""The memory of a cluster's client, with frames that go through it and without."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def work_of(rival: str, folder: str, n_frames: int, frame_mb: int) -> MappedWork
 
 
 class ClientMemory(common.Folder):
-    """Run mapped tasks that return 48 frames on a cluster of two processes; the client is this process."""
+    """Run mapped tasks that return 48 frames on a cluster of two processes.
+
+    The client is this process.
+    """
 
     params = (RIVALS, ["fresh", "resume"], [1, 48])
     param_names = ("rival", "situation", "frame_mb")
@@ -61,8 +64,9 @@ def in_a_process_of_its_own(
     output = subprocess.run(
         command, cwd=common.ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    found: dict[str, int] = json.loads(output.splitlines()[-1])
-    return found
+    # The last line: a flow of the user's may print as well.
+    peak: dict[str, int] = json.loads(output.splitlines()[-1])
+    return peak
 
 
 def peaks(rival: str, n_frames: int, frame_mb: int) -> tuple[int, int]:
@@ -87,7 +91,8 @@ def main() -> None:
     given = parser.parse_args()
     executor = common.executor("DaskExecutor")
     work_of(given.rival, given.folder, given.n_frames, given.frame_mb).run(executor)
-    print(json.dumps({"client_peak_bytes": common.peak_bytes()}))  # noqa: T201 - read by the process that started this one
+    # Read by the process that started this one.
+    print(json.dumps({"client_peak_bytes": common.peak_bytes()}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a checkpoint of a Dask frame costs beside Dask's own files: to write, open, read, resume, and to the client."""
+"""The cost of a checkpoint of a Dask frame, beside Dask's own files."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dask
 import dask.dataframe as dd
@@ -37,13 +37,13 @@ def partition(number: int, n_rows: int) -> pd.DataFrame:
 
 
 def frame(n_partitions: int, n_rows: int) -> dd.DataFrame:
-    """Return a frame whose partitions are in memory, so that what is timed is writing."""
+    """Return a frame whose partitions are in memory, so that only writing is timed."""
     parts = pd.concat([partition(number, n_rows) for number in range(n_partitions)])
     return dd.from_pandas(parts, npartitions=n_partitions, sort=False)
 
 
 SAME = {"use_dictionary": ["name"], "write_page_checksum": True}
-"""What the handler would choose by itself, for Dask's writer."""
+"""The options that the handler chooses by itself, for Dask's writer."""
 
 
 class _Folder:
@@ -55,13 +55,19 @@ class _Folder:
         self.handler = DaskDataFrameResultHandler(f"{self.folder}/frame")
         dask.config.set(scheduler="threads", num_workers=2)
 
+    def _opened(self, reader: str) -> Any:
+        path = f"{self.folder}/frame"
+        if reader == "dask":
+            return dd.read_parquet(path)
+        return self.handler.load(path)
+
     def teardown(self, *_: object) -> None:
-        """Remove what was written."""
+        """Remove the folder."""
         shutil.rmtree(self.folder)
 
 
 class WriteFrame(_Folder):
-    """Write one frame: through prefect_ds, by Dask with the same options, by Dask as it is."""
+    """Write a frame by prefect_ds, by Dask with the same options, and by Dask alone."""
 
     params: ClassVar = (["prefect_ds", "dask with the same options", "dask"],)
     param_names: ClassVar = ["writer"]
@@ -75,14 +81,14 @@ class WriteFrame(_Folder):
         """Write 4 million rows in 16 parts."""
         if writer == "prefect_ds":
             self.handler.write(self.frame)
+        elif writer == "dask":
+            self.frame.to_parquet(f"{self.folder}/frame")
         else:
-            self.frame.to_parquet(
-                f"{self.folder}/frame", **(SAME if "same" in writer else {})
-            )
+            self.frame.to_parquet(f"{self.folder}/frame", **SAME)
 
 
 class OpenFrame(_Folder):
-    """Open a frame of many parts, of few rows or many: the manifest is read, no part."""
+    """Open a frame of many parts: the manifest is read, and no part."""
 
     params: ClassVar = (["prefect_ds", "dask"], [100, 1_000])
     param_names: ClassVar = ["reader", "n_parts"]
@@ -93,12 +99,9 @@ class OpenFrame(_Folder):
         self.handler.write(frame(n_parts, 10))
 
     def time_open(self, reader: str, n_parts: int) -> None:
-        """Open the frame, and ask for its length's cheap neighbours: partitions and divisions."""
-        opened = (
-            dd.read_parquet(f"{self.folder}/frame")
-            if reader == "dask"
-            else self.handler.load(f"{self.folder}/frame")
-        )
+        """Open the frame, and ask for its partitions and divisions."""
+        opened = self._opened(reader)
+        # Dask reads the footers only when it is asked.
         _ = opened.npartitions, opened.divisions
 
 
@@ -115,11 +118,7 @@ class ReadFrame(_Folder):
 
     def time_read(self, reader: str, columns: str) -> None:
         """Read 4 million rows from 16 parts."""
-        opened = (
-            dd.read_parquet(f"{self.folder}/frame")
-            if reader == "dask"
-            else self.handler.load(f"{self.folder}/frame")
-        )
+        opened = self._opened(reader)
         if columns == "one column":
             opened = opened[["x"]]
         opened.map_partitions(len, meta=(None, int)).compute()
@@ -148,7 +147,7 @@ def stages(folder: str, n_partitions: int, n_rows: int) -> Flow:
 
 
 class ResumeFlow(_Folder):
-    """Run a finished flow of three stages again: no data is read, whatever their size."""
+    """Run a finished flow of three stages again: no data are read, of any size."""
 
     params: ClassVar = ([4, 64],)
     param_names: ClassVar = ["n_partitions"]
@@ -161,20 +160,22 @@ class ResumeFlow(_Folder):
 
     def time_resume(self, n_partitions: int) -> None:
         """Run it again."""
-        assert self.flow.run(
-            executor=LocalExecutor(), task_runner_cls=DSTaskRunner
-        ).is_successful()
+        state = self.flow.run(executor=LocalExecutor(), task_runner_cls=DSTaskRunner)
+        assert state.is_successful()
 
 
 class ClientMemory(_Folder):
-    """Peak memory of the client of a cluster, for frames of two sizes: it does not grow with the data."""
+    """Peak memory of a cluster's client, for frames of two sizes.
+
+    It does not grow with the data.
+    """
 
     params: ClassVar = ([2, 40],)
     param_names: ClassVar = ["n_partitions"]
     timeout = 600
 
     def setup(self, n_partitions: int) -> None:
-        """Do nothing but make the folder: the cluster's processes would be counted by a fork."""
+        """Make the folder only: a cluster that a fork inherits would count."""
         self._enter()
 
     def track_client_peak_mib(self, n_partitions: int) -> float:
@@ -186,9 +187,8 @@ class ClientMemory(_Folder):
                 address=cluster.scheduler_address, watch_worker_status=False
             )
             flow = stages(self.folder, n_partitions, 250_000)
-            assert flow.run(
-                executor=executor, task_runner_cls=DSTaskRunner
-            ).is_successful()
+            state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+            assert state.is_successful()
         return common.peak_bytes() / 2**20
 
     track_client_peak_mib.unit = "MiB"  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What it costs to tell one input from another, beside Dask's own token."""
+"""The cost of the digest of an input, beside that of Dask's token."""
 
 from __future__ import annotations
 

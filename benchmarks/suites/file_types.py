@@ -1,4 +1,4 @@
-"""In which file type a checkpoint pays, and from which cost of computing on."""
+"""The costs of a checkpoint by file type, and when it pays."""
 
 from __future__ import annotations
 
@@ -35,11 +35,17 @@ FILE_TYPES = [
     "dask parquet",
 ]
 SLOW = {"excel", "xml", "html"}
-"""Tens of seconds for a million rows: measured on a tenth of the largest size."""
+"""They take tens of seconds for a million rows, and are measured with fewer."""
 
 
 def handler(folder: str, file_type: str) -> ResultHandler:
-    """Return the handler that keeps a frame in the folder; NotImplementedError where a package is missing."""
+    """Return the handler that keeps a frame in the folder.
+
+    Raises
+    ------
+    NotImplementedError
+        A package is missing: asv leaves the type out.
+    """
     if file_type == "dask parquet":
         return DaskDataFrameResultHandler(f"{folder}/frame")
     try:
@@ -51,9 +57,9 @@ def handler(folder: str, file_type: str) -> ResultHandler:
 def size_bytes(folder: str) -> int:
     """Return the bytes of the checkpoint itself, without its manifest."""
     return sum(
-        each.stat().st_size
-        for each in Path(folder).rglob("*")
-        if each.is_file() and common.is_data(str(each))
+        file.stat().st_size
+        for file in Path(folder).rglob("*")
+        if file.is_file() and common.is_data(str(file))
     )
 
 
@@ -70,7 +76,9 @@ def written(file_type: str, n_rows: int) -> tuple[ResultHandler, str]:
 def value(file_type: str, n_rows: int) -> Any:
     """Return the frame, as Dask would have it for ``dask parquet``."""
     made = common.frame(n_rows)
-    return dd.from_pandas(made, npartitions=4) if file_type == "dask parquet" else made
+    if file_type == "dask parquet":
+        return dd.from_pandas(made, npartitions=4)
+    return made
 
 
 class Checkpoint(common.Folder):
@@ -82,7 +90,7 @@ class Checkpoint(common.Folder):
 
     def setup(self, file_type: str, n_rows: int) -> None:
         """Make the frame, and a checkpoint of it to read."""
-        # hdf: names of natural types only; html: lxml's. Not what is asked here.
+        # PyTables warns of column names and lxml of its own use: no matter here.
         warnings.simplefilter("ignore")
         if file_type in SLOW and n_rows > 100_000:
             raise NotImplementedError("too slow to be of use")
@@ -104,19 +112,19 @@ class Checkpoint(common.Folder):
         self.keeps.keep(self.value, self.path)
 
     def time_read(self, file_type: str, n_rows: int) -> None:
-        """Time getting the frame from its checkpoint into memory."""
+        """Time the way of the frame from its checkpoint into memory."""
         read = self.reference.load()
         if isinstance(read, dd.DataFrame):
             read = read.compute()
         assert len(read) == n_rows, len(read)
 
     def time_hit(self, file_type: str, n_rows: int) -> None:
-        """Time what a task costs whose checkpoint is there: finding it, and the reference that travels on."""
-        found = self.written.look_up(self.written_path)
-        assert found.manifest is not None
+        """Time a hit: the look-up, and the reference that travels on."""
+        at_path = self.written.look_up(self.written_path)
+        assert at_path.manifest is not None
         self.written.refer(
             self.written_path,
-            found.manifest,
+            at_path.manifest,
             origin=Origin(),
             is_loaded=True,
         )
@@ -127,7 +135,10 @@ class Checkpoint(common.Folder):
         return size_bytes(self.folder)
 
     def track_break_even(self, file_type: str, n_rows: int) -> float:
-        """Return the seconds of computing a million rows above which a checkpoint pays at the first resume."""
+        """Return the seconds of computing a million rows that make a checkpoint pay.
+
+        It pays at the first resume.
+        """
         write_s = common.best_of(1, lambda: self.time_write(file_type, n_rows))
         read_s = common.best_of(2, lambda: self.time_read(file_type, n_rows))
         hit_s = common.best_of(2, lambda: self.time_hit(file_type, n_rows))
@@ -138,7 +149,7 @@ class Checkpoint(common.Folder):
 
 
 def break_even(write_s: float, read_s: float, hit_s: float, n_rows: int) -> float:
-    """Return the seconds of computing a million rows at which a checkpoint costs as much as it saves.
+    """Return the seconds of computing a million rows at which a checkpoint breaks even.
 
     Of a run and a resume that needs the frame: ``compute + write + hit + read`` with
     it, ``2 * compute`` without.
@@ -150,7 +161,10 @@ KEEPERS = ["nothing kept", "parquet", "feather", "csv", "json"]
 
 
 class TwoRuns(common.Folder):
-    """Run a task of known cost in a flow, and again in a run that needs its frame: where the lines really cross."""
+    """Run a task of known cost in a flow, and again in a run that needs its frame.
+
+    It shows where the lines of the costs really cross.
+    """
 
     params = (KEEPERS, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0], [1_000, 100_000])
     param_names = ("file_type", "compute_s_per_million_rows", "n_rows")
@@ -161,8 +175,11 @@ class TwoRuns(common.Folder):
     ) -> None:
         """Make the flow."""
         folder = self.new_folder()
+        # Made now, and kept: the task below takes it from there.
         common.frame(n_rows)
-        result = None if file_type == "nothing kept" else handler(folder, file_type)
+        result = None
+        if file_type != "nothing kept":
+            result = handler(folder, file_type)
         cost_s = compute_s_per_million_rows * n_rows / 1e6
 
         @task(result=result)

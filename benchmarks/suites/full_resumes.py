@@ -1,4 +1,4 @@
-"""What a run costs in which everything is loaded, beside a bare pool of processes."""
+"""The cost of a run in which everything is loaded, beside a bare pool of processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BarePool:
         return sum(self._used_s.values())
 
     def resume(self, work: MappedWork, *, reads: bool) -> None:
-        """Read each result, or ask whether it is there, stage by stage."""
+        """Read every result, or ask whether it is there, stage by stage."""
         for stage in range(work.n_stages):
             names = [
                 f"{work.folder}/stage{stage}_{child}.parquet"
@@ -80,7 +80,7 @@ def resume(resumed_by: str, work: MappedWork) -> None:
 
 
 def cpu_s() -> float:
-    """Return the CPU seconds of this process, of its children that ended and the pool."""
+    """Return the CPU seconds of this process, its ended children and the pool."""
     used = [
         resource.getrusage(resource.RUSAGE_SELF),
         resource.getrusage(resource.RUSAGE_CHILDREN),

@@ -31,9 +31,9 @@ def written_dask(n_rows: int) -> tuple[DaskDataFrameResultHandler, str]:
 
 def files_at(path: str) -> list[Path]:
     """Return the data files of a checkpoint."""
-    return (
-        [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("*.parquet"))
-    )
+    if Path(path).is_file():
+        return [Path(path)]
+    return sorted(Path(path).glob("*.parquet"))
 
 
 class FullRead:
@@ -48,28 +48,26 @@ class FullRead:
         common.without_cache()
         dask.config.set(scheduler="threads", num_workers=2)
         self.keeps: ResultHandler
-        self.keeps, self.path = (
-            common.written("parquet", n_rows)
-            if kind == "pandas"
-            else written_dask(n_rows)
-        )
+        if kind == "pandas":
+            self.keeps, self.path = common.written("parquet", n_rows)
+        else:
+            self.keeps, self.path = written_dask(n_rows)
 
     def time_read(self, reader: str, kind: str, n_rows: int) -> None:
         """Time the read."""
+        is_dask = kind == "dask"
         if reader == "prefect_ds":
-            read = self.keeps.load(self.path)
-            n_read = len(read.compute() if kind == "dask" else read)
+            frame = self.keeps.load(self.path)
+            n_read = len(frame.compute() if is_dask else frame)
+        elif reader == "pandas" and is_dask:
+            n_read = len(dd.read_parquet(self.path).compute())
         elif reader == "pandas":
-            n_read = len(
-                pd.read_parquet(self.path)
-                if kind == "pandas"
-                else dd.read_parquet(self.path).compute()
-            )
+            n_read = len(pd.read_parquet(self.path))
         elif reader == "pyarrow.dataset":
             n_read = pyarrow.dataset.dataset(self.path).to_table().num_rows
         else:
-            data = [each.read_bytes() for each in files_at(self.path)]
+            contents = [file.read_bytes() for file in files_at(self.path)]
             if reader == "file and checksum":
-                [checksum_of(each) for each in data]
+                list(map(checksum_of, contents))
             n_read = n_rows
         assert n_read == n_rows, n_read

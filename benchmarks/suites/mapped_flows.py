@@ -1,4 +1,4 @@
-"""What a mapped flow takes, fresh and resumed, with prefect_ds and with what a user would pick instead."""
+"""The time of a mapped flow, fresh and resumed, with prefect_ds and with its rivals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SITUATIONS = ["fresh", "resume", "tenth missing"]
 def finished(
     rival: str, n_children: int, n_rows: int, n_stages: int, executor: str
 ) -> MappedWork:
-    """Return work that was run once."""
+    """Return work that was run once, the same for the same parameters."""
     folder = common.temporary_folder()
     work = MappedWork(
         rival, folder, n_children=n_children, n_rows=n_rows, n_stages=n_stages
@@ -29,7 +29,7 @@ def finished(
 
 
 def check(rival: str, executor: str, situation: str) -> None:
-    """Raise NotImplementedError for what does not exist: asv leaves it out."""
+    """Raise NotImplementedError for a combination that asv has to leave out."""
     if rival == "joblib.Memory" and executor != "LocalExecutor":
         raise NotImplementedError("a loop in one process")
     if rival == "prefect, nothing kept" and situation != "fresh":
@@ -37,7 +37,10 @@ def check(rival: str, executor: str, situation: str) -> None:
 
 
 class MappedFlow(common.Folder):
-    """Run a flow of two mapped stages on frames of some 0.5 MB: fresh, from what is kept, with a tenth missing."""
+    """Run a flow of two mapped stages on frames of some 0.5 MB.
+
+    Fresh, as a resume, and with a tenth of the results missing.
+    """
 
     params: tuple[list[Any], ...] = (RIVALS, common.EXECUTORS, SITUATIONS, [8, 64, 512])
     param_names: tuple[str, ...] = ("rival", "executor", "situation", "n_children")
@@ -75,11 +78,14 @@ OF_NONE = {
     "tasks of None": "prefect_ds",
     "tasks of None, Prefect's engine": "prefect, nothing kept",
 }
-"""Whose runners run the tasks that return None: an engine's own cost."""
+"""Tasks that return None show an engine's own cost: name to the rival that has it."""
 
 
 class FiveStages(MappedFlow):
-    """Run five mapped stages: what the engine takes where nothing is computed, beside tasks that return None."""
+    """Run five mapped stages, beside tasks that return None.
+
+    On a resume nothing is computed: it shows the time that the engine takes.
+    """
 
     params = (
         ["prefect_ds", *OF_NONE, "prefect target=parquet"],
@@ -112,7 +118,7 @@ class FiveStages(MappedFlow):
 
 
 class TrivialTasks(common.Folder):
-    """Run mapped tasks that do nothing worth a checkpoint: what the engine takes, with and without one."""
+    """Run mapped tasks that are not worth a checkpoint, with one and without."""
 
     params = (
         ["prefect_ds", "tasks of None", "prefect, nothing kept"],
@@ -125,9 +131,11 @@ class TrivialTasks(common.Folder):
     def setup(self, rival: str, situation: str, n_children: int) -> None:
         """Bring the kept results into the situation."""
         check(rival, "LocalExecutor", situation)
-        n_rows = 0 if rival == "tasks of None" else 1
+        n_rows = 1
+        if rival == "tasks of None":
+            rival, n_rows = "prefect_ds", 0
         self.work = MappedWork(
-            "prefect_ds" if rival == "tasks of None" else rival,
+            rival,
             self.new_folder(),
             n_children=n_children,
             n_rows=n_rows,
@@ -141,7 +149,10 @@ class TrivialTasks(common.Folder):
         self.work.run()
 
     def teardown(self, *params: object) -> None:
-        """Leave the files to the end: ext4 makes new ones slowly for a while where many were just removed."""
+        """Leave the files to the end of the process.
+
+        After many were removed, ext4 is slow to make new ones for a while.
+        """
 
 
 class Reads(common.Folder):
@@ -164,19 +175,22 @@ class Reads(common.Folder):
 
     def track_reads(self, rival: str, situation: str, n_children: int) -> int:
         """Return the number of reads."""
-        # Ours would keep in memory what it just wrote, which is not what is asked here.
+        # Without the memory cache, from which ours would take the frames of this run.
         with (
             set_temporary_config({"prefect_ds.cache_bytes": 0}),
-            common.reads(self.folder) as found,
+            common.reads(self.folder) as files,
         ):
             self.work.run()
-        return len(found)
+        return len(files)
 
     track_reads.unit = "files"  # type: ignore[attr-defined]
 
 
 class PicklingExecutor(Executor):
-    """Runs everything at once, in this process, and counts the bytes that would travel to a worker and back."""
+    """Runs everything in this process, and counts the bytes that a cluster would send.
+
+    To a worker, and back to the client.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,8 +200,8 @@ class PicklingExecutor(Executor):
     def submit(self, fn, *args, extra_context=None, **kwargs):  # type: ignore[no-untyped-def]
         """Run, and count."""
         state = fn(*args, **kwargs)
-        # What comes from upstream is sent by the worker that has it, and was counted as
-        # it was returned.
+        # The worker that has them sends upstream states, which were counted as they
+        # were returned.
         sent = {
             name: value for name, value in kwargs.items() if name != "upstream_states"
         }
@@ -197,12 +211,15 @@ class PicklingExecutor(Executor):
         return state
 
     def wait(self, futures):  # type: ignore[no-untyped-def]
-        """Return what was submitted: it ran already."""
+        """Return the states: all calls have run."""
         return futures
 
 
 class BytesThroughTheScheduler(common.Folder):
-    """Count what a task costs the scheduler: the pickled call, and the pickled state that comes back for the client."""
+    """Count the bytes of a task that go through the scheduler.
+
+    They are those of the pickled call, and of the pickled state that the client gets.
+    """
 
     params = (RIVALS[:4], ["fresh", "resume"], [1_000, 100_000])
     param_names = ("rival", "situation", "n_rows")
@@ -224,7 +241,7 @@ class BytesThroughTheScheduler(common.Folder):
         return sum(self.executor.returned) / len(self.executor.returned)
 
     def track_call_bytes(self, rival: str, situation: str, n_rows: int) -> float:
-        """Return the mean bytes of a submitted call, pickled, without what comes from upstream."""
+        """Return the mean bytes of a submitted call, without upstream states."""
         return sum(self.executor.sent) / len(self.executor.sent)
 
     track_state_bytes.unit = "bytes"  # type: ignore[attr-defined]

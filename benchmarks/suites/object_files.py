@@ -1,4 +1,4 @@
-"""What it costs to keep an object beside the library that writes the same file, and beside its checksum."""
+"""The cost of keeping an object, beside the library that writes the same file."""
 
 from __future__ import annotations
 

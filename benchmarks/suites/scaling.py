@@ -1,7 +1,7 @@
-"""How the cost grows: with checkpoints, with parts, with workers, with data, with tasks.
+"""The growth of the cost: with checkpoints, parts, workers, data and tasks.
 
-Each fitted exponent is a ``track_`` benchmark, so that a regression in growth shows as
-a number: 0 is flat, 1 linear.
+A fitted exponent is a ``track_`` benchmark, so that a regression in growth shows as a
+number: 0 is flat, 1 linear.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def up_to(largest: int, first: int = 10) -> list[int]:
 
 
 class Checkpoints(common.Folder):
-    """Commit and find one more checkpoint in a folder that has so many already: flat."""
+    """Commit and find one more checkpoint in a folder of so many: flat."""
 
     params = ([10, 100, 1_000, 10_000],)
     param_names = ("n_checkpoints",)
@@ -49,7 +49,7 @@ class Checkpoints(common.Folder):
         self.fill(n_checkpoints)
 
     def teardown(self, *params: object) -> None:
-        """Keep the folder: a checkpoint more among so many does no harm."""
+        """Keep the folder: one checkpoint more among so many does no harm."""
 
     def fill(self, n_checkpoints: int) -> None:
         """Commit until so many are there."""
@@ -64,9 +64,9 @@ class Checkpoints(common.Folder):
     def find(self) -> None:
         """Find one of those that are there."""
         path = self.keeps.render({"n": self.n_there // 2})
-        found = self.keeps.look_up(path)
-        assert found.manifest is not None
-        self.keeps.refer(path, found.manifest, origin=Origin(), is_loaded=True)
+        at_path = self.keeps.look_up(path)
+        assert at_path.manifest is not None
+        self.keeps.refer(path, at_path.manifest, origin=Origin(), is_loaded=True)
 
     def time_commit(self, n_checkpoints: int) -> None:
         """Time one commit."""
@@ -78,14 +78,17 @@ class Checkpoints(common.Folder):
 
     def costs(self, largest: int) -> dict[int, tuple[float, float]]:
         """Return the seconds of a commit and of a hit among so many."""
-        found = {}
+        costs = {}
         for size in up_to(largest):
             self.fill(size)
-            found[size] = common.best_of(20, self.commit), common.best_of(20, self.find)
-        return found
+            commit_s = common.best_of(20, self.commit)
+            hit_s = common.best_of(20, self.find)
+            costs[size] = commit_s, hit_s
+        return costs
 
     def track_commit_exponent(self, n_checkpoints: int) -> float:
-        """Return the growth of the cost of a commit, from 10 checkpoints to so many and ten times as many at least."""
+        """Return the growth of the cost of a commit, from 10 checkpoints on."""
+        # A fit needs two sizes at least.
         costs = self.costs(max(n_checkpoints, 100))
         return common.exponent(
             list(costs), [commit_s for commit_s, _ in costs.values()]
@@ -98,14 +101,14 @@ class Checkpoints(common.Folder):
 
 
 class Listing(common.Folder):
-    """List a folder of so many checkpoints: linear, one look and one small read for each."""
+    """List a folder of so many checkpoints: linear, a look and a small read for one."""
 
     params = ([100, 1_000, 10_000, 100_000],)
     param_names = ("n_checkpoints",)
     number, repeat, warmup_time, timeout = 1, (1, 5, 10.0), 0, 900
 
     def setup(self, n_checkpoints: int) -> None:
-        """Take the manifest of a task in a flow, and file it for so many small files, once."""
+        """Run a task for a manifest, and file that for so many small files, once."""
         if not self.folder:
             keeps = common.handler(self.new_folder(), "csv")
             table = task(lambda n: common.frame(n), name="table", result=keeps)
@@ -143,17 +146,17 @@ class Listing(common.Folder):
         seconds = {}
         for size in up_to(largest, first=100):
             self.fill(size)
-            seconds[size] = common.best_of(2, lambda size=size: self.time_list(size))  # type: ignore[misc]
+            seconds[size] = common.best_of(2, functools.partial(self.time_list, size))
         return seconds
 
     def track_list_exponent(self, n_checkpoints: int) -> float:
-        """Return the growth of the time of a listing, from 100 checkpoints to so many and 1,000 at least."""
+        """Return the growth of the time of a listing, from 100 checkpoints on."""
         costs = self.costs(max(n_checkpoints, 1_000))
         return common.exponent(list(costs), list(costs.values()))
 
 
 class Parts(common.Folder):
-    """Write a Dask frame of so many partitions, and open it: linear, and far below the data's own cost."""
+    """Write a Dask frame of so many partitions, and open it: linear in both."""
 
     params = ([1, 10, 100, 1_000, 10_000],)
     param_names = ("n_parts",)
@@ -177,15 +180,14 @@ class Parts(common.Folder):
 
     def costs(self, largest: int) -> dict[int, tuple[float, float]]:
         """Return the seconds of writing and of opening so many parts."""
-        found = {}
+        costs = {}
         for size in up_to(largest, first=1):
-            write_s = common.best_of(
-                1, lambda size=size: self.write(size, f"parts_{size}")
-            )  # type: ignore[misc]
-            keeps = DaskDataFrameResultHandler(f"{self.folder}/parts_{size}")
-            open_s = common.best_of(3, lambda keeps=keeps: keeps.load(keeps.render({})))  # type: ignore[misc]
-            found[size] = write_s, open_s
-        return found
+            name = f"parts_{size}"
+            write_s = common.best_of(1, functools.partial(self.write, size, name))
+            keeps = DaskDataFrameResultHandler(f"{self.folder}/{name}")
+            load = functools.partial(keeps.load, keeps.render({}))
+            costs[size] = write_s, common.best_of(3, load)
+        return costs
 
     def track_write_exponent(self, n_parts: int) -> float:
         """Return the growth of the time of a write."""
@@ -199,7 +201,7 @@ class Parts(common.Folder):
 
 
 class OpenParts:
-    """Open a checkpoint of so many parts, and compare them with their manifest: it reads one manifest."""
+    """Open a checkpoint of so many parts, which reads one manifest."""
 
     params = Parts.params
     param_names = Parts.param_names
@@ -239,7 +241,7 @@ class Workers(common.Folder):
     n_parts = 16
 
     def setup(self, workers: str, n_rows: int) -> None:
-        """Start the cluster, have its workers hold the frame, and write it once."""
+        """Start the cluster, persist the frame on its workers, and write it once."""
         self.client = Client(common.cluster(*WORKERS[workers]), set_as_default=True)
         self.new_folder()
         rows = n_rows // self.n_parts
@@ -251,7 +253,7 @@ class Workers(common.Folder):
         self.keeps = DaskDataFrameResultHandler(f"{self.folder}/timed")
 
     def teardown(self, *params: object) -> None:
-        """Let go of the frame."""
+        """Free the frame."""
         super().teardown()
         if params:
             del self.frame
@@ -262,7 +264,7 @@ class Workers(common.Folder):
         self.keeps.keep(self.frame, self.keeps.render({}))
 
     def time_read(self, workers: str, n_rows: int) -> None:
-        """Time reading all of it, for a number that needs each column."""
+        """Time reading all of it, for sums of all columns."""
         self.written.load(self.written.render({})).sum().compute()
 
 
@@ -271,7 +273,10 @@ def _rows(n_rows: int) -> pd.DataFrame:
 
 
 class WorkersExponent:
-    """Fit the growth of the time of a write with the number of worker processes: -1 is all that can be had."""
+    """Fit the growth of the time of a write with the number of worker processes.
+
+    -1, twice as fast with twice as many, is the best that there can be.
+    """
 
     params = ([10_000, 4_000_000],)
     param_names = ("n_rows",)
@@ -283,15 +288,14 @@ class WorkersExponent:
         for workers in ("1 process", "2 processes"):
             case = Workers()
             case.setup(workers, n_rows)
-            costs.append(
-                common.best_of(3, lambda case=case: case.time_write(workers, n_rows))  # noqa: B023
-            )  # type: ignore[misc]
+            write = functools.partial(case.time_write, workers, n_rows)
+            costs.append(common.best_of(3, write))
             case.teardown(workers, n_rows)
         return common.exponent([1, 2], costs)
 
 
 class ResumeBySize:
-    """Resume a finished flow of eight children in two stages, whatever the size of their frames: flat."""
+    """Resume a finished flow of two stages of eight children, by their rows: flat."""
 
     params = ([1_000, 10_000, 100_000, 1_000_000],)
     param_names = ("n_rows",)
@@ -306,7 +310,7 @@ class ResumeBySize:
         self.work.run()
 
     def costs(self, largest: int) -> dict[int, float]:
-        """Return the seconds of a resume for each size."""
+        """Return size to the seconds of a resume."""
         sizes = up_to(max(largest, 10_000), first=1_000)
         works = {
             size: finished("prefect_ds", 8, size, 2, "LocalExecutor") for size in sizes
@@ -335,7 +339,7 @@ class ResumeByTasks:
         self.work.run()
 
     def costs(self, largest: int) -> dict[int, float]:
-        """Return the seconds of a resume for each number of children."""
+        """Return number of children to the seconds of a resume."""
         sizes = [size for size in self.params[0] if size <= max(largest, 64)]
         works = {
             size: finished("prefect_ds", size, 10, 2, "LocalExecutor") for size in sizes

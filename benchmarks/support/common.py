@@ -1,4 +1,7 @@
-"""What the benchmarks share: seeded frames, work of known cost, folders that go away, clusters, and counts."""
+"""The parts that benchmarks share: seeded frames, work of known cost, folders, counts.
+
+Importing it silences Prefect's log.
+"""
 
 from __future__ import annotations
 
@@ -40,21 +43,23 @@ _ENDINGS = {"excel": "xlsx"}
 
 @functools.lru_cache(maxsize=4)
 def frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
-    """Return the frame of every benchmark: six columns of the types that people have, the same for the same seed."""
+    """Return the frame of every benchmark: six columns of the types that people have.
+
+    It is the same for the same seed.
+    """
     random = np.random.default_rng(seed)
+    names = pd.Series([f"name {number}" for number in range(1_000)], dtype="str")
+    kinds = pd.Index(["a", "b", "c", "d"])
+    # In this order, as every column takes its numbers from the one generator.
     return pd.DataFrame(
         {
             "id": np.arange(n_rows),
             "value": random.normal(size=n_rows),
             "count": random.integers(0, 1_000, n_rows),
-            "name": pd.Series(
-                [f"name {number}" for number in range(1_000)], dtype="str"
-            )
-            .take(random.integers(0, 1_000, n_rows))
-            .reset_index(drop=True),
-            "kind": pd.Categorical.from_codes(
-                random.integers(0, 4, n_rows), pd.Index(["a", "b", "c", "d"])
+            "name": names.take(random.integers(0, 1_000, n_rows)).reset_index(
+                drop=True
             ),
+            "kind": pd.Categorical.from_codes(random.integers(0, 4, n_rows), kinds),
             "at": pd.date_range("2024-01-01", periods=n_rows, freq="s", unit="us"),
         }
     )
@@ -62,7 +67,7 @@ def frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=4)
 def numbers(n_rows: int, seed: int = 0) -> pd.DataFrame:
-    """Return six columns of floats: 48 bytes a row in memory, and hardly less in a file."""
+    """Return six columns of floats: 48 bytes a row, in memory and in a file."""
     random = np.random.default_rng(seed)
     return pd.DataFrame(
         {f"x{column}": random.normal(size=n_rows) for column in range(6)}
@@ -90,7 +95,10 @@ def temporary_folder() -> str:
 
 
 class Folder:
-    """Gives a benchmark that is run once per setup a folder of its own, and removes the one before."""
+    """A base of benchmarks that need an empty folder for every setup.
+
+    It removes the folder of the setup before.
+    """
 
     folder = ""
 
@@ -102,8 +110,9 @@ class Folder:
         return self.folder
 
     def teardown(self, *params: object) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder or os.devnull, ignore_errors=True)
+        """Remove the folder, if there is one."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def handler(
@@ -116,12 +125,13 @@ def handler(
 
 
 def without_cache() -> None:
-    """Have this process read files, also those that it just wrote."""
+    """Let this process read files, also those that it has just written."""
     cache.resize(0)
 
 
 def forget() -> None:
-    """Have this process forget what it just wrote, as a new process would."""
+    """Empty the memory cache of this process, as that of a new process is."""
+    # A cache that shrinks drops its values.
     cache.resize(0)
     cache.resize(cache.DEFAULT_BYTES)
 
@@ -138,7 +148,7 @@ _clusters: list[LocalCluster] = []
 
 
 def close_clusters() -> None:
-    """Close what :func:`cluster` gave."""
+    """Close the clusters that :func:`cluster` gave."""
     cluster.cache_clear()
     while _clusters:
         made = _clusters.pop()
@@ -148,7 +158,10 @@ def close_clusters() -> None:
 
 @functools.cache
 def cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
-    """Return a cluster of processes, the same for the same sizes; it ends with this process."""
+    """Return a cluster of processes, the same for the same sizes.
+
+    It ends with this process.
+    """
     made = LocalCluster(
         n_workers=n_workers,
         threads_per_worker=threads_per_worker,
@@ -160,7 +173,7 @@ def cluster(n_workers: int = 2, threads_per_worker: int = 1) -> LocalCluster:
     _clusters.append(made)
     with Client(made, set_as_default=False) as client:
         client.wait_for_workers(n_workers)
-        # What a worker imports when its first task comes is none of the work that is
+        # A worker imports when its first task comes: that is none of the work that is
         # measured.
         client.run(_import_all)
     return made
@@ -173,7 +186,10 @@ def _import_all() -> None:
 
 
 def executor(name: str) -> Executor:
-    """Return one of :data:`EXECUTORS`; the cluster of a DaskExecutor is there already, with two workers."""
+    """Return one of :data:`EXECUTORS`.
+
+    The cluster of a DaskExecutor is running already, with two workers.
+    """
     if name == "LocalExecutor":
         return LocalExecutor()
     return DaskExecutor(address=cluster().scheduler_address, watch_worker_status=False)
@@ -183,55 +199,64 @@ _opened: list[str] | None = None
 
 
 def _note_open(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open" and _opened is not None and isinstance(arguments[0], str):
-        mode, flags = arguments[1], arguments[2]
-        if (
-            (mode is None or "r" in mode)
-            and "+" not in (mode or "")
-            and not flags & (os.O_WRONLY | os.O_RDWR)
-        ):
-            _opened.append(arguments[0])
+    """Note a file that is opened to be read; Python calls this at every event."""
+    if event != "open" or _opened is None:
+        return
+    path, mode, flags = arguments
+    # A number: a file that is open already.
+    if not isinstance(path, str):
+        return
+    # `os.open` has no mode, only flags.
+    is_read = mode is None or ("r" in mode and "+" not in mode)
+    if is_read and not flags & (os.O_WRONLY | os.O_RDWR):
+        _opened.append(path)
 
 
 @contextlib.contextmanager
 def reads(folder: str) -> Iterator[list[str]]:
-    """Give a list that holds, at the end, the data files of a folder that this process opened for reading."""
+    """Give a list that holds, at the end, the data files that this process has read.
+
+    Only those of the folder count.
+    """
     global _opened
-    found: list[str] = []
+    opened: list[str] = []
     _add_hook()
-    _opened = found
+    _opened = opened
     try:
-        yield found
+        yield opened
     finally:
         _opened = None
-        found[:] = [each for each in found if each.startswith(folder) and is_data(each)]
+        opened[:] = [
+            path for path in opened if path.startswith(folder) and is_data(path)
+        ]
 
 
 @functools.cache
 def _add_hook() -> None:
-    sys.addaudithook(_note_open)  # For good: Python has no way to take one back.
+    # For good: Python has no way to take one back.
+    sys.addaudithook(_note_open)
 
 
 def is_data(path: str) -> bool:
-    """Return whether a file holds data: not what prefect_ds or joblib writes beside it."""
-    return "/.prefect_ds/" not in path and os.path.basename(path) not in (
-        "metadata.json",
-        "func_code.py",
-        ".gitignore",
-    )
+    """Return whether a file holds data, and is no note of a library beside it."""
+    # Of prefect_ds; then those of joblib.
+    if "/.prefect_ds/" in path:
+        return False
+    notes = ("metadata.json", "func_code.py", ".gitignore")
+    return os.path.basename(path) not in notes
 
 
 @contextlib.contextmanager
 def seconds_in(
     functions: Mapping[str, list[tuple[Any, str]]],
 ) -> Iterator[dict[str, float]]:
-    """Give a dict with the seconds that this process spends in some functions, until the end.
+    """Give a dict with the seconds that this process spends in some functions.
 
     Parameters
     ----------
     functions
-        What they do to where they are found: an object and an attribute's name. Of
-        nested calls the outer counts.
+        Name of a step to the functions that do it: an object, and the name of its
+        attribute. Of nested calls the outer counts.
     """
     spent = dict.fromkeys(functions, 0.0)
     depth = 0
@@ -275,15 +300,15 @@ def peak_bytes() -> int:
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:
-    """Return by which power of the size the cost grows: 0 is flat, 1 linear, 2 quadratic."""
+    """Return the power of the size with which the cost grows: 0 is flat, 1 linear."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def best_of(n_times: int, action: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of some calls: what growth is fitted to, as noise only adds."""
-    found = []
+    """Return the seconds of the fastest of some calls: noise only adds to them."""
+    seconds = []
     for _ in range(n_times):
         started = time.perf_counter()
         action()
-        found.append(time.perf_counter() - started)
-    return min(found)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

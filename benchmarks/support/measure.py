@@ -26,17 +26,20 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Return the median and quartiles; of fewer than four values their whole range."""
-        found = sorted(values)
-        if len(found) < 4:
-            return cls(statistics.median(found), found[0], found[-1], len(found))
-        low, median, high = statistics.quantiles(found, n=4, method="inclusive")
-        return cls(median, low, high, len(found))
+        """Return the median and the quartiles; of fewer than four values, all."""
+        ordered = sorted(values)
+        n = len(ordered)
+        if n < 4:
+            return cls(statistics.median(ordered), ordered[0], ordered[-1], n)
+        low, median, high = statistics.quantiles(ordered, n=4, method="inclusive")
+        return cls(median, low, high, n)
 
     @property
     def width(self) -> float:
         """The distance of the quartiles, as a share of the median."""
-        return (self.high - self.low) / self.median if self.median else 0.0
+        if self.median == 0:
+            return 0.0
+        return (self.high - self.low) / self.median
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Case:
         if setup is not None:
             setup(*self.params)
         run = getattr(self._instance, self.method)
+        # The garbage of the case before is none of this one's time.
         gc.collect()
         started = time.perf_counter()
         run(*self.params)
@@ -72,14 +76,22 @@ class Case:
         return took_s
 
 
+def _load() -> float:
+    # Windows has none.
+    if not hasattr(os, "getloadavg"):
+        return 0.0
+    return os.getloadavg()[0]
+
+
 @dataclass(slots=True)
 class Machine:
-    """What else the machine did meanwhile, by how evenly it runs a loop that is always the same."""
+    """How busy the machine is with other work, by the times of a loop.
+
+    The loop is always the same, so that its times would be even on a quiet machine.
+    """
 
     pulses: list[float] = field(default_factory=list)
-    load_at_start: float = field(
-        default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    )
+    load_at_start: float = field(default_factory=_load)
 
     def pulse(self) -> None:
         """Run the loop once, some 20 ms."""
@@ -91,26 +103,28 @@ class Machine:
 
     @property
     def width(self) -> float:
-        """How far the loop's times are from even: by how much the slow quarter exceeds the fastest."""
+        """How far the loop's times are from even: the slow quarter beside the fastest.
+
+        0.1: a quarter of the times is at least 10 % above the fastest one.
+        """
         if len(self.pulses) < 4:
             return 0.0
         return statistics.quantiles(self.pulses, n=4)[2] / min(self.pulses) - 1
 
     @property
     def is_noisy(self) -> bool:
-        """Whether the figures are better not believed."""
+        """Whether the seconds say little."""
         return self.width > 0.25
 
     def __str__(self) -> str:
         text = (
-            f"Load at the start {self.load_at_start:.1f}; a loop that is always the same took up to "
-            f"{self.width:.0%} longer in a quarter of {len(self.pulses)} runs."
+            f"Load at the start {self.load_at_start:.1f}; a loop that is always the "
+            f"same took at least {self.width:.0%} longer in a quarter of "
+            f"{len(self.pulses)} runs."
         )
-        return text + (
-            " The machine was busy: read the ratios, not the seconds."
-            if self.is_noisy
-            else ""
-        )
+        if self.is_noisy:
+            text += " The machine was busy: read the ratios, not the seconds."
+        return text
 
 
 def interleaved(
@@ -121,53 +135,66 @@ def interleaved(
     least: int = 3,
     most: int = 9,
 ) -> dict[str, list[float]]:
-    """Return the seconds of each case, one measurement of each a round, so that what else happens meets all alike.
+    """Return the seconds of some cases, measured in turn.
+
+    A round measures every case once, so that other work on the machine meets all of
+    them alike.
 
     Parameters
     ----------
     cases
         Name to case. Those that do not exist here are left out of the answer.
     machine
-        Told of each round.
+        Runs its loop before every measurement.
     budget_s
         No new round after so many seconds.
     least, most
         Rounds, whatever the budget.
     """
     started = time.perf_counter()
-    found: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
     rounds = 0
-    while rounds < least or (
-        rounds < most and time.perf_counter() - started < budget_s
-    ):
-        if rounds == 1 and time.perf_counter() - started < budget_s / 4:
-            # The first round imports, compiles and fills the disk's cache: forgotten
-            # where there is time for it.
-            found = {name: [] for name in found}
+    while rounds < most:
+        spent_s = time.perf_counter() - started
+        if rounds >= least and spent_s >= budget_s:
+            break
+        if rounds == 1 and spent_s < budget_s / 4:
+            # The first round imports, compiles and fills the disk's cache. Where there
+            # is time for it, it does not count.
+            seconds = {name: [] for name in seconds}
             most += 1
             least += 1
-        names = list(cases) if rounds == 0 else list(found)
-        for name in names if rounds % 2 == 0 else reversed(names):
+        names = list(seconds)
+        # Back and forth: no case always follows the same one.
+        if rounds % 2 == 1:
+            names.reverse()
+        for name in names:
             machine.pulse()
             try:
-                found.setdefault(name, []).append(cases[name].sample())
+                seconds[name].append(cases[name].sample())
             except NotImplementedError:
-                found.pop(name, None)
+                del seconds[name]
         rounds += 1
-    return found
+    return seconds
 
 
 def ratio(ours: list[float], others: list[float]) -> Spread:
-    """Return what ours takes of another's time, round by round."""
+    """Return our time as a share of another's, round by round."""
     return Spread.of(mine / theirs for mine, theirs in zip(ours, others, strict=True))
 
 
-def verdict(found: Spread, at_most: float | None) -> Verdict:
-    """Return whether a bound holds; or that the measurements do not say. Fewer than three say nothing at all."""
-    if found.n < 3:
+def verdict(measured: Spread, at_most: float | None) -> Verdict:
+    """Return whether a bound holds, or that the measurements cannot tell.
+
+    Fewer than three of them say nothing at all.
+    """
+    if measured.n < 3:
         return ""
+    # Nothing is promised.
     if at_most is None:
-        return "" if found.width < 0.5 else "too noisy to tell"
-    if found.high <= at_most:
+        return "" if measured.width < 0.5 else "too noisy to tell"
+    if measured.high <= at_most:
         return "met"
-    return "not met" if found.low > at_most else "too noisy to tell"
+    if measured.low > at_most:
+        return "not met"
+    return "too noisy to tell"

@@ -1,4 +1,4 @@
-"""The same mapped work, its results kept by prefect_ds and by what else a user would pick."""
+"""The same mapped work, its results kept by prefect_ds or by one of its rivals."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ RIVALS = [
     "prefect, nothing kept",
     "joblib.Memory",
 ]
-"""joblib.Memory is a loop in one process, without Prefect's engine and what that gives."""
+"""joblib.Memory is a loop in one process, without Prefect's engine."""
 
 
 def first(n: int, n_rows: int) -> pd.DataFrame:
-    """Return the frame of one child: cheap to make, and other data for each."""
+    """Return the frame of one child: cheap to make, and different for every child."""
     return common.numbers(n_rows).assign(n=float(n))
 
 
@@ -40,23 +40,25 @@ def nothing(n: int, n_rows: int) -> None:
 
 def later(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     """Return the next stage's frame."""
-    return None if frame is None else frame.assign(x0=frame["x0"] + 1.0)
+    if frame is None:
+        return None
+    return frame.assign(x0=frame["x0"] + 1.0)
 
 
 class MappedWork:
-    """Some mapped stages of as many children each, run as often as one likes.
+    """Some mapped stages with the same number of children, which can be run again.
 
     Parameters
     ----------
     rival
-        One of :data:`RIVALS`: who keeps the results.
+        One of :data:`RIVALS`, which keeps the results.
     folder
-        Where they are kept.
+        The folder for them.
     n_children, n_stages
-        The shape of the flow: each child of a stage takes the same child of the stage
+        The shape of the flow: a child of a stage takes the same child of the stage
         before.
     n_rows
-        Of each frame, at 56 bytes a row; 0: the tasks return None.
+        Of every frame, at 56 bytes a row; 0: the tasks return None.
     """
 
     def __init__(
@@ -90,32 +92,34 @@ class MappedWork:
         return flow
 
     def run(self, executor: Executor | None = None) -> Any:
-        """Run the flow to its end and return its state; what is kept already is taken from there."""
+        """Run the flow to its end and return its state.
+
+        Results that are kept already are taken from there.
+        """
         if self._loop is not None:
             return self._loop()
-        ours = (
-            {"task_runner_cls": DSTaskRunner}
-            if self.rival == "prefect_ds"
-            else {"runner_cls": FlowRunner}
-        )
+        # Named, as importing prefect_ds changes the default one.
+        runner: dict[str, Any] = {"runner_cls": FlowRunner}
+        if self.rival == "prefect_ds":
+            runner = {"task_runner_cls": DSTaskRunner}
         is_kept = self.rival.startswith("prefect target")
         with set_temporary_config({"flows.checkpointing": is_kept}):
-            state = self.flow.run(executor=executor or LocalExecutor(), **ours)
+            state = self.flow.run(executor=executor or LocalExecutor(), **runner)
         assert state is not None
         assert state.is_successful(), state
         return state
 
     def lose(self, every: int) -> int:
-        """Lose the results of one child in so many, in all stages; return how many files went."""
+        """Remove the results of one child in so many; return the number of files."""
         if self._loop is not None:
             return self._loop(every)
         lost = [
-            each
-            for each in Path(self.folder).glob("stage*")
-            if int(each.stem.split("_")[1]) % every == 0
+            file
+            for file in Path(self.folder).glob("stage*")
+            if int(file.stem.split("_")[1]) % every == 0
         ]
-        for each in lost:
-            each.unlink()
+        for file in lost:
+            file.unlink()
         return len(lost)
 
     def _kept(self, stage: int) -> dict[str, Any]:
@@ -145,9 +149,8 @@ def _joblib_loop(work: MappedWork) -> Callable[..., int]:
     try:
         from joblib import Memory  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise NotImplementedError(
-            "joblib is not installed"
-        ) from None  # asv's word for: leave this one out
+        # To asv it means that this combination is left out.
+        raise NotImplementedError("joblib is not installed") from None
     memory = Memory(os.path.join(work.folder, "joblib"), verbose=0)
     make, change = memory.cache(first), memory.cache(later)
 
@@ -155,12 +158,15 @@ def _joblib_loop(work: MappedWork) -> Callable[..., int]:
         lost = 0
         for n in range(0, work.n_children, lose_every or 1):
             value = make(n, work.n_rows)
-            shelved = [make.call_and_shelve(n, work.n_rows)] if lose_every else []
+            shelved = []
+            if lose_every:
+                shelved.append(make.call_and_shelve(n, work.n_rows))
             for _ in range(1, work.n_stages):
-                shelved += [change.call_and_shelve(value)] if lose_every else []
+                if lose_every:
+                    shelved.append(change.call_and_shelve(value))
                 value = change(value)
-            for each in shelved:
-                each.clear()
+            for result in shelved:
+                result.clear()
             lost += len(shelved)
         return lost
 
