@@ -122,7 +122,7 @@ def _kinds(values: Array) -> np.ndarray | None:
         return _codes([repr(value) for value in values])
     if isinstance(dtype, pd.CategoricalDtype) or dtype.kind != "f":
         return None
-    # One bit for the sign of a zero, one for NaN and one for NA beside NaN.
+    # Bits for the sign (-0.0 equals 0.0), for NaN, and for NA, which is no NaN.
     is_missing = np.asarray(pd.isna(values))
     numbers = np.asarray(pd.Series(values).astype("float64").array, dtype="float64")
     codes: np.ndarray = np.signbit(numbers) + 2 * np.isnan(numbers) + 4 * is_missing

@@ -311,7 +311,7 @@ def _state(value: Any) -> dict[str, Any]:
     ]
     state = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
     state |= getattr(value, "__dict__", {})
-    # Left out: results that an object keeps of itself once they were asked for.
+    # Left out: values that an object computes of itself on demand.
     return {
         name: item
         for name, item in state.items()

@@ -57,8 +57,8 @@ def condition_of(predicate: Expr, is_frame: Callable[[Expr], bool]) -> Condition
         is_and = isinstance(predicate, And)
         if len(known) == 2:
             return "&" if is_and else "|", known[0], known[1]
-        # Of two conditions that must both hold, one alone rules out fewer rows, and
-        # none that is wanted. Of "or" it would.
+        # Of `and`, one condition alone rules out fewer rows, and none that is wanted.
+        # Of `or`, it would rule out rows that meet the other condition.
         if known and is_and:
             return known[0]
         return None

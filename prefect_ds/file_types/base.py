@@ -153,7 +153,7 @@ def is_number(values: Array) -> bool:
     dtype = values.dtype
     if not isinstance(dtype, np.dtype):
         return False
-    # A long double has 16 bytes, and no file type for it.
+    # No file type keeps a long double, which has 16 bytes.
     return dtype.kind in "biuf" and dtype.itemsize <= 8
 
 

@@ -80,7 +80,7 @@ class Place:
         """Yield what lies at the place, without folders of no manifests."""
         if self.is_checkpoint:
             return look_at_all(self.files, [self.path])
-        # Old manifests of data that are gone are no checkpoints to a person.
+        # Without data and without a manifest that can be read, nothing is known.
         below = scan(self.files, self.path)
         return (seen for seen in below if seen.manifest or seen.kind != "missing")
 

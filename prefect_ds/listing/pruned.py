@@ -91,7 +91,7 @@ class Pruned:
             table = tabulate(
                 rows,
                 _HEADERS,
-                # A size of "2.0 MB" stays text.
+                # A path or a task may look like a number.
                 disable_numparse=True,
                 colalign=("left", "left", "left", "right", "left"),
             )

@@ -181,7 +181,7 @@ def _curve(axes: _Axes, start: tuple[float, float], end: tuple[float, float]) ->
 
 
 def _pair(point: tuple[float, float]) -> str:
-    # Four digits: thousands of edges would make a page large.
+    # Four digits are enough for pixels, and a page may have thousands of edges.
     return f"{point[0]:.4g},{point[1]:.4g}"
 
 

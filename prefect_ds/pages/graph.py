@@ -53,7 +53,7 @@ def folded(graph: Graph, most: int = MOST_NODES) -> Graph:
     for node in graph.nodes:
         groups.setdefault((node.name, layer_of[node.key]), []).append(node)
     new_key = {node.key: group[0].key for group in groups.values() for node in group}
-    # A dict keeps the order, and an edge of thousands once.
+    # A dict keeps the order, and equal edges once.
     edges = dict.fromkeys((new_key[start], new_key[end]) for start, end in graph.edges)
     return Graph(tuple(_joined(group) for group in groups.values()), tuple(edges))
 
