@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from prefect_ds.checkpoints.reference import CheckpointReference, count
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.lookup import Found
-from prefect_ds.storage.manifest import DESCRIPTION, Manifest
+from prefect_ds.storage.manifest import DESCRIPTION, Manifest, Origin
 from prefect_ds.storage.store import CheckpointStore
 
 _CONTENTS = "outputs"
@@ -55,6 +56,36 @@ def staged_list(
             _FORM: form.__name__,
         }
         yield Draft((part,), 0, schema, None, staged=staged)
+
+
+def kept_files_last(
+    handlers: Mapping[str, ResultHandler],
+    values: Mapping[str, Any],
+    paths: Mapping[str, str],
+    origin: Origin,
+) -> dict[str, Kept]:
+    """Commit the outputs, and return them by name, in the order of the values.
+
+    A file leaves its place when it is committed. It is the last, so that an error with
+    another output leaves it where the task wrote it.
+
+    Parameters
+    ----------
+    handlers, values, paths
+        The handlers, the results and the paths of the outputs, by name.
+    origin
+        Who writes them.
+    """
+    started = time.perf_counter()
+    kept = {}
+    for name in sorted(values, key=lambda name: handlers[name].takes_files):
+        of_output = origin
+        if handlers[name].takes_files and origin.compute_s is not None:
+            # From the seconds since the task began follows which files are its own.
+            seconds = origin.compute_s + time.perf_counter() - started
+            of_output = replace(origin, compute_s=seconds)
+        kept[name] = handlers[name].keep(values[name], paths[name], origin=of_output)
+    return {name: kept[name] for name in values}
 
 
 def listed_contents(manifest: Manifest) -> dict[str, str]:

@@ -29,6 +29,7 @@ from prefect_ds.output_checks import (
 from prefect_ds.output_list import (
     joined,
     joint_reference,
+    kept_files_last,
     listed_contents,
     staged_list,
     why_not_all,
@@ -251,10 +252,7 @@ class Outputs(ResultHandler):
         # an earlier result counts, and it has not.
         of_outputs = replace(origin, refused=ANY_ATTEMPT)
         started = time.perf_counter()
-        kept = {
-            name: self.handlers[name].keep(value, paths[name], origin=of_outputs)
-            for name, value in values.items()
-        }
+        kept = kept_files_last(self.handlers, values, paths, of_outputs)
         compute_s = sum(output.compute_s for output in kept.values())
         if origin.compute_s is not None:
             origin = replace(origin, compute_s=origin.compute_s + compute_s)

@@ -53,6 +53,9 @@ def _cures(others: list[str], kind: ObjectType, *, is_whole: bool) -> str:
 def _others(value: Any, kind: ObjectType) -> list[str]:
     """Return what keeps values of this class, other than a pickle."""
     handler = frame_handler_for(type(value))
+    # Of a subclass, the handler is the one that refuses it.
+    if handler and repr(kind.name) in handler:
+        return []
     if handler:
         return [handler]
     return [

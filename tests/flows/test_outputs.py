@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dask.dataframe as dd
@@ -18,6 +20,7 @@ from prefect.tasks.core.operators import GetItem
 from prefect_ds import (
     FileResultHandler,
     MarkerResultHandler,
+    ObjectResultHandler,
     Outputs,
     PandasResultHandler,
     explain,
@@ -522,3 +525,53 @@ def test_a_path_with_nothing_there_is_named(run_here, tmp_path):
         forgotten = forget()
     message = run_here(flow).result[forgotten].message
     assert "/nothing', and nothing is there" in message
+
+
+def test_a_folder_is_the_tasks_own_however_long_another_output_takes(
+    run_here, tmp_path
+):
+    folder = tmp_path / "model"
+
+    class Slow:
+        def __reduce__(self):
+            time.sleep(0.1)
+            return (Slow, ())
+
+    @task(
+        result=Outputs(
+            ObjectResultHandler(tmp_path / "a.pkl"), FileResultHandler(folder)
+        )
+    )
+    def train(weights):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "weights").write_text(weights)
+        return Slow(), folder
+
+    for weights in ("old", "new"):
+        with Flow("slow beside a folder") as flow:
+            trained = train(weights)
+        state = run_here(flow).result[trained]
+        assert state.is_successful(), state.message
+        assert (folder / "weights").read_text() == weights
+
+
+def test_a_file_is_in_its_place_after_another_output_was_refused(run_here, tmp_path):
+    written = tmp_path / "written"
+
+    @task(
+        result=Outputs(
+            FileResultHandler(tmp_path / "a"), ObjectResultHandler(tmp_path / "b.json")
+        )
+    )
+    def train(is_kept):
+        written.write_text("weights")
+        return written, [1 if is_kept else print]
+
+    for is_kept in (False, True):
+        with Flow("refused beside a file") as flow:
+            trained = train(is_kept)
+        state = run_here(flow).result[trained]
+        assert state.is_successful() == is_kept
+        assert written.exists() != is_kept
+    assert state.result == (tmp_path / "a", [1])

@@ -100,6 +100,13 @@ class TestPolars:
             kept(tmp_path, self.pl.Series([1]), "polars")
         with pytest.raises(ResultTypeError, match="PandasResultHandler"):
             kept(tmp_path, frame_of(1), "polars")
+
+        class Own(self.pl.DataFrame):
+            pass
+
+        with pytest.raises(RoundTripError) as refused:
+            kept(tmp_path, Own({"a": [1]}), "polars")
+        assert "ObjectResultHandler" not in str(refused.value)
         assert not (tmp_path / "x.parquet").exists()
 
     def test_the_handler_for_pandas_names_this_one(self, tmp_path):
