@@ -18,17 +18,17 @@ from prefect.engine.task_runner import TaskRunner
 from prefect.utilities.executors import tail_recursive
 
 from prefect_ds.checkpoint_handler import checkpoint_handler
+from prefect_ds.checkpoints.handed_on import loaded_on_access, with_handed_on
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.checkpoints.lazy_result import (
-    LazyResult,
     PlainResult,
     by_reference,
     lazy,
     raw_value,
     with_result,
 )
+from prefect_ds.checkpoints.loader import Loader
 from prefect_ds.checkpoints.prefect_result import Place
-from prefect_ds.checkpoints.reference import Loader
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import failed, free_locals
 from prefect_ds.engine.handing_on import hands_on, task_arguments
@@ -168,13 +168,13 @@ class DSTaskRunner(TaskRunner):
         if not self._by_reference:
             # Under our flow runner the client says it, once for all children.
             warn_of_remarks(self.task, raw_value(final))
-            return final
+            return with_handed_on(final, self._load)
         error = raw_value(final)
         if isinstance(error, BaseException):
             self._inputs = {}
             self._load.forget()
             free_locals(error)
-        return by_reference(final)
+        return with_handed_on(by_reference(final), self._load)
 
     def call_runner_target_handlers(self, old_state: State, new_state: State) -> State:
         """Call the checkpoint handler, then the task's own state handlers."""
@@ -191,17 +191,7 @@ class DSTaskRunner(TaskRunner):
 
         From here on they load when they are looked at.
         """
-        # A state that comes along two edges stays one: both inputs are one object.
-        lazy_by_id = {
-            id(upstream): lazy(upstream, load=self._load)
-            for upstream in upstream_states.values()
-        }
-        takes = list(lazy_by_id.values())
-        if any(isinstance(upstream._result, LazyResult) for upstream in takes):
-            self._load.share(raw_value(upstream) for upstream in takes)
-        return state, {
-            edge: lazy_by_id[id(upstream)] for edge, upstream in upstream_states.items()
-        }
+        return state, loaded_on_access(upstream_states, self._load)
 
     def set_task_run_name(self, task_inputs: dict[str, Result]) -> None:
         """Prefect's ``set_task_run_name``; reads only inputs that the name names."""

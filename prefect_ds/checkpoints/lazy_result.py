@@ -18,13 +18,15 @@ from prefect.engine.serializers import PickleSerializer
 from prefect.engine.state import Mapped, State
 from prefect.utilities.logging import get_logger
 
-from prefect_ds.checkpoints.reference import (
-    Loader,
-    has_references,
-)
+from prefect_ds.checkpoints.loader import Loader
+from prefect_ds.checkpoints.reference import has_references
 
 Load: TypeAlias = Callable[[Any], Any]
 """Returns a value with the references in it loaded."""
+
+
+HANDED_ON = "_prefect_ds_handed_on"
+"""An attribute of a state: what of its value its task has loaded."""
 
 
 class _LeanResult(Result):

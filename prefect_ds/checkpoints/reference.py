@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -155,87 +154,14 @@ class CheckpointReference:
         return f"<table><caption>Checkpoint</caption>{cells}</table>"
 
 
-_TaskRun: TypeAlias = tuple[str, str, str]
-"""A task run and its checkpoint: owner, path and content."""
-
-_loaded: dict[int, tuple[weakref.ref[Any], _TaskRun]] = {}
-"""By id: what was loaded in this process and is still in use, and of which task run."""
-
-
-def _remember(loaded: Any, task_run: _TaskRun) -> None:
-    # The entry goes with the object: its id may be given to another then.
-    key = id(loaded)
-    try:
-        alive = weakref.ref(loaded, lambda _: _loaded.pop(key, None))
-    except TypeError:
-        return  # It cannot be followed.
-    _loaded[key] = alive, task_run
-
-
-class Loader:
-    """Returns values with their references loaded, and remembers what it has loaded.
-
-    Objects are shared as they are without checkpoints: the result of one task run is
-    one object, however often it comes; the results of two task runs are two, also where
-    they are equal and share a checkpoint. A task that changes an input then changes the
-    same inputs as in a flow without checkpoints.
-    """
-
-    def __init__(self) -> None:
-        self._results: dict[_TaskRun, Any] = {}
-        self._collections: _Replaced = {}
-
-    def __call__(self, value: Any) -> Any:
-        """Return ``value`` with every reference in it loaded."""
-        return replace_references(value, self._load, self._collections)
-
-    def _load(self, reference: CheckpointReference) -> Any:
-        task_run = (reference.owner, reference.path, reference.content)
-        if reference.members is not None:
-            return self._assembled(reference, task_run)
-        if task_run not in self._results:
-            loaded = reference.load()
-            self._results[task_run] = loaded
-            _remember(loaded, task_run)
-        return self._results[task_run]
-
-    def _assembled(self, reference: CheckpointReference, task_run: _TaskRun) -> Any:
-        """Load several checkpoints; one that is taken alone is the same object."""
-        if task_run not in self._results:
-            self._results[task_run] = reference.assembled(self._load)
-        return self._results[task_run]
-
-    def share(self, values: Iterable[Any]) -> None:
-        """Use a result again that an earlier task has loaded and handed on unchanged.
-
-        Without checkpoints both are one object.
-
-        Parameters
-        ----------
-        values
-            What the task takes, with references and without.
-        """
-        if not _loaded:
-            return
-        for item in _items(values):
-            known = _loaded.get(id(item))
-            if known is not None and known[0]() is item:
-                self._results.setdefault(known[1], item)
-
-    def forget(self) -> None:
-        """Let go of all that was loaded."""
-        self._results = {}
-        self._collections = {}
-
-
-_Replaced: TypeAlias = dict[int, tuple[Any, Any]]
+Replaced: TypeAlias = dict[int, tuple[Any, Any]]
 """By id: a collection, which keeps the id its own, and its replacement."""
 
 
 def replace_references(
     value: Any,
     by: Callable[[CheckpointReference], Any],
-    replaced: _Replaced | None = None,
+    replaced: Replaced | None = None,
 ) -> Any:
     """Return ``value`` with every reference in it replaced.
 
@@ -258,22 +184,46 @@ def replace_references(
     replaced = {} if replaced is None else replaced
     if id(value) in replaced:
         return replaced[id(value)][1]
+    return _rebuilt(
+        value, lambda item: replace_references(item, by, replaced), replaced
+    )
+
+
+def _rebuilt(value: Any, new_item: Callable[[Any], Any], replaced: Replaced) -> Any:
+    """Return a new collection in place of a list, tuple, set or dict."""
     if type(value) is list:
         # Before its items, as a list may hold itself.
         new_list: list[Any] = []
         replaced[id(value)] = value, new_list
-        new_list.extend(replace_references(item, by, replaced) for item in value)
+        new_list.extend(map(new_item, value))
         return new_list
     if type(value) is dict:
         new_dict: dict[Any, Any] = {}
         replaced[id(value)] = value, new_dict
         for key, item in value.items():
-            new_key = replace_references(key, by, replaced)
-            new_dict[new_key] = replace_references(item, by, replaced)
+            new_key = new_item(key)
+            new_dict[new_key] = new_item(item)
         return new_dict
-    new = type(value)(replace_references(item, by, replaced) for item in value)
+    new = type(value)(map(new_item, value))
     replaced[id(value)] = value, new
     return new
+
+
+def replace_items(value: Any, replaced: Replaced) -> Any:
+    """Return ``value`` with objects in it replaced by others.
+
+    Parameters
+    ----------
+    value
+        Any value. A collection in which nothing is replaced comes back itself.
+    replaced
+        The objects and their replacements. New collections come to them.
+    """
+    if id(value) in replaced:
+        return replace_items(replaced[id(value)][1], replaced)
+    if not any(id(item) in replaced for item in items_in([value])):
+        return value
+    return _rebuilt(value, lambda item: replace_items(item, replaced), replaced)
 
 
 _COLLECTIONS = {dict, list, tuple, set}
@@ -285,10 +235,10 @@ def has_references(value: Any) -> bool:
     """Return whether a value is a reference or a plain collection with one in it."""
     if type(value) not in _COLLECTIONS:
         return isinstance(value, CheckpointReference)
-    return any(isinstance(item, CheckpointReference) for item in _items([value]))
+    return any(isinstance(item, CheckpointReference) for item in items_in([value]))
 
 
-def _items(values: Iterable[Any]) -> Iterator[Any]:
+def items_in(values: Iterable[Any]) -> Iterator[Any]:
     """Yield values, and those in the plain collections among them, in order."""
     # A collection may hold itself, or hold one part of it many times. Reversed, as the
     # last that waits comes next.
@@ -311,7 +261,7 @@ def references_in(value: Any) -> list[CheckpointReference]:
     if type(value) not in _COLLECTIONS:
         return [value] if isinstance(value, CheckpointReference) else []
     references: dict[tuple[str, str], CheckpointReference] = {}
-    for item in _items([value]):
+    for item in items_in([value]):
         if isinstance(item, CheckpointReference):
             references.setdefault((item.path, item.content), item)
     return list(references.values())

@@ -13,7 +13,8 @@ from prefect.engine.state import Mapped, State
 from prefect.tasks.control_flow.conditional import CompareValue
 
 from prefect_ds.checkpoints.lazy_result import raw_value
-from prefect_ds.checkpoints.reference import CheckpointReference, Loader
+from prefect_ds.checkpoints.loader import Loader
+from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.freed import TaskRun
 from prefect_ds.errors import CheckpointNotFoundError
 

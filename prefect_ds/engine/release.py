@@ -23,7 +23,7 @@ from prefect.tasks.core.resource_manager import (
 )
 from prefect.tasks.secrets import SecretBase
 
-from prefect_ds.checkpoints.lazy_result import raw_value, with_result
+from prefect_ds.checkpoints.lazy_result import HANDED_ON, raw_value, with_result
 from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 from prefect_ds.result import PurgedResult
@@ -39,7 +39,7 @@ def purged(state: State) -> State:
         return state
     if isinstance(raw_value(state), CheckpointReference):
         return state
-    return with_result(state, PurgedResult())
+    return with_result(state, PurgedResult(), **{HANDED_ON: None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,13 @@ GIVES_OTHER = {
     "twice": "[[one, one] for one in [frame(n, {kind!r})]][0]",
     "array": "np.arange(n % 5)[::-1]",
 }
+COLLECTED = {
+    "[{0}, {1}]": "a[0]",
+    "({0}, [{1}, 3])": "a[1]",
+    "[[{0}], [{0}, {1}]]": "a[-1]",
+    "{{'k': {0}, 'l': [{1}, {0}]}}": "a['l']",
+}
+"""Collections of two results, and a part of each that a task may hand on."""
 SEQUENCES = ("items", "frames", "lists", "twice")
 """Outcomes that Prefect can map over without an error."""
 
@@ -171,6 +178,8 @@ class FlowGenerator:
             self._add_change()
         elif way < 0.22:
             self._add_cases()
+        elif way < 0.3:
+            self._add_handed_on()
         else:
             self._add_task()
 
@@ -245,6 +254,45 @@ class FlowGenerator:
         mapped = ".map" if source.is_mapped else ""
         self.wiring.append(f"{self.indent}{name} = {name}{mapped}({source.name})")
         return made
+
+    def _add_handed_on(self) -> None:
+        """Add a collection, tasks that hand it on, and one that takes all of them."""
+        changes = self.chance.random() < 0.3
+        sources = [self._add_fresh() if changes else self._source() for _ in range(2)]
+        form = self.chance.choice(list(COLLECTED))
+        name = f"c{len(self.wiring)}"
+        collection = form.format(*[source.name for source in sources])
+        self.wiring.append(f"{self.indent}{name} = as_task({collection})")
+        by_parameter = any(source.by_parameter for source in sources)
+        taken = [Variable(name, "collected", False, False, by_parameter)]
+        for source in sources:
+            source.n_uses += 1
+        for _ in range(self.chance.randint(1, 2)):
+            of = self.chance.choice(taken)
+            given = ["a", "a", "[a]", "{'h': a, 'n': [n]}"]
+            if of is taken[0]:
+                given.append(COLLECTED[form])
+            handed = f"t{len(self.definitions)}"
+            expression = self.chance.choice(given)
+            made = self._define(
+                handed, "handed on", False, [of], False, handing_on=expression
+            )
+            self.variables.remove(made)
+            self.wiring.append(f"{self.indent}{handed} = {handed}({of.name})")
+            taken.append(made)
+        self.chance.shuffle(taken)
+        taker = f"t{len(self.definitions)}"
+        outcome = self.chance.choice(["changed", "scalar", "one", "concat"])
+        self._define(taker, outcome, False, taken, False, changes=changes)
+        arguments = ", ".join(one.name for one in taken)
+        self.wiring.append(f"{self.indent}{taker} = {taker}({arguments})")
+        if changes:
+            # The collection itself is a task of Prefect's.
+            self.changed_in_place.update(
+                one.name for one in [*sources, *taken] if one.outcome != "collected"
+            )
+        else:
+            self.variables[-1:-1] = taken
 
     def _add_cases(self) -> None:
         """Add two branches, of which one is taken, and what merges them."""
@@ -370,6 +418,7 @@ class FlowGenerator:
         taken: list[Variable],
         scalar_map: bool,
         changes: bool = False,
+        handing_on: str = "",
     ) -> Variable:
         for source in taken:
             source.n_uses += 1
@@ -386,7 +435,7 @@ class FlowGenerator:
         if self.chance.random() < 0.06:
             options.append("skip_on_upstream_skip=False")
             trigger = "any"
-        expression = self._expression(outcome)
+        expression = handing_on or self._expression(outcome)
         is_frame = outcome in GIVES_FRAME or outcome in ("same", "changed")
         is_kept = is_frame and self.chance.random() < self.share_kept
         if is_kept:

@@ -30,6 +30,7 @@ import prefect
 from prefect import Flow, Parameter, case, flatten, task, triggers, unmapped
 from prefect.engine import signals
 from prefect.tasks.control_flow import merge, switch
+from prefect.utilities.tasks import as_task
 """
 PROGRAM_STARTS = "# The program itself."
 """The line between what all scripts have alike and the rest."""

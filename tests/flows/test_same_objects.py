@@ -5,23 +5,28 @@ Each test runs one flow twice, with and without handlers, and compares the two.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import prefect
 import pytest
-from prefect import Flow, flatten, task
+from prefect import Flow, Parameter, flatten, task
 from prefect.engine import signals
 from prefect.engine.state import State
-from prefect.executors import LocalExecutor
+from prefect.executors import Executor, LocalDaskExecutor, LocalExecutor
 from prefect.tasks.core.collections import List
 from prefect.utilities.configuration import set_temporary_config
+from prefect.utilities.tasks import as_task
 
-from prefect_ds import DSTaskRunner, PandasResultHandler
+from prefect_ds import DSTaskRunner, ObjectResultHandler, PandasResultHandler
 from prefect_ds.checkpoints import memory_cache
+from tests.differential.kit import aliases
 from tests.support.flows import Notes, parquet
 
 
@@ -126,6 +131,157 @@ def test_what_a_task_hands_on_is_one_object_with_the_result_itself(
         expected, found = _both(run_here, make, tmp_path)
     assert expected == [True, False, True, True, False, [[1], [1], [2]]]
     assert found == [expected] * 2
+
+
+@task
+def hand_on(value: Any) -> Any:
+    return value
+
+
+@task
+def hand_on_too(value: Any) -> Any:
+    return value
+
+
+@task
+def wrap(value: Any) -> dict[str, Any]:
+    return {"inside": [value]}
+
+
+@dataclasses.dataclass
+class Held:
+    """A user's own class."""
+
+    value: Any
+
+
+class Named(NamedTuple):
+    value: Any
+
+
+@task
+def held(value: Any) -> Held:
+    return Held({"in": value})
+
+
+@task
+def named_tuple(value: Any) -> Named:
+    return Named(OrderedDict(a=[value]))
+
+
+@task
+def inner_places(a: Any, b: Held, c: Named) -> list[int]:
+    return aliases(a, b.value, c.value)
+
+
+@task
+def places(a: Any, b: Any, c: Any = None, d: Any = None) -> list[int]:
+    """Return which objects in the values are one."""
+    return aliases(a, b, c, d)
+
+
+@task
+def lengthened(values: list[Any]) -> list[Any]:
+    values.append(0)
+    return values
+
+
+@task
+def lengths(left: list[Any], right: list[Any]) -> list[int]:
+    return [len(left), len(right)]
+
+
+def _containers_handed_on(folder: Path | None) -> Flow:
+    frame = _frames(folder)
+
+    def kept(make: Callable[[], Any], ending: str) -> prefect.Task:
+        handler = folder and ObjectResultHandler(folder / f"{make.__name__}.{ending}")
+        return task(make, result=handler)()
+
+    def settings() -> dict[str, Any]:
+        return {"a": [1, {"b": 2}], "empty": []}
+
+    def pieces() -> list[pd.DataFrame]:
+        return [pd.DataFrame({"x": [1]}), pd.DataFrame({"x": [1]})]
+
+    with Flow("containers") as flow:
+        one, other = frame(5), frame(5)
+        listed = as_task([one, [other, {"k": one}], (other,)])
+        named = as_task({"one": one, "all": listed})
+        of_json, of_pickle = kept(settings, "json"), kept(pieces, "pkl")
+        flow.asked = [
+            places(listed, hand_on(listed)),
+            places(listed, hand_on(hand_on_too(listed)), wrap(listed), [listed]),
+            places(hand_on(listed), hand_on_too(listed)),
+            places(hand_on(one), hand_on_too(one), wrap(one), other),
+            places(hand_on(other), hand_on(one), wrap(wrap(listed)), listed),
+            places(hand_on(named), named, hand_on(listed), wrap(named["all"])),
+            places(hand_on(named)["all"][1], listed, hand_on(listed)[1]),
+            places(hand_on(of_json), of_json, of_json["a"], hand_on_too(of_json)),
+            places(hand_on(of_json["a"]), of_json, hand_on(of_json)["a"]),
+            places(hand_on(of_pickle), of_pickle, of_pickle[1], wrap(of_pickle[0])),
+            places.map(hand_on.map(listed), listed),
+            places(hand_on.map(listed), listed, wrap.map(listed)),
+            places(hand_on.map([one, other]), hand_on_too.map([one, other])),
+            places(hand_on(as_task([one])), as_task([one])),
+            inner_places(listed, held(listed), named_tuple(0)),
+            inner_places(of_json, held(one), named_tuple(of_json)),
+            inner_places(listed, held(0), named_tuple(hand_on(listed))),
+        ]
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("executor", "cache_bytes"),
+    [
+        (LocalExecutor, memory_cache.DEFAULT_BYTES),
+        (functools.partial(LocalDaskExecutor, "threads", num_workers=4), 0),
+    ],
+    ids=["local", "threads"],
+)
+def test_containers_that_are_handed_on_stay_one(
+    tmp_path: Path, executor: Callable[[], Executor], cache_bytes: int
+) -> None:
+    plain, flow = _containers_handed_on(None), _containers_handed_on(tmp_path)
+    expected = plain.run(executor=executor())
+    assert expected.is_successful()
+    seen = [expected.result[task].result for task in plain.asked]
+    assert len(set(seen[0])) < len(seen[0])
+    with set_temporary_config({"prefect_ds.cache_bytes": cache_bytes}):
+        for _ in range(2):
+            state = flow.run(executor=executor(), task_runner_cls=DSTaskRunner)
+            assert state.is_successful()
+            assert [_listed(state.result[task].result) for task in flow.asked] == seen
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [*value]
+
+
+def test_what_one_task_has_changed_is_not_what_another_has_loaded(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    frame = _frames(tmp_path)
+    with Flow("changed") as flow:
+        listed = as_task([frame(1)])
+        longer, as_it_was = hand_on(listed), hand_on_too(listed)
+        changed_list = lengthened(longer)
+        seen = lengths(changed_list, as_it_was)
+    assert run_here(flow).result[seen].result == [2, 1]
+
+
+def test_a_frame_of_an_earlier_run_is_another_object(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    frame = _frames(tmp_path)
+    with Flow("again") as flow:
+        given = Parameter("given", default=None)
+        made = frame(5)
+        seen = are_one(given, made)
+    state = run_here(flow)
+    before = state.result[made].result
+    again = run_here(flow, parameters={"given": before})
+    assert again.result[seen].result is False
 
 
 def test_flatten_goes_over_what_it_goes_over_in_prefect(

@@ -300,14 +300,39 @@ MUTATIONS = (
     ),
     Mutation(
         "two results that share a checkpoint come as one object",
-        "checkpoints/reference.py",
+        "checkpoints/loader.py",
         (
             (
-                "task_run = (reference.owner, reference.path, reference.content)",
-                'task_run = ("", reference.path, reference.content)',
+                "(run_id, reference.owner, reference.path, reference.content)",
+                '(run_id, "", reference.path, reference.content)',
             ),
         ),
         (f"{FLOWS}[6]",),
+    ),
+    Mutation(
+        "a list that a task hands on is another than the list itself",
+        "checkpoints/handed_on.py",
+        (
+            (
+                "        if id(loaded) in inside\n    }\n",
+                "        if not loaded\n    }\n",
+            ),
+        ),
+        (f"{FLOWS}[5]",),
+    ),
+    Mutation(
+        "what two tasks hand on is two objects",
+        "checkpoints/handed_on.py",
+        (
+            (
+                "content = digest_of_pickled(one, counts_bytes=False)",
+                'content = ""',
+            ),
+        ),
+        (
+            "flows/test_same_objects.py::"
+            "test_containers_that_are_handed_on_stay_one[local]",
+        ),
     ),
     Mutation(
         "a checkpoint of other inputs counts",
@@ -318,7 +343,7 @@ MUTATIONS = (
                 "        if False:\n            reason =",
             ),
         ),
-        (f"{FLOWS}[8]",),
+        (f"{FLOWS}[5]",),
     ),
     Mutation(
         "every frame has one digest",
@@ -329,7 +354,7 @@ MUTATIONS = (
                 "def _frame(frame: Any, walk: Walk) -> bytes:\n    return b'frame'\n",
             ),
         ),
-        (f"{FLOWS}[8]",),
+        (f"{FLOWS}[11]",),
     ),
     Mutation(
         "a result is let go before all that take it have ended",
@@ -353,6 +378,6 @@ MUTATIONS = (
                 'tz_localize("UTC").array',
             ),
         ),
-        (f"{FLOWS}[8]",),
+        (f"{FLOWS}[11]",),
     ),
 )

@@ -1,0 +1,213 @@
+"""Objects that a task has loaded and handed on, for the tasks that take them.
+
+Without checkpoints, a result and what a later task has made of it are the same objects:
+where ``f`` returns what it takes, ``g(x, f(x))`` takes one object. With a checkpoint
+``g`` loads ``x``, so it has to learn what ``f`` has loaded for it. This rides on the
+state of ``f``, within one process; in another process Prefect's own values are copies.
+
+Runs where a task runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from prefect.core import Edge
+from prefect.engine.state import Mapped, State
+
+from prefect_ds.checkpoints.digests.registry import digest_of_pickled
+from prefect_ds.checkpoints.lazy_result import (
+    HANDED_ON,
+    PlainResult,
+    lazy,
+    raw_value,
+    with_result,
+)
+from prefect_ds.checkpoints.loader import Loader, TaskRun, loaded_in
+from prefect_ds.checkpoints.reference import Replaced, items_in, replace_items
+
+_UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
+"""Whether two of these are one object makes no difference to a task."""
+
+
+class HandedOn:
+    """What a task has loaded of what is in its result.
+
+    Parameters
+    ----------
+    results
+        The loaded results of task runs.
+    collections
+        By id: a collection with references, and the one that was loaded for it.
+    """
+
+    def __init__(
+        self,
+        results: Mapping[TaskRun, Any] | None = None,
+        collections: Replaced | None = None,
+    ) -> None:
+        self.results = results or {}
+        self.collections = collections or {}
+
+    def __reduce__(self) -> tuple[type[HandedOn], tuple[()]]:
+        # In another process the value of the state is a copy.
+        return HandedOn, ()
+
+
+def with_handed_on(state: State, load: Loader) -> State:
+    """Return a task's final state, which says what of its value the task has loaded."""
+    if not (load.results or load.collections):
+        return state
+    inside: dict[int, Any] = {}
+    _add_reachable(raw_value(state), inside)
+    results = {
+        task_run: loaded
+        for task_run, loaded in load.results.items()
+        if _is_shared(loaded, inside)
+    }
+    collections = {
+        key: (raw, loaded)
+        for key, (raw, loaded) in load.collections.items()
+        if id(loaded) in inside
+    }
+    if not (results or collections):
+        return state
+    handed_on = HandedOn(results, collections)
+    return with_result(state, state._result, **{HANDED_ON: handed_on})
+
+
+def _add_reachable(value: Any, inside: dict[int, Any]) -> None:
+    """Add by id what a task reaches by way of collections and dataclasses."""
+    for item in items_in([value]):
+        if type(item) in _UNCHANGING or id(item) in inside:
+            continue
+        # Beside the id, so that no other object gets it.
+        inside[id(item)] = item
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            names = [field.name for field in dataclasses.fields(item)]
+            _add_reachable([getattr(item, name, None) for name in names], inside)
+        elif isinstance(item, dict) and type(item) is not dict:
+            _add_reachable([*item.values()], inside)
+        elif isinstance(item, list | tuple) and type(item) not in (list, tuple):
+            _add_reachable([*item], inside)
+
+
+def _is_shared(loaded: Any, inside: dict[int, Any]) -> bool:
+    """Return whether a loaded result, or a part of it, is among some objects."""
+    return any(id(item) in inside for item in items_in([loaded]))
+
+
+def loaded_on_access(
+    upstream_states: Mapping[Edge, State], load: Loader
+) -> dict[Edge, State]:
+    """Return the states that a task takes; references load when they are looked at.
+
+    Objects are one where they are one without checkpoints.
+    """
+    # A state that comes along two edges stays one: both inputs are one object.
+    by_id = {id(state): state for state in upstream_states.values()}
+    ones = _Ones(load)
+    for state in by_id.values():
+        ones.add(state)
+    ones.put_into_loaded()
+    taken = {key: lazy(ones.put_into(state), load=load) for key, state in by_id.items()}
+    return {edge: taken[id(state)] for edge, state in upstream_states.items()}
+
+
+class _Ones:
+    """The one object for each result that tasks before have loaded and handed on.
+
+    Two tasks that take the same result load it twice. If both hand it on, a third has
+    two equal objects for one; the first takes the place of the other.
+
+    Parameters
+    ----------
+    load
+        The task's own loader. It is given what was loaded.
+    """
+
+    def __init__(self, load: Loader) -> None:
+        self._load = load
+        self._replaced: Replaced = {}
+
+    def add(self, state: State) -> None:
+        """Learn what is in a state that the task takes."""
+        if isinstance(state, Mapped):
+            for child in filter(None, state.map_states):
+                self.add(child)
+        handed_on = vars(state).get(HANDED_ON)
+        if handed_on is not None:
+            self._add_all(handed_on)
+        for item, task_run in loaded_in(raw_value(state)):
+            self._add_result(task_run, item)
+
+    def _add_all(self, handed_on: HandedOn) -> None:
+        for task_run, loaded in handed_on.results.items():
+            self._add_result(task_run, loaded)
+        for key, (raw, loaded) in handed_on.collections.items():
+            _, one = self._load.collections.setdefault(key, (raw, loaded))
+            self._join(one, loaded)
+
+    def _add_result(self, task_run: TaskRun, loaded: Any) -> None:
+        self._join(self._load.results.setdefault(task_run, loaded), loaded)
+
+    def _join(self, one: Any, other: Any) -> None:
+        if self._first(one) is self._first(other):
+            return
+        # A task may have changed one of them after it was loaded.
+        content = digest_of_pickled(one, counts_bytes=False)
+        if content and content == digest_of_pickled(other, counts_bytes=False):
+            for of_one, of_other in _pairs(one, other, set()):
+                first, later = self._first(of_one), self._first(of_other)
+                if first is not later:
+                    self._replaced[id(later)] = later, first
+
+    def _first(self, item: Any) -> Any:
+        """Return the object that takes the place of an item, or the item itself."""
+        while id(item) in self._replaced:
+            _, item = self._replaced[id(item)]
+        return item
+
+    def put_into_loaded(self) -> None:
+        """Put the one object in place of its equals into what is loaded."""
+        if not self._replaced:
+            return
+        for task_run, loaded in self._load.results.items():
+            self._load.results[task_run] = replace_items(loaded, self._replaced)
+        for key, (raw, loaded) in self._load.collections.items():
+            new = replace_items(loaded, self._replaced)
+            self._load.collections[key] = raw, new
+
+    def put_into(self, state: State) -> State:
+        """Return the state with the one object in place of its equals."""
+        if not self._replaced:
+            return state
+        if isinstance(state, Mapped) and state.map_states:
+            return self._put_into_children(state)
+        value = raw_value(state)
+        new = replace_items(value, self._replaced)
+        return state if new is value else with_result(state, PlainResult(new))
+
+    def _put_into_children(self, state: Mapped) -> State:
+        # A child has no state where the run ended before its turn.
+        children = [child and self.put_into(child) for child in state.map_states]
+        if all(map(operator.is_, children, state.map_states)):
+            return state
+        raws = [child and raw_value(child) for child in children]
+        return with_result(state, PlainResult(raws), map_states=children)
+
+
+def _pairs(one: Any, other: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """Yield the parts of two equal values, pair by pair."""
+    if type(one) in _UNCHANGING or id(other) in seen:
+        return
+    seen.add(id(other))
+    yield one, other
+    if type(one) is dict:
+        one, other = [*one.values()], [*other.values()]
+    if type(one) in (list, tuple):
+        for of_one, of_other in zip(one, other, strict=True):
+            yield from _pairs(of_one, of_other, seen)

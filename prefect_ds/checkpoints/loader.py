@@ -1,0 +1,85 @@
+"""Loads the checkpoints in the values that a task takes, each task run's once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import prefect
+
+from prefect_ds.checkpoints.reference import (
+    CheckpointReference,
+    Replaced,
+    items_in,
+    replace_references,
+)
+
+TaskRun: TypeAlias = tuple[str, str, str, str]
+"""A task run and its checkpoint: run of the flow, owner, path and content."""
+
+_loaded: dict[int, tuple[weakref.ref[Any], TaskRun]] = {}
+"""By id: what was loaded in this process and is still in use, and of which task run."""
+
+
+def _remember(loaded: Any, task_run: TaskRun) -> None:
+    # The entry goes with the object: its id may be given to another then.
+    key = id(loaded)
+    try:
+        alive = weakref.ref(loaded, lambda _: _loaded.pop(key, None))
+    except TypeError:
+        return  # It cannot be followed.
+    _loaded[key] = alive, task_run
+
+
+def loaded_in(value: Any) -> Iterator[tuple[Any, TaskRun]]:
+    """Yield the results of task runs in a value, which some task has loaded here."""
+    if not _loaded:
+        return
+    for item in items_in([value]):
+        known = _loaded.get(id(item))
+        if known is not None and known[0]() is item:
+            yield item, known[1]
+
+
+class Loader:
+    """Returns values with their references loaded, and remembers what it has loaded.
+
+    Objects are shared as they are without checkpoints: the result of one task run is
+    one object, however often it comes; the results of two task runs are two, also where
+    they are equal and share a checkpoint. A task that changes an input then changes the
+    same inputs as in a flow without checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.results: dict[TaskRun, Any] = {}
+        """What was loaded, or is known to be loaded."""
+        self.collections: Replaced = {}
+        """Collections with references, and those that were loaded for them."""
+
+    def __call__(self, value: Any) -> Any:
+        """Return ``value`` with every reference in it loaded."""
+        return replace_references(value, self._load, self.collections)
+
+    def _load(self, reference: CheckpointReference) -> Any:
+        # What an earlier run has loaded is another object than this run's.
+        run_id = vars(prefect.context).get("flow_run_id", "")
+        task_run = (run_id, reference.owner, reference.path, reference.content)
+        if reference.members is not None:
+            return self._assembled(reference, task_run)
+        if task_run not in self.results:
+            loaded = reference.load()
+            self.results[task_run] = loaded
+            _remember(loaded, task_run)
+        return self.results[task_run]
+
+    def _assembled(self, reference: CheckpointReference, task_run: TaskRun) -> Any:
+        """Load several checkpoints; one that is taken alone is the same object."""
+        if task_run not in self.results:
+            self.results[task_run] = reference.assembled(self._load)
+        return self.results[task_run]
+
+    def forget(self) -> None:
+        """Let go of all that was loaded."""
+        self.results = {}
+        self.collections = {}
