@@ -48,7 +48,7 @@ def checkpoint_handler(
     # Not by its class: the module of DSTaskRunner imports this one.
     if not hasattr(runner, "find_checkpoint"):
         raise TypeError(
-            f"checkpoint_handler needs DSTaskRunner, this is {type(runner).__name__}: "
+            f"checkpoint_handler needs DSTaskRunner, not {type(runner).__name__}: "
             "run the flow with task_runner_cls=DSTaskRunner"
         )
     return runner.find_checkpoint()

@@ -202,7 +202,10 @@ class DSFlowRunner(FlowRunner):
             )
             return plan.freed
         except Exception as error:  # noqa: BLE001 - without proof the tasks run
-            self.logger.warning("Freed data are computed again: %r", error)
+            self.logger.warning(
+                "Freed data are computed again, as the run could not be planned: %r",
+                error,
+            )
             return {}
 
     def _check_tasks(self) -> None:

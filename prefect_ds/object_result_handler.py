@@ -176,7 +176,8 @@ class ObjectResultHandler(ResultHandler):
         # form.
         if not manifest.description:
             raise UndecodableCheckpointError(
-                f"{path!r} is the checkpoint of a frame, not of an object"
+                f"{path!r} is the checkpoint of a frame, not of an object: read it "
+                "with the handler that wrote it"
             )
         schema = manifest.schema or {}
         return self._read(path, data, schema.get(_MARKS))

@@ -59,7 +59,8 @@ def checked_values(
     # Exactly these: a named tuple, say, would come back as a plain one.
     if type(value) not in kinds:
         raise ResultTypeError(
-            f"the task returned a {kind}, and its result is kept as {form}"
+            f"the task returned a {kind}, and its outputs are kept from {form}: "
+            "return that"
         )
     values, has = value, ", ".join(map(repr, value))
     if not is_named:

@@ -142,7 +142,7 @@ class PandasResultHandler(ResultHandler):
         file_type = self.file_type
         if not file_type:
             raise FileTypeError(
-                f"no file type ends as the path {self._written_path!r} does"
+                f"no file type has the ending of the path {self._written_path!r}"
                 f"{similar_ending(self._written_path)}: "
                 f"give file_type, one of {', '.join(FILE_TYPES)}"
             )

@@ -63,7 +63,7 @@ class RunReport(Paged):
             The run ended before its tasks did: ``states`` is the error that ended it.
         """
         if not isinstance(states, Mapping):
-            raise TypeError(f"the run has no states of tasks, it ended with {states!r}")
+            raise TypeError(f"the run has no task states: it ended with {states!r}")
         if order is None:
             # A flow has its slugs in the order in which its tasks were made.
             order = states if flow is None else flow.slugs

@@ -27,7 +27,7 @@ def warn_of_doubts(path: str, frame: Any, n_rows: int, n_columns: int) -> None:
             )
     if doubt:
         logger.warning(
-            "%s was put there by hand, and %s: is it what was meant to be there? "
+            "%s was put there by hand, and %s: check that it is the right file. "
             "It counts as the task's result; remove it to let the task run",
             path,
             doubt,

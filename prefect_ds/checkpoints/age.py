@@ -48,7 +48,7 @@ def as_duration(
             "'12h' or '30min'"
         )
     if max_age < datetime.timedelta(0):
-        raise ValueError(f"{option}={max_age!r}: it is negative")
+        raise ValueError(f"{option}={max_age!r} is negative: give a duration")
     return max_age
 
 

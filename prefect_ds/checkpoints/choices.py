@@ -51,7 +51,7 @@ def _check_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
     if close:
         hint = f"; did you mean {close[0]!r}?"
     listed = ", ".join(map(repr, choices))
-    raise ValueError(f"{name}={choice!r}: it is one of {listed}{hint}")
+    raise ValueError(f"{name}={choice!r}: give one of {listed}{hint}")
 
 
 def _default_match() -> Match:

@@ -99,7 +99,10 @@ def _absolute(value: Any) -> str:
             "on this machine"
         )
     if not text or "\0" in text:
-        raise ResultTypeError(f"the task returned {text!r}, which is no path")
+        raise ResultTypeError(
+            f"the task returned {text!r}, which is not a path: return the path of the "
+            "file or folder"
+        )
     return os.path.abspath(text).replace(os.sep, "/")
 
 
@@ -119,13 +122,13 @@ def _check_place(source: str, path: str) -> None:
     real_source, real_path = os.path.realpath(source), os.path.realpath(path)
     if real_source != real_path and _is_below(real_path, real_source):
         raise ResultTypeError(
-            f"the task returned the folder {source!r}, and its checkpoint is to be in "
-            f"there, at {path!r}: write to a folder of the task's own"
+            f"the task returned the folder {source!r}, and its checkpoint would be "
+            f"inside of it, at {path!r}: write to a folder of the task's own"
         )
     if source != path and _is_below(real_source, real_path):
         raise ResultTypeError(
-            f"the task returned {source!r}, and that is inside of {path!r}, where its "
-            f"checkpoint is to be: return {path!r}, or write elsewhere"
+            f"the task returned {source!r}, which is inside of {path!r}, the path of "
+            f"its checkpoint: return {path!r}, or write elsewhere"
         )
 
 

@@ -359,7 +359,7 @@ def _warn_of_unseen(folders: Sequence[str]) -> None:
     if folders:
         logger.warning(
             "The workers keep checkpoints in %s, which this machine does not see: "
-            "they look for them, and no result can be looked at from here",
+            "they look the checkpoints up, and no result can be read from here",
             ", ".join(folders),
         )
 

@@ -29,7 +29,7 @@ def say_leftovers(flow: Flow) -> None:
         if n_writes:
             logger.info(
                 "%s/.prefect_ds/staging holds %s, %s: from a run that was stopped, or "
-                "another run is at work. Dask frames go on with parts that still fit; "
+                "another run is at work. Dask frames use the parts that still fit; "
                 "handler.clean() removes those older than a day",
                 folder,
                 count(n_writes, "unfinished write"),

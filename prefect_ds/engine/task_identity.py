@@ -106,9 +106,9 @@ def _check_ignored(task: Task, handler: ResultHandler, known: set[str]) -> None:
     unknown = sorted(set(handler.ignore) - known)
     if unknown:
         raise OptionError(
-            f"the handler of task {task.name!r} is to ignore "
-            f"{', '.join(map(repr, unknown))}, which is none of the inputs, settings "
-            f"and globals of the task: {', '.join(sorted(known)) or 'it has none'}"
+            f"the handler of task {task.name!r} has ignore "
+            f"{', '.join(map(repr, unknown))}, which is not an input, setting or "
+            f"global of the task; it has {', '.join(sorted(known)) or 'none'}"
         )
 
 

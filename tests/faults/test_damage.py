@@ -376,9 +376,7 @@ def test_with_checksums_on_every_hit_no_read_fails(
 @pytest.mark.parametrize("handler", [PandasResultHandler, DaskDataFrameResultHandler])
 def test_an_unknown_check_is_refused(handler):
     arguments = ["x.csv", "csv"] if handler is PandasResultHandler else ["x"]
-    with pytest.raises(
-        ValueError, match="check='all': it is one of 'size', 'checksum'"
-    ):
+    with pytest.raises(ValueError, match="check='all': give one of 'size', 'checksum'"):
         handler(*arguments, check="all")
 
 

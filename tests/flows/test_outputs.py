@@ -235,7 +235,7 @@ def test_a_kill_between_two_commits_gives_no_mix(tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (numbers(1), "returned a DataFrame, and its result is kept as a dict with"),
+        (numbers(1), "returned a DataFrame, and its outputs are kept from a dict with"),
         ({"train": numbers(1)}, "a dict with 'train', and its outputs are train, test"),
         (
             {"train": numbers(1), "test": numbers(1), "x": 1},

@@ -140,7 +140,7 @@ class TestTheFileType:
         ("file_type", "name", "message"),
         [
             ("csv", "x.parquet", "ends as a file of type 'parquet' does"),
-            (None, "x.dat", "no file type ends as the path"),
+            (None, "x.dat", "no file type has the ending of the path"),
             (None, "x.parqet", "did you mean '.parquet'"),
         ],
     )

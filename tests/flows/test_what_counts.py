@@ -224,7 +224,7 @@ def test_the_process_sets_the_default(run_here, tmp_path, in_child_process):
     assert parquet(tmp_path, "a").match == "code"
     with (
         set_temporary_config({"prefect_ds.match": "both"}),
-        pytest.raises(ValueError, match=r"prefect_ds\.match.*'both': it is one of"),
+        pytest.raises(ValueError, match=r"prefect_ds\.match.*'both': give one of"),
     ):
         parquet(tmp_path, "a")
     code = (
@@ -319,8 +319,8 @@ def test_unknown_names_in_ignore_are_refused_before_anything_runs(
         read(conn=None, x=first())
     state = run_here(flow)
     assert isinstance(state.result, TypeError)
-    assert "ignore 'con', which is none of the inputs" in str(state.result)
-    assert "of the task: conn, " in str(state.result)
+    assert "ignore 'con', which is not an input, setting or global" in str(state.result)
+    assert "of the task; it has conn, " in str(state.result)
     (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert line.exc_info is None
     assert "Unexpected" not in state.message

@@ -143,7 +143,7 @@ def test_a_relative_path_counts_from_where_the_handler_was_made(tmp_path, monkey
 
 @pytest.mark.parametrize("options", [{"match": "never"}, {"durability": "sometimes"}])
 def test_unknown_options_are_refused_with_those_there_are(options):
-    with pytest.raises(ValueError, match="it is one of"):
+    with pytest.raises(ValueError, match="give one of"):
         PandasResultHandler("x.csv", "csv", **options)
 
 
@@ -574,7 +574,7 @@ class TestTheFileType:
             DaskDataFrameResultHandler(f"{tmp_path}/x_{{id}}.parquet.gz")
 
     def test_that_no_ending_means_has_to_be_given(self, tmp_path):
-        with pytest.raises(FileTypeError, match=r"x_\{id\}' does: give file_type"):
+        with pytest.raises(FileTypeError, match=r"x_\{id\}': give file_type"):
             PandasResultHandler(f"{tmp_path}/x_{{id}}")
 
 
