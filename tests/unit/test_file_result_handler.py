@@ -20,6 +20,7 @@ from prefect_ds.errors import (
     DamagedCheckpointError,
     ResultTypeError,
 )
+from prefect_ds.storage import trees
 from prefect_ds.storage.manifest import Identity, Origin, Owner
 
 
@@ -423,16 +424,14 @@ def test_a_file_that_changes_while_it_is_kept_is_refused(
     handler, path, tmp_path, monkeypatch
 ):
     source = wrote(tmp_path / "scratch", {"a": "1"})
-    import hashlib
+    checksum_of_file = trees.checksum_of_file
 
-    digest = hashlib.file_digest
-
-    def slow(file, name):
+    def slow(file):
         with open(source / "a", "w") as still_open:
             still_open.write("2")
-        return digest(file, name)
+        return checksum_of_file(file)
 
-    monkeypatch.setattr(hashlib, "file_digest", slow)
+    monkeypatch.setattr(trees, "checksum_of_file", slow)
     with pytest.raises(
         ResultTypeError,
         match=f"'a' changed while it was kept.*what the task wrote is still at {str(source)!r}",
