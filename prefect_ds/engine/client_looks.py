@@ -6,6 +6,7 @@ the mapped children of a task go side by side, in threads.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from prefect.engine.result import Result
 from prefect_ds.checkpoints.identity import TaskIdentity
 from prefect_ds.engine.planned_looks import N_LOOKS
 from prefect_ds.engine.task_checkpoint import Hit, TaskCheckpoint, run_name
+from prefect_ds.engine.task_handler import handler_of
 from prefect_ds.engine.template_names import TemplateNames
 from prefect_ds.errors import PrefectDSError
 from prefect_ds.result_handler import ResultHandler
@@ -64,12 +66,24 @@ class ClientLooks:
         self._blind = set(not_shared)
         self._roots: set[str] = set()
         """The folders above all paths of hits."""
+        self._handlers: dict[Task, ResultHandler] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
         """Give up the looks that have not begun."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
+
+    def handler(self, task: Task, flow_result: Result | None) -> ResultHandler:
+        """Return the handler of a task's result, a copy that is this run's own.
+
+        The user may change the handler before the results of this run are loaded.
+        """
+        if task not in self._handlers:
+            handler = handler_of(task, flow_result)
+            assert handler is not None
+            self._handlers[task] = copy.copy(handler)
+        return self._handlers[task]
 
     def find(
         self,

@@ -85,8 +85,6 @@ def plain_hit(
         The look for the checkpoint, if it was begun.
     """
     task, given = run.task, call["context"]
-    handler = handler_of(task, call["flow_result"])
-    assert handler is not None
     name = f"{task.name}[{given['map_index']}]"
     # What Prefect's steps add to the context, as a path may have it in its fields; but
     # for the logger of the child, which Python would keep for ever.
@@ -105,7 +103,7 @@ def plain_hit(
         }
         found = looks.find(
             task,
-            handler,
+            looks.handler(task, call["flow_result"]),
             inputs,
             common=given.get(run_context.IDENTITY),
             refresh=bool(given.get(run_context.REFRESH)),

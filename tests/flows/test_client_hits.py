@@ -19,6 +19,7 @@ from prefect.tasks.control_flow import merge
 from prefect.utilities.context import Context
 
 from prefect_ds import PandasResultHandler
+from prefect_ds.checkpoints import memory_cache
 from prefect_ds.engine.submission import run_submitted
 from prefect_ds.engine.task_checkpoint import TaskCheckpoint
 from prefect_ds.report import RunReport
@@ -411,6 +412,19 @@ def test_a_hit_of_a_child_reads_one_file_and_needs_no_runner(
     # Three children of two tasks: two looks at the data, one file read. One look is at
     # the folder: whether anything in it was freed. Runners are those of the parents.
     assert numbers == {"status": 13, "read_bytes": 6, "find": 6, "__init__": 2}
+
+
+def test_results_of_a_run_do_not_change_with_the_handler(run_here, tmp_path):
+    flow = mapped_twice(tmp_path)
+    run_here(flow)
+    state = run_here(flow, executor=CountingThreads())
+    load = flow.get_tasks("load")[0]
+    load.result.read_kwargs = {"columns": ["name"]}
+    # Else the frame of the first run would come back.
+    memory_cache.resize(0)
+    frame = state.result[load].result[0]
+    memory_cache.resize(memory_cache.DEFAULT_BYTES)
+    pd.testing.assert_frame_equal(frame, frame_of(1))
 
 
 def test_prefects_context_is_left_faster_during_a_run_only(run_here, tmp_path):
