@@ -27,7 +27,7 @@ from prefect_ds.checkpoints.lazy_result import (
     with_result,
 )
 from prefect_ds.checkpoints.loader import Loader, TaskRun, loaded_in
-from prefect_ds.checkpoints.reference import Replaced, items_in, replace_items
+from prefect_ds.checkpoints.reference import Replaced, items_in
 
 _UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
 """Whether two of these are one object makes no difference to a task."""
@@ -132,6 +132,7 @@ class _Ones:
     def __init__(self, load: Loader) -> None:
         self._load = load
         self._replaced: Replaced = {}
+        self._done: dict[int, Any] = {}
 
     def add(self, state: State) -> None:
         """Learn what is in a state that the task takes."""
@@ -176,10 +177,9 @@ class _Ones:
         if not self._replaced:
             return
         for task_run, loaded in self._load.results.items():
-            self._load.results[task_run] = replace_items(loaded, self._replaced)
+            self._load.results[task_run] = self._with_ones(loaded)
         for key, (raw, loaded) in self._load.collections.items():
-            new = replace_items(loaded, self._replaced)
-            self._load.collections[key] = raw, new
+            self._load.collections[key] = raw, self._with_ones(loaded)
 
     def put_into(self, state: State) -> State:
         """Return the state with the one object in place of its equals."""
@@ -188,8 +188,29 @@ class _Ones:
         if isinstance(state, Mapped) and state.map_states:
             return self._put_into_children(state)
         value = raw_value(state)
-        new = replace_items(value, self._replaced)
+        new = self._with_ones(value)
         return state if new is value else with_result(state, PlainResult(new))
+
+    def _with_ones(self, value: Any) -> Any:
+        """Return the value with the one object in place of its equals.
+
+        Lists and dicts are changed in place: they are those of other tasks, too, and
+        of the flow's final state. They are equal before and after.
+        """
+        value = self._first(value)
+        if not any(id(item) in self._replaced for item in items_in([value])):
+            return value
+        if type(value) is tuple:
+            new = tuple([self._with_ones(item) for item in value])
+            self._replaced[id(value)] = value, new
+            return new
+        # Once: a list may hold itself.
+        if type(value) in (list, dict) and id(value) not in self._done:
+            self._done[id(value)] = value
+            keys = value if type(value) is dict else range(len(value))
+            for key in [*keys]:
+                value[key] = self._with_ones(value[key])
+        return value
 
     def _put_into_children(self, state: Mapped) -> State:
         # A child has no state where the run ended before its turn.

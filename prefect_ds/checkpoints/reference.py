@@ -184,46 +184,22 @@ def replace_references(
     replaced = {} if replaced is None else replaced
     if id(value) in replaced:
         return replaced[id(value)][1]
-    return _rebuilt(
-        value, lambda item: replace_references(item, by, replaced), replaced
-    )
-
-
-def _rebuilt(value: Any, new_item: Callable[[Any], Any], replaced: Replaced) -> Any:
-    """Return a new collection in place of a list, tuple, set or dict."""
     if type(value) is list:
         # Before its items, as a list may hold itself.
         new_list: list[Any] = []
         replaced[id(value)] = value, new_list
-        new_list.extend(map(new_item, value))
+        new_list.extend(replace_references(item, by, replaced) for item in value)
         return new_list
     if type(value) is dict:
         new_dict: dict[Any, Any] = {}
         replaced[id(value)] = value, new_dict
         for key, item in value.items():
-            new_key = new_item(key)
-            new_dict[new_key] = new_item(item)
+            new_key = replace_references(key, by, replaced)
+            new_dict[new_key] = replace_references(item, by, replaced)
         return new_dict
-    new = type(value)(map(new_item, value))
+    new = type(value)(replace_references(item, by, replaced) for item in value)
     replaced[id(value)] = value, new
     return new
-
-
-def replace_items(value: Any, replaced: Replaced) -> Any:
-    """Return ``value`` with objects in it replaced by others.
-
-    Parameters
-    ----------
-    value
-        Any value. A collection in which nothing is replaced comes back itself.
-    replaced
-        The objects and their replacements. New collections come to them.
-    """
-    if id(value) in replaced:
-        return replace_items(replaced[id(value)][1], replaced)
-    if not any(id(item) in replaced for item in items_in([value])):
-        return value
-    return _rebuilt(value, lambda item: replace_items(item, replaced), replaced)
 
 
 _COLLECTIONS = {dict, list, tuple, set}

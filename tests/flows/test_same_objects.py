@@ -258,6 +258,23 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [*value]
 
 
+def test_a_container_of_what_two_tasks_hand_on_stays_one(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("wrapped") as flow:
+            listed = as_task([frame(1)])
+            wrapped, too = wrap(listed), hand_on(listed)
+            both = hand_on_too(as_task([too, wrapped]))
+            flow.asked = [places(both, wrapped, too)]
+        return flow
+
+    expected, found = _both(run_here, make, tmp_path)
+    assert expected[0][2] == expected[0][-1]
+    assert found == [expected] * 2
+
+
 def test_what_one_task_has_changed_is_not_what_another_has_loaded(
     run_here: Callable[..., State], tmp_path: Path
 ) -> None:
