@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,8 +20,13 @@ from prefect_ds.objects.base import (
 )
 
 _ENDING: Final = ".npy"
+
 _LARGE: Final = 2**20
+"""Bytes from which on an array is written at once."""
+
 _MOST_HEADER_BYTES: Final = 2**32
+"""More than any header has: so that numpy refuses none."""
+
 _HEADER_BYTES: Final = 2**17
 """More than the header of a file of version 1 can have."""
 
@@ -35,14 +40,17 @@ def write_array(values: Any, file: BinaryIO) -> None:
         The file would give another array.
     """
     _check_array(values)
-    is_fortran = values.flags.f_contiguous and not values.flags.c_contiguous
-    cells = values.T if is_fortran else values
+    cells = values
+    # The cells in the order in which the file has them.
+    if values.flags.f_contiguous and not values.flags.c_contiguous:
+        cells = values.T
     if values.nbytes < _LARGE or not cells.flags.c_contiguous:
         npy.write_array(file, values, allow_pickle=False)
         return
     try:
         npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
-    except ValueError:  # A later version of the format has to hold its dtype.
+    except ValueError:
+        # Only a later version of the format holds its dtype.
         npy.write_array(file, values, allow_pickle=False)
         return
     # At once: numpy copies it piece by piece.
@@ -51,8 +59,8 @@ def write_array(values: Any, file: BinaryIO) -> None:
 
 def read_array(file: BinaryIO) -> np.ndarray:
     """Return the array of a file of ``numpy.save``; a pickle in it is not loaded."""
-    # numpy reads no header of over 10,000 characters unless it is told to: a dtype of
-    # many fields has one.
+    # numpy reads no header of over 10,000 characters by itself: a dtype of many fields
+    # has one.
     return npy.read_array(file, allow_pickle=False, max_header_size=_MOST_HEADER_BYTES)
 
 
@@ -64,12 +72,15 @@ def view_array(data: memoryview) -> np.ndarray:
         return read_array(io.BytesIO(data))
     shape, is_fortran, dtype = npy.read_array_header_1_0(head, _HEADER_BYTES)
     n_cells = math.prod(shape)
+    # numpy's own reader refuses objects in its words, and knows empty shapes.
     if dtype.hasobject or not n_cells:
         return read_array(io.BytesIO(data))
     cells = np.frombuffer(data, dtype, n_cells, head.tell())
+    # Unaligned cells are slow, and some libraries refuse them.
     if not cells.flags.aligned:
         cells = cells.copy()
-    return cells.reshape(shape, order="F" if is_fortran else "C")
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    return cells.reshape(shape, order=order)
 
 
 def _check_array(values: Any) -> None:
@@ -81,6 +92,7 @@ def _check_array(values: Any) -> None:
             hint = "return numpy.asarray(value)"
         raise UnkeepableError(f"{name_of(type(values))}", values, hint)
     dtype = values.dtype
+    # numpy's text of any length, whose bytes are not in the array.
     if dtype.kind == "T":
         why = f"its dtype is {dtype}"
         raise UnkeepableError(why, values, "return values.astype(str)")
@@ -142,6 +154,7 @@ def _write_npz(arrays: Any, file: BinaryIO) -> Marks | None:
         for key, values in arrays.items():
             # With a fixed time: equal arrays give equal bytes.
             member = zipfile.ZipInfo(names[key])
+            # Readable for its owner and others, once it is unpacked.
             member.external_attr = 0o644 << 16
             with archive.open(member, "w", force_zip64=True) as part:
                 try:
@@ -154,6 +167,7 @@ def _write_npz(arrays: Any, file: BinaryIO) -> Marks | None:
 def _name(key: Any, arrays: dict[Any, Any]) -> str:
     """Return the name of a key's member in the archive."""
     is_text = type(key) is str
+    # A zip file cuts names at a NUL, and changes separators.
     try:
         name = f"{key}{_ENDING}"
         if is_text and name.encode() and zipfile.ZipInfo(name).filename == name:

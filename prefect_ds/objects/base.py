@@ -1,4 +1,4 @@
-"""The description of a type of file for objects, and what its types share."""
+"""The description of a type of file for objects, and the parts that types share."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def refusing(writer: str, value: Any) -> Iterator[None]:
     except (OSError, MemoryError, UnkeepableError):
         raise
     except Exception as error:
+        # Libraries have errors of their own, which the caller need not know.
         why = f"{writer} cannot write it and read it back: {error!r}"
         raise UnkeepableError(why, value) from error
 
@@ -66,6 +67,7 @@ def key_step(key: Any) -> str:
     >>> key_step("by"), key_step(3)
     ('["by"]', '[3]')
     """
+    # As a person would write it in code; other keys as Python shows them.
     if type(key) is str and "\\" not in repr(key) and '"' not in key:
         return f'["{key}"]'
     return f"[{shortened(key)}]"
@@ -88,12 +90,12 @@ def _same_place(value: Any, path: str) -> Any:
 class ObjectType:
     """A type of file that keeps one value.
 
-    Each type has a module of its own, and one line in `registry`.
+    Every type has a module of its own, and one line in `registry`.
     """
 
     name: str
     keeps: str
-    """What it keeps, in words: "numpy arrays"."""
+    """The values that it keeps, in words: "numpy arrays"."""
     kept_classes: Callable[[], tuple[type, ...]]
     """Returns the classes of the values that it keeps."""
     write: Callable[[Any, BinaryIO], Marks | None]

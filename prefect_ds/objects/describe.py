@@ -13,7 +13,7 @@ _SIZED = (dict, list, tuple, set, frozenset)
 
 
 def describe(value: Any) -> str:
-    """Return what a value is, in a few words, and nothing of what it holds.
+    """Return a few words on a value: its kind and size, and nothing of its content.
 
     Examples
     --------
@@ -38,5 +38,6 @@ def describe(value: Any) -> str:
     if kind.__module__.startswith("polars."):
         # The rows of a lazy frame are not known.
         size = " x ".join(f"{length:,}" for length in getattr(value, "shape", ()))
-        return f"polars {kind.__name__}{f' of {size}' if size else ''}"
+        words = f"polars {kind.__name__}"
+        return f"{words} of {size}" if size else words
     return kind.__qualname__

@@ -20,13 +20,17 @@ _METADATA: Final[dict[str, dict[str, None]]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
+"""For matplotlib: ``None`` leaves a date out."""
 _STARTS: Final = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b""}
+"""The first bytes of a file of the type."""
 
 
 def _classes() -> tuple[type, ...]:
     # A task that returns a figure has imported matplotlib.
     module = sys.modules.get("matplotlib.figure")
-    return (Picture,) if module is None else (Picture, module.Figure)
+    if module is None:
+        return (Picture,)
+    return (Picture, module.Figure)
 
 
 def _figure_type(name: str, media_type: str) -> ObjectType:
@@ -47,8 +51,11 @@ def _figure_type(name: str, media_type: str) -> ObjectType:
 
     def read(file: BinaryIO, marks: Marks | None) -> Picture:
         data = file.read()
-        is_svg = name != "svg" or b"<svg" in data
-        if not data.startswith(_STARTS[name]) or not is_svg:
+        is_picture = data.startswith(_STARTS[name])
+        # An svg may begin with a declaration and comments.
+        if name == "svg":
+            is_picture = b"<svg" in data
+        if not is_picture:
             raise ValueError(f"the bytes are no {name} picture")
         return Picture(data, media_type)
 
@@ -71,7 +78,7 @@ def _figure_type(name: str, media_type: str) -> ObjectType:
 def _drawn(figure: Any, name: str) -> bytes:
     matplotlib = importlib.import_module("matplotlib")
     memory = io.BytesIO()
-    # Without a salt of its own, each svg has random names.
+    # Without a fixed salt, every svg has random names.
     with matplotlib.rc_context({"svg.hashsalt": "prefect_ds"}):
         figure.savefig(memory, format=name, metadata=_METADATA[name])
     return memory.getvalue()

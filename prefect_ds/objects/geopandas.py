@@ -22,7 +22,9 @@ from prefect_ds.objects.base import (
 def _classes() -> tuple[type, ...]:
     # A task that returns such a frame has imported geopandas.
     geopandas = sys.modules.get("geopandas")
-    return () if geopandas is None else (geopandas.GeoDataFrame,)
+    if geopandas is None:
+        return ()
+    return (geopandas.GeoDataFrame,)
 
 
 def _write(value: Any, file: BinaryIO) -> Marks | None:
@@ -46,6 +48,7 @@ def _difference(left: Any, right: Any) -> str | None:
     """Return in a few words how two frames with geometries differ."""
     if left._geometry_column_name != right._geometry_column_name:
         return "another column comes back as its geometry"
+    # `compare` knows no geometries: their bytes take their place.
     ours, theirs = _plain(left), _plain(right)
     change = compare.difference(ours, theirs)
     if change is not None:
@@ -65,6 +68,7 @@ def _difference(left: Any, right: Any) -> str | None:
 def _types(geometries: Any) -> Any:
     """Return the types of geometries, and of those in collections, as numbers."""
     shapely = importlib.import_module("shapely")
+    # A collection may hold further collections: level by level.
     level = np.asarray(geometries.array, dtype=object)
     types = [shapely.get_type_id(level)]
     while len(level):

@@ -48,7 +48,9 @@ def _classes() -> tuple[type, ...]:
 def _write(value: Any, file: BinaryIO) -> Marks | None:
     try:
         # Most values are plain already, and this look is ten times as fast as the walk.
-        plain, marks = (value, None) if is_plain(value) else to_plain(value)
+        plain, marks = value, None
+        if not is_plain(value):
+            plain, marks = to_plain(value)
         data = _encoded(plain)
     except ValueError:
         # NaN, or half a character, or a refusal: a slower walk knows the place.
@@ -60,6 +62,7 @@ def _write(value: Any, file: BinaryIO) -> Marks | None:
 
 
 def _encoded(plain: Any) -> bytes:
+    # The compact text first: its length is not known before.
     text = _COMPACT.encode(plain)
     if len(text) < INDENTED_BELOW:
         text = _INDENTED.encode(plain)

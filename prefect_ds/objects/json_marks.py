@@ -41,6 +41,7 @@ def is_plain(value: Any) -> bool:
 
     Numbers and text are not looked at, as in `to_plain` without checks.
     """
+    # Level by level, and not item by item: sets of types are made in C.
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         kinds = set(map(type, level))
@@ -50,10 +51,12 @@ def is_plain(value: Any) -> bool:
             return True
         lists = [item for item in level if type(item) is list]
         dicts = [item for item in level if type(item) is dict]
+        # Iterating a dict gives its keys.
         if not set(map(type, chain.from_iterable(dicts))) <= {str}:
             return False
         level = [*chain.from_iterable(lists)]
         level += chain.from_iterable(map(dict.values, dicts))
+    # Too deep, or it holds itself: the walk says which.
     return False
 
 
@@ -85,6 +88,7 @@ class _Walk:
         """The collections that the walk is in, by id."""
 
     def plain(self, value: Any) -> tuple[Any, Marks]:
+        # By type: a subclass, such as a defaultdict, would come back as its base.
         kind = type(value)
         if kind in _PLAIN:
             return self._leaf(value) if self.checks else (value, None)
@@ -122,6 +126,7 @@ class _Walk:
     def _sequence(self, value: Sequence[Any]) -> tuple[Any, Marks]:
         name = _SEQUENCES[type(value)]
         kinds = set(map(type, value))
+        # A million numbers are not walked one by one.
         if kinds <= _PLAIN and not self.checks:
             return value, _mark(name, {})
         plains, marks = [], []
@@ -146,6 +151,7 @@ class _Walk:
                 raise error.below(f", its item {shortened(item)}") from None
         # The order of a set differs from process to process.
         kinds = {type(plain) for plain, _ in pairs}
+        # 2 before 10, as a reader expects; JSON's texts sort otherwise.
         if kinds <= {int} or kinds <= {str}:
             pairs.sort(key=lambda pair: (pair[0], json.dumps(pair[1])))
         else:
@@ -184,6 +190,7 @@ class _Walk:
             except UnkeepableError as error:
                 why = f"its key {shortened(key)}: {error.why}"
                 raise UnkeepableError(why, value, error.hint) from None
+            # 1 and "1", say: a dict of JSON has one of them.
             if text in texts:
                 raise UnkeepableError(
                     f"its keys {shortened(texts[text])} and {shortened(key)} "
@@ -206,10 +213,14 @@ class _Walk:
         plain, mark = to_scalar(key)
         if self.checks and type(plain) is str:
             _check_text(plain)
-        return plain if type(plain) is str else json.dumps(plain), mark
+        # Keys of JSON are text.
+        if type(plain) is not str:
+            plain = json.dumps(plain)
+        return plain, mark
 
 
 def _mark(name: str, groups: dict[str, Any]) -> Marks:
+    # JSON has these two itself.
     if name in ("list", "dict") and not groups:
         return None
     return {"is": name, **groups}
@@ -221,18 +232,27 @@ def _groups(marks: Sequence[Marks], places: Sequence[Any]) -> dict[str, Any]:
         return {}
     first = marks[0]
     if all(mark == first for mark in marks):
-        return {} if first is None else {"all": first}
+        return _usual(first)
+    # By text, as marks may be dicts, which have no hash.
     by_text: dict[str, tuple[Marks, list[Any]]] = {}
     for mark, place in zip(marks, places, strict=True):
         text = json.dumps(mark, sort_keys=True)
         by_text.setdefault(text, (mark, []))[1].append(place)
     most = max(by_text.values(), key=lambda group: len(group[1]))
-    groups: dict[str, Any] = {} if most[0] is None else {"all": most[0]}
+    groups = _usual(most[0])
     groups["but"] = [[*group] for group in by_text.values() if group is not most]
     return groups
 
 
+def _usual(mark: Marks) -> dict[str, Any]:
+    """Return the part of a collection's mark that says the mark of most items."""
+    if mark is None:
+        return {}
+    return {"all": mark}
+
+
 def _check_text(text: str) -> None:
+    # Half of a surrogate pair, as an error of decoding leaves it.
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -241,6 +261,7 @@ def _check_text(text: str) -> None:
 
 
 def _check_number(number: Any) -> None:
+    # Python reads 4,300 digits at most, unless a user has allowed more.
     try:
         json.loads(json.dumps(number))
     except ValueError:
@@ -261,6 +282,7 @@ def from_plain(plain: Any, mark: Marks) -> Any:
     """
     if mark is None:
         return plain
+    # A text is the mark of a single value.
     name = "" if type(mark) is str else mark["is"]
     if name == "dict":
         return _dict_from(plain, mark)
@@ -300,10 +322,12 @@ def _key_from(text: str, mark: Marks) -> Any:
     try:
         return from_scalar(text, mark)
     except (ValueError, KeyError):
+        # A number, whose key is its JSON as text.
         return from_scalar(json.loads(text), mark)
 
 
 _SPELT: Final = ("int", "bool", "NoneType")
+"""Marks of keys that are written as JSON writes such values."""
 
 
 def _marks_of(mark: Marks, places: Collection[Any]) -> list[Marks] | None:
@@ -314,6 +338,7 @@ def _marks_of(mark: Marks, places: Collection[Any]) -> list[Marks] | None:
         return None
     marks = dict.fromkeys(places, usual)
     for other, at in others or ():
+        # A person took it out: the marks no longer fit.
         if not marks.keys() >= set(at):
             raise ValueError("an item with a mark is gone")
         marks.update(dict.fromkeys(at, other))

@@ -50,6 +50,7 @@ def _plain(value: Any) -> tuple[Any, Marks]:
     kind = type(value)
     if kind is float:
         return _float(value), "float"
+    # `NaT` and `<NA>`, as pandas shows them.
     if value is pd.NaT or value is pd.NA:
         return None, str(value).removeprefix("<").removesuffix(">")
     if kind in _TEXTS:
@@ -57,6 +58,7 @@ def _plain(value: Any) -> tuple[Any, Marks]:
     if kind is datetime.date or kind is datetime.time:
         return value.isoformat(), kind.__name__
     if kind is datetime.datetime:
+        # ISO 8601 has the offset, not the zone.
         if type(value.tzinfo) is zoneinfo.ZoneInfo:
             return value.isoformat(), {"is": "datetime", "zone": value.tzinfo.key}
         return value.isoformat(), "datetime"
@@ -79,7 +81,10 @@ def _float(value: float) -> float | str:
 
 
 def _dtype_name(value: np.generic) -> str:
-    return "str" if value.dtype.kind == "U" else value.dtype.name
+    # Without the length, as in "str96".
+    if value.dtype.kind == "U":
+        return "str"
+    return value.dtype.name
 
 
 def _numpy_plain(value: Any) -> Any:
@@ -89,10 +94,13 @@ def _numpy_plain(value: Any) -> Any:
             return json.dumps(float(value))
         # The shortest text reads best: 0.1, not 0.10000000149011612.
         shortest = float(str(value))
-        return shortest if value.dtype.type(shortest) == value else float(value)
+        if value.dtype.type(shortest) == value:
+            return shortest
+        return float(value)
     if kind == "M":
         return str(value)
     if kind == "m":
+        # A count of the unit that the dtype names.
         return "NaT" if np.isnat(value) else int(value.astype("int64"))
     return value.item()
 
@@ -105,12 +113,15 @@ def from_scalar(plain: Any, mark: Marks) -> Any:
     ValueError
         A person has changed the file, and the mark does not fit any more.
     """
-    name, more = (mark, {}) if isinstance(mark, str) else (mark["is"], mark)
+    name, more = mark, {}
+    if not isinstance(mark, str):
+        name, more = mark["is"], mark
     if name in ("NaT", "NA"):
         if plain is not None:
             raise ValueError(f"{plain!r} is not null")
         return getattr(pd, name)
     if name == "float":
+        # The mark of a list counts for all of its floats, of which some are finite.
         return plain if type(plain) is float else _not_finite(_text(plain))
     if name.startswith("numpy."):
         return _numpy_value(plain, name.removeprefix("numpy."))
@@ -128,7 +139,7 @@ def from_scalar(plain: Any, mark: Marks) -> Any:
 def _not_finite(text: str) -> float:
     if text not in _NOT_FINITE:
         raise ValueError(f"{text!r} is no number")
-    # A new object each time: a set may hold several that are no number.
+    # A new object: a set may hold several that are no number.
     return float(text)
 
 

@@ -50,18 +50,25 @@ def is_builtin(value: Any) -> bool:
         if id(item) in seen:
             continue
         seen.add(id(item))
-        for part in (item, item.values()) if kind is dict else (item,):
-            # Most lists are of one type: one look at each item, not a turn of the loop.
-            if not set(map(type, part)) <= _PLAIN:
-                waiting += part
+        # A dict gives its keys, and its values besides.
+        contents = [item]
+        if kind is dict:
+            contents.append(item.values())
+        for content in contents:
+            # Most lists are of one type: a look at all types is much quicker than a
+            # turn of the loop for every item.
+            if not set(map(type, content)) <= _PLAIN:
+                waiting += content
     return True
 
 
 def _write_pickle(value: Any, file: BinaryIO) -> Marks | None:
     try:
+        # Straight into the file: large values are not copied.
         if is_builtin(value):
             pickle.dump(value, file, protocol=_PROTOCOL)
             return None
+        # Also functions and classes of a notebook, which pickle only names.
         data = cloudpickle.dumps(value, protocol=_PROTOCOL)
     except (OSError, MemoryError):
         raise
@@ -94,6 +101,7 @@ def _refusal(value: Any, error: Exception) -> UnkeepableError:
     """Return the error about the innermost part that does not pickle."""
     place, seen = "", {id(value)}
     while True:
+        # One step further in, as long as a part by itself does not pickle.
         for step, part in _parts(value):
             if id(part) not in seen and not _pickles(part):
                 place, value = place + step, part

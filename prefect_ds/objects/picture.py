@@ -1,4 +1,4 @@
-"""A picture as the bytes of its file: what a task that returns a figure gives."""
+"""A picture as the bytes of its file: the result of a task that returns a figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Picture:
 
     @property
     def description(self) -> str:
-        """What it is, in a few words."""
+        """A few words, such as ``png picture``."""
+        # Of "image/svg+xml", the "svg".
         kind = self.media_type.rpartition("/")[2].partition("+")[0]
         return f"{kind} picture"
 
@@ -29,9 +30,13 @@ class Picture:
             return {self.media_type: self.data.decode()}
         return {self.media_type: self.data}
 
+    # Older notebooks ask for these two, and `None` is no answer to them.
     def _repr_png_(self) -> bytes | None:
-        return self.data if self.media_type == "image/png" else None
+        if self.media_type != "image/png":
+            return None
+        return self.data
 
     def _repr_svg_(self) -> str | None:
-        is_svg = self.media_type == "image/svg+xml"
-        return self.data.decode() if is_svg else None
+        if self.media_type != "image/svg+xml":
+            return None
+        return self.data.decode()

@@ -13,12 +13,16 @@ def _text_classes() -> tuple[type, ...]:
 
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
-"""Some editors put it before the text. It is none of the text."""
+"""Some editors put it before the text. It is no part of the text."""
+
 _OTHER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 _HAS_MARK: Final = "byte order mark"
+"""Marks a text that begins so by itself: the task's own, which comes back with it."""
 
 
 def _write_text(value: Any, file: BinaryIO) -> Marks | None:
+    # By type: a subclass would come back as a plain text.
     if type(value) is not str:
         hint = "return str(value)"
         raise UnkeepableError(f"{name_of(type(value))}", value, hint)
@@ -29,7 +33,9 @@ def _write_text(value: Any, file: BinaryIO) -> Marks | None:
         why = f"its character {error.start} is half a character, {half!r}"
         raise UnkeepableError(why, value) from None
     file.write(data)
-    return _HAS_MARK if value.startswith(_BYTE_ORDER_MARK) else None
+    if value.startswith(_BYTE_ORDER_MARK):
+        return _HAS_MARK
+    return None
 
 
 def _read_text(file: BinaryIO, marks: Marks | None) -> str:
@@ -40,6 +46,7 @@ def _read_text(file: BinaryIO, marks: Marks | None) -> str:
         if data.startswith(_OTHER_MARKS):
             raise ValueError("it is text in UTF-16: save it as UTF-8") from error
         raise ValueError(f"it is no text in UTF-8: {error}") from error
+    # Put there by an editor.
     if marks is None:
         return text.removeprefix(_BYTE_ORDER_MARK)
     return text
@@ -69,6 +76,7 @@ def _write_bytes(value: Any, file: BinaryIO) -> None:
 
 
 def _copy_bytes(data: memoryview, marks: Marks | None) -> bytes:
+    # A result is of type `bytes`, and a view may be changed.
     return bytes(data)
 
 

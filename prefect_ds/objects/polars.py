@@ -20,23 +20,30 @@ _LAZY: Final = {"is": "LazyFrame"}
 def _classes() -> tuple[type, ...]:
     # A task that returns such a frame has imported polars.
     polars = sys.modules.get("polars")
-    return () if polars is None else (polars.DataFrame, polars.LazyFrame)
+    if polars is None:
+        return ()
+    return (polars.DataFrame, polars.LazyFrame)
 
 
 def _prepare(value: Any) -> Any:
-    """Return the frame that is kept: a lazy one is computed once, not by each task."""
+    """Return the frame that is kept: a lazy one is computed once, not once a task."""
     if type(value) not in _classes():
         hint = ""
         if isinstance(value, _classes()):
             hint = "return a polars.DataFrame(value), without its class"
         raise UnkeepableError(name_of(type(value)), value, hint)
-    return value.collect().lazy() if hasattr(value, "collect") else value
+    # Lazy again, as the tasks that follow expect it.
+    if hasattr(value, "collect"):
+        return value.collect().lazy()
+    return value
 
 
 def _write(value: Any, file: BinaryIO) -> Marks | None:
     polars = importlib.import_module("polars")
     is_lazy = isinstance(value, polars.LazyFrame)
-    frame = value.collect() if is_lazy else value
+    frame = value
+    if is_lazy:
+        frame = value.collect()
     for name, dtype in frame.schema.items():
         if dtype == polars.Object:
             why = f"its column {name!r} holds Python objects"
@@ -46,12 +53,12 @@ def _write(value: Any, file: BinaryIO) -> Marks | None:
         file.seek(0)
         back = polars.read_parquet(file)
     if back.schema != frame.schema:
-        changed = [
-            f"column {name!r}: {dtype} comes back as {back.schema.get(name)}"
-            for name, dtype in frame.schema.items()
-            if back.schema.get(name) != dtype
-        ]
-        raise UnkeepableError(changed[0] if changed else "its columns change", value)
+        why = "its columns change"
+        for name, dtype in frame.schema.items():
+            if back.schema.get(name) != dtype:
+                why = f"column {name!r}: {dtype} comes back as {back.schema.get(name)}"
+                break
+        raise UnkeepableError(why, value)
     if not back.equals(frame):
         raise UnkeepableError("other values come back", value)
     return _LAZY if is_lazy else None

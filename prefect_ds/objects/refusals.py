@@ -28,30 +28,35 @@ def refusal(error: UnkeepableError, kind: ObjectType) -> str:
         others = _others(error.value, kind)
         if description not in why:
             why = f"{why}, {description}"
-    hint = f"; {error.hint}" if error.hint else ""
-    cures = _cures(others, kind, is_whole=not error.place)
-    cure = f". {cures}" if cures else ""
-    return (
+    message = (
         f"a file of type {kind.name!r} keeps {kind.keeps}, and not "
-        f"result{error.place} ({why}){hint}{cure}"
+        f"result{error.place} ({why})"
     )
+    if error.hint:
+        message += f"; {error.hint}"
+    cures = _cures(others, kind, is_whole=not error.place)
+    if cures:
+        message += f". {cures}"
+    return message
 
 
 def _cures(others: list[str], kind: ObjectType, *, is_whole: bool) -> str:
-    """Return what keeps a value that a type of file refuses, as a sentence."""
-    part = "it" if is_whole else "this part by itself"
+    """Return the ways to keep a value that a type of file refuses, as a sentence."""
+    part, whole = "this part by itself", "the whole result"
+    if is_whole:
+        part, whole = "it", "it"
     cures = []
     if others:
         cures.append(f"keep {part} with {' or '.join(others)}")
+    # A pickle has refused it already, where the type is one.
     if not kind.needs_its_code:
-        whole = "it" if is_whole else "the whole result"
         cures.append(f"keep {whole} with file type 'pickle'")
     sentence = ", or ".join(cures)
     return sentence[:1].upper() + sentence[1:]
 
 
 def _others(value: Any, kind: ObjectType) -> list[str]:
-    """Return what keeps values of this class, other than a pickle."""
+    """Return the handlers or file types for a value's class, except pickles."""
     handler = frame_handler_for(type(value))
     # Of a subclass, the handler is the one that refuses it.
     if handler and repr(kind.name) in handler:

@@ -62,6 +62,7 @@ def register_file_type(
     >>> handler.read(handler.write(1 + 2j).location).value
     (1+2j)
     """
+    # Otherwise one path would mean different files in two processes.
     if not name or name.lower() in OBJECT_TYPES:
         raise FileTypeError(f"{name!r} is no name for a new file type: use another")
     if isinstance(endings, str):
@@ -81,6 +82,7 @@ def register_file_type(
         if not isinstance(value, tuple(kept_classes)):
             raise UnkeepableError(name_of(type(value)), value)
         write(value, file)
+        # From the start: the user's function may leave the file anywhere.
         file.seek(0)
         change = difference(value, read(file))
         if change is not None:

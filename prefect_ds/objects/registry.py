@@ -63,7 +63,10 @@ def object_type(name: str | None, path: str) -> ObjectType:
     FileTypeError
         There is no such type, the path means another, or a package is missing.
     """
-    kind = _of_ending(path) if name is None else _named(name)
+    if name is None:
+        kind = _of_ending(path)
+    else:
+        kind = _named(name)
     require(kind.name, kind.requires)
     if not kind.takes_any_ending:
         _check_ending(kind, path)
@@ -76,6 +79,7 @@ def object_type(name: str | None, path: str) -> ObjectType:
 
 
 def _named(name: str) -> ObjectType:
+    # A user's own name counts as it is written.
     if name in REGISTERED:
         return REGISTERED[name]
     lowered = str(name).lower().removeprefix(".")
@@ -91,11 +95,13 @@ def _named(name: str) -> ObjectType:
 
 
 def _meant(name: str) -> str:
-    """Return which type a wrong name may mean, as a clause."""
+    """Return the type that a wrong name may mean, as a clause; empty for none."""
     if name in FILE_TYPES or file_type_of(f"x.{name}"):
         return f": {_FRAMES}"
     close = difflib.get_close_matches(name, OBJECT_TYPES, n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
+    if not close:
+        return ""
+    return f": did you mean {close[0]!r}?"
 
 
 def _of_ending(path: str) -> ObjectType:
@@ -106,11 +112,13 @@ def _of_ending(path: str) -> ObjectType:
         if ending in kind.endings:
             return kind
     names = ", ".join(OBJECT_TYPES)
+    # `.csv` and the like, which PandasResultHandler keeps.
     if file_type_of(path):
         raise FileTypeError(
             f"a path that ends as {path!r} does is of a frame: {_FRAMES}, or give "
             f"another ending or file_type, one of {names}"
         )
+    # Endings are short: with difflib's usual cutoff many would look alike.
     close = difflib.get_close_matches(ending, _BY_ENDING, n=1, cutoff=0.75)
     hint = f", did you mean {close[0]!r}?" if close else ""
     raise FileTypeError(
@@ -124,7 +132,9 @@ def _check_ending(kind: ObjectType, path: str) -> None:
     meant = _BY_ENDING.get(ending_of(path))
     if meant is kind:
         return
-    other = meant.name if meant is not None else file_type_of(path)
+    other = file_type_of(path)
+    if meant is not None:
+        other = meant.name
     if other:
         raise FileTypeError(
             f"the path {path!r} ends as a file of type {other!r} does, "

@@ -42,10 +42,15 @@ class _Comparison:
             return self._arrays(left, right)
         if isinstance(left, pd.DataFrame | pd.Series):
             words = compare.difference(left, right)
-            return None if words is None else ("", words)
+            if words is None:
+                return None
+            return "", words
         if not isinstance(left, dict | list | tuple | set | frozenset):
-            return None if _is_same(left, right) else ("", _other(left, right))
+            if _is_same(left, right):
+                return None
+            return "", _other(left, right)
         pair = (id(left), id(right))
+        # A value that holds itself comes by here again.
         if left is right or pair in self.under_way:
             return None
         self.under_way.add(pair)
@@ -96,20 +101,25 @@ def _equal_cells(left: Any, right: Any) -> bool:
         return all(_equal_cells(left[name], right[name]) for name in left.dtype.names)
     if left.dtype.kind not in "fcMm":
         return bool((left == right).all())
-    is_nan = np.isnan(left) if left.dtype.kind in "fc" else np.isnat(left)
+    # NaT of times, NaN of numbers.
+    is_missing = np.isnat if left.dtype.kind in "Mm" else np.isnan
+    is_nan = is_missing(left)
     is_equal = (left == right) | (is_nan & (right != right))
+    # -0.0 equals 0.0, and divides otherwise.
     if left.dtype.kind == "f":
         is_equal &= is_nan | (np.signbit(left) == np.signbit(right))
     return bool(is_equal.all())
 
 
 def _in_order(items: Any) -> list[Any]:
+    # Two equal sets may give their items in different orders.
     return sorted(items, key=lambda item: (name_of(type(item)), repr(item)))
 
 
 def _is_same(left: Any, right: Any) -> bool:
     """Return whether two single values of one type are the same."""
     kind = type(left)
+    # By repr: NaN equals nothing, and zeros have signs.
     if kind is float or kind is complex or isinstance(left, np.generic):
         return repr(left) == repr(right)
     if kind in (str, bytes, bytearray, int, bool):
@@ -122,7 +132,8 @@ def _is_same(left: Any, right: Any) -> bool:
 
 def _a(cls: type) -> str:
     name = name_of(cls)
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    article = "an" if name[0] in "aeiou" else "a"
+    return f"{article} {name}"
 
 
 def _other(left: Any, right: Any) -> str:

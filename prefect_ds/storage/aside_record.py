@@ -1,4 +1,4 @@
-"""What the next run says of data that were set aside: the reason, and the way back.
+"""The record of data that were set aside, for the next run: the reason, the way back.
 
 The record lies beside the manifests of its path, so that a look at an empty path costs
 no further listing. The commit of a new result removes it.
@@ -41,6 +41,7 @@ class AsideRecord:
     @property
     def way_back(self) -> str:
         """The command that brings the data back, in words; empty for none."""
+        # To be pasted into a shell: a path may have blanks.
         move = f"mv {shlex.quote(self.aside)} {shlex.quote(self.path)}"
         adopt = f"handler.adopt({self.path!r})"
         match self.advice:
@@ -82,5 +83,9 @@ def read_record(files: FileSystem, path: str) -> AsideRecord | None:
         aside = f"{side_folder(path)}/set-aside/{content['name']}"
         record = AsideRecord(path, aside, content["why"], content["advice"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # It only informs: one that is torn is as good as none.
         return None
-    return record if files.status(aside) is not None else None
+    # A person may have moved the data back, or deleted them.
+    if files.status(aside) is None:
+        return None
+    return record

@@ -67,7 +67,7 @@ class Checksum:
 
 
 class Background:
-    """Hashes each piece in a thread while the next one is read or written.
+    """Hashes a piece in a thread while the next one is read or written.
 
     Hashing and file operations both leave Python's lock to others. A piece must not
     change before the next call.

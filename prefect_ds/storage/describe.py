@@ -47,7 +47,7 @@ def read_parts(
 ) -> tuple[Part, ...]:
     """Return the parts at ``path`` by reading every byte; rows are not counted.
 
-    With several ``kinds`` of checksums, a part comes once for each.
+    With several ``kinds`` of checksums, a part comes once for every kind.
     """
     if status.kind == "file":
         return tuple(_read_part(files, path, name(path), status.size_bytes, kinds))

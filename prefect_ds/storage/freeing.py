@@ -31,7 +31,8 @@ def free(files: FileSystem, path: str) -> Manifest:
     freed_at = now()
     event = Event("freed", freed_at, "", manifest.identity.digest)
     freed = replace(manifest, freed_at=freed_at, history=(*manifest.history, event))
-    # The manifest first: data without the word of the user are computed again.
+    # The manifest first: data that are gone without a word of the user's are computed
+    # again.
     FiledManifests(files, path).refile(freed)
     _check(path, manifest, files.status(path, manifest.kind))
     if manifest.kind == "folder" and files.renames_folders:
@@ -49,6 +50,7 @@ def _remove_folder(files: FileSystem, path: str, manifest: Manifest) -> None:
     """
     gone = f"{staging_folder(path)}/{uuid.uuid4().hex}.freed"
     files.move(path, gone)
+    # Looked at once more where nobody writes: a run may have replaced it just before.
     status = files.status(gone, "folder")
     try:
         _check(path, manifest, status)
@@ -64,6 +66,7 @@ def _put_back(files: FileSystem, staged: Staged, path: str) -> None:
     try:
         files.place(staged, path)
     except FileExistsError:
+        # A third writer was faster. Data of others are never deleted.
         files.move(staged.path, set_aside_path(path))
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint was made from, and what has been done with it since."""
+"""The checkpoints that one was made from, and the deeds done with it since."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Upstream(NamedTuple):
     """A checkpoint that an input of a task is, or has in it."""
 
     content: str
-    """Digest of what the task read."""
+    """Digest of the content that the task read."""
     path: str
     identity: str
     """Digest of its identity; empty: not known, as of a person's file."""
@@ -78,6 +78,7 @@ def history_from_json(body: Any) -> tuple[Event, ...]:
     history = tuple([Event(**item) for item in _of_type(list, body)])
     _check_texts(*history)
     for event in history:
+        # Cut in the message: a manifest may hold anything.
         if event.what not in get_args(Deed):
             raise ValueError(f"history has {event.what[:50]!r}")
     return history

@@ -18,6 +18,7 @@ VALUE = "="
 """Before a value that code reads and that is kept as it is, for a reason to show."""
 
 _MOST_NAMES = 5
+"""In the words of a reason: more of them nobody reads."""
 
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -144,6 +145,7 @@ class Identity(NamedTuple):
         That is everything but the inputs and settings whose value has changed. Digests
         of two schemes do not tell which those are, and the user's word counts.
         """
+        # Nothing can be kept of digests that do not compare.
         if self.scheme != earlier.scheme:
             return self._replace(task=earlier.task)
         ignored = set(ignore)

@@ -1,4 +1,4 @@
-"""Where things lie beside the data: manifests, writes under way, data set aside.
+"""The places of all that lies beside the data: manifests, staged data, data set aside.
 
 ``docs/format.md`` shows the folders. All paths here have ``/``, and may be URLs.
 
@@ -19,7 +19,6 @@ MANIFEST = ".manifest"
 
 REPLACED = ".replaced"
 """Ends the name of a folder that made room for its successor."""
-
 
 FREED = "freed"
 """Name of an empty file in a side folder: some checkpoints below were freed."""
@@ -72,6 +71,8 @@ def hidden_name(data_name: str) -> str:
     hidden = f"_{data_name.replace('.', '._')}_"
     if len(hidden.encode("utf-8", "surrogateescape")) <= _MOST_BYTES:
         return hidden
+    # Cut, with a digest of the whole. A dot without an underscore behind it is in no
+    # name that is not cut.
     digest = hashlib.sha256(data_name.encode("utf-8", "surrogateescape"))
     return f"{_shortened(hidden)}.{digest.hexdigest()[:32]}_"
 
@@ -83,6 +84,7 @@ def data_name(hidden: str) -> str | None:
     """
     if len(hidden) < 3 or hidden[0] != "_" or hidden[-1] != "_":
         return None
+    # Every dot of a name became "._": another one is of a name that was cut.
     if re.search(r"\.(?!_)", hidden):
         return None
     return hidden[1:-1].replace("._", ".")
@@ -103,4 +105,5 @@ def set_aside_path(path: str) -> str:
 def _shortened(text: str) -> str:
     """Return at most 200 bytes of a name."""
     start = text.encode("utf-8", "surrogateescape")[:200]
+    # The cut may have halved a character.
     return start.decode("utf-8", "ignore")

@@ -1,8 +1,8 @@
 """Copies of checkpoints of a store, on this machine, for readers that need a path.
 
-All processes of a user share a copy. Each holds a lock on it until it ends, however it
-ends: the last one removes the copy, and whoever comes next removes those of processes
-that were killed.
+All processes of a user share a copy. A process holds a lock on it until it ends,
+however it ends: the last one removes the copy, and the next process removes those of
+processes that were killed.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ class _Copies:
         """Return the path of a copy; make it where there is none."""
         copy = f"{self.folder}/{key}/{name(path)}"
         with self._exclusive(key):
+            # The lock first: from now on no other process removes the copy.
             if key not in self._used:
                 self._used[key] = self._use(key)
             if not self._is_whole(key, copy):
@@ -134,7 +135,8 @@ class _Copies:
             return False
 
     def close(self) -> None:
-        """Let go of all copies, and remove those that no other process uses."""
+        """Give all copies up, and remove those that no other process uses."""
+        # A fork has inherited the handles, and the locks are its parent's.
         if os.getpid() != self.pid:
             return
         for handle in self._used.values():
@@ -147,6 +149,7 @@ class _Copies:
     def _remove_unused(self) -> None:
         for file in os.listdir(self.folder):
             key, ending = os.path.splitext(file)
+            # A copy that a process uses, or makes right now, stays.
             if ending == ".use":
                 with contextlib.suppress(BlockingIOError), self._exclusive(key, False):
                     self._remove(key)
@@ -155,6 +158,7 @@ class _Copies:
         """Remove a copy, or raise ``BlockingIOError`` if a process uses it."""
         handle = os.open(f"{self.folder}/{key}.use", os.O_RDWR | os.O_CREAT)
         try:
+            # Users share this lock: to have it alone means that there is none.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for file in os.listdir(self.folder):
                 if file.startswith(key) and not file.endswith((".use", ".make")):
@@ -178,7 +182,9 @@ class _Copies:
             with self._lock:
                 yield
             return
-        how = fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB
+        how = fcntl.LOCK_EX
+        if not waits:
+            how |= fcntl.LOCK_NB
         file = f"{self.folder}/{key}.make"
         while True:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -199,6 +205,7 @@ def _folder() -> str:
     folder = f"{tempfile.gettempdir()}/prefect_ds-copies-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
+    # Anybody may write to the folder above: this one must be ours alone, and no link.
     status = os.lstat(folder)
     is_ours = status.st_uid == os.getuid() and not status.st_mode & 0o077
     if is_ours and os.path.isdir(folder) and not os.path.islink(folder):

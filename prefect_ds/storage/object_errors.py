@@ -22,6 +22,7 @@ _ERRNO_OF_HTTP_STATUS = {
     "409": errno.EBUSY,
     "412": errno.EEXIST,
 }
+"""412 is the answer to a PUT that may only create."""
 
 
 @contextlib.contextmanager
@@ -36,13 +37,14 @@ def numbered_errors(path: str) -> Iterator[None]:
         raise PermissionError(errno.EACCES, f"{_NO_ACCESS} ({error})", path) from error
     except OSError as error:
         is_lost = isinstance(error, TimeoutError | ConnectionError)
+        # Raised by a driver from words alone.
         is_bare = type(error) is OSError and error.filename is None
         if is_lost or is_bare:
             code = error.errno or errno.EIO
             raise OSError(code, f"{type(error).__name__}: {error}", path) from error
         raise
     except Exception as error:
-        # Each driver has classes of its own: azure.core's, botocore's, aiohttp's,
+        # Drivers have classes of their own: azure.core's, botocore's, aiohttp's,
         # gcsfs.retry.HttpError.
         status = getattr(error, "status_code", None) or getattr(error, "code", None)
         code = _ERRNO_OF_HTTP_STATUS.get(str(status), errno.EIO)

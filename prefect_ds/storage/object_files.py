@@ -22,6 +22,7 @@ from prefect_ds.storage.object_errors import ObjectReader, numbered_errors
 from prefect_ds.storage.trees import Tree
 
 _REQUESTS_AT_ONCE = 16
+"""Requests that one call sends side by side."""
 
 _LARGE_BYTES = 256 * 2**20
 """Larger files are not held in memory."""
@@ -37,7 +38,7 @@ _TAGS = (
     "modified",
     "LastModified",
 )
-"""What drivers call the entries that change with an object."""
+"""The drivers' names of the entries that change with an object."""
 
 
 class ObjectFiles:
@@ -374,7 +375,7 @@ def _sizes(root: str, objects: Mapping[str, Mapping[str, Any]]) -> dict[str, int
 
 
 def _add_folder(folders: dict[str, list[str]], path: str) -> None:
-    """Add a folder, and those above it, to the names that each folder has."""
+    """Add a folder, and those above it, to the names in their folders."""
     if path in folders:
         return
     above, _, below = path.rpartition("/")

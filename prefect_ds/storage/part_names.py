@@ -7,8 +7,13 @@ import uuid
 from dataclasses import dataclass
 
 _SMALLEST_WIDTH = 5
+"""Digits of a part's number: names sort as numbers do, for most frames in one width."""
+
 _PART_IN_STORE = re.compile(r"part\.\d+-[0-9a-f]{8}(\.\d+)?\.parquet")
+"""Such as ``part.00003-0a1b2c3d.parquet``, and its twin ``….1.parquet``."""
+
 _GENERATION = re.compile(r"files-[0-9a-f]{12}/")
+"""Such as ``files-0a1b2c3d4e5f/``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,14 @@ class PartNames:
     def for_write(cls, n_partitions: int, *, renames_folders: bool) -> PartNames:
         """Return the names for a write of so many partitions."""
         width = max(_SMALLEST_WIDTH, len(str(n_partitions - 1)))
-        return cls(width, "" if renames_folders else f"-{uuid.uuid4().hex[:8]}")
+        # On a disk a whole folder is replaced, so that names can be plain.
+        unique = ""
+        if not renames_folders:
+            unique = f"-{uuid.uuid4().hex[:8]}"
+        return cls(width, unique)
 
     def of(self, partition: int, twin: int = 0) -> str:
-        """Return the name of a partition's part.
-
-        Or that of its twin, where keys of two share a folder.
-        """
+        """Return the name of a partition's part, or of a twin in the same folder."""
         suffix = f".{twin}" if twin else ""
         return f"part.{partition:0{self.width}d}{self.unique}{suffix}.parquet"
 
@@ -48,7 +54,7 @@ class PartNames:
 def is_part_in_store(file: str) -> bool:
     """Return whether a file in a store's folder has the name of a part of ours.
 
-    No other file in a folder is ever taken for ours.
+    A file with another name is a person's, and stays.
 
     Parameters
     ----------
@@ -73,4 +79,8 @@ def generation() -> str:
 
 def below_generation(file: str) -> str:
     """Return the path that a task gave to a file in a store's folder."""
-    return _GENERATION.sub("", file, count=1) if _GENERATION.match(file) else file
+    # At the start only: further down such a name is the task's own.
+    match = _GENERATION.match(file)
+    if match is None:
+        return file
+    return file[match.end() :]

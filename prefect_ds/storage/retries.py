@@ -105,6 +105,7 @@ def _error_class(error: OSError) -> type[OSError]:
 
 def _obstacle(path: str) -> str:
     """Return the part of a path that is in the place of a folder."""
+    # Upwards, to the part that is no folder; the root is its own parent.
     while path != os.path.dirname(path):
         if os.path.lexists(path) and not os.path.isdir(path):
             return path

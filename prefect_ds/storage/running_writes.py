@@ -63,6 +63,7 @@ def staging_prefix(path: str) -> str:
 
 def n_records(files: FileSystem, folder: str) -> int:
     """Return how many partitions were finished in a staging folder."""
+    # `3.<id>.json`: a partition that was written twice has two records.
     numbers = {
         file.split(".")[0] for file in files.names(folder) if file.endswith(_RECORD)
     }
@@ -87,7 +88,7 @@ def running_write(files: FileSystem, path: str) -> RunningWrite | None:
 
 
 def running_writes_in(files: FileSystem, folder: str) -> list[RunningWrite]:
-    """Return the writes to checkpoints in a folder, one for each checkpoint."""
+    """Return the writes to checkpoints in a folder, one for every checkpoint."""
     if not files.renames_folders:
         return []
     by_path: dict[str, RunningWrite] = {}
@@ -98,6 +99,7 @@ def running_writes_in(files: FileSystem, folder: str) -> list[RunningWrite]:
 
 
 def _order(write: RunningWrite) -> tuple[bool, int]:
+    # A write that goes on says more than one that was stopped, however far it came.
     return not write.is_stopped, -write.n_left
 
 
@@ -107,7 +109,7 @@ def _writes_in(files: FileSystem, folder: str) -> Iterator[tuple[str, RunningWri
     for entry in files.names(staging):
         if not entry.endswith(_STAGED):
             continue
-        # It ends meanwhile, or is of an earlier version.
+        # The write ends meanwhile, or it is one of an earlier version.
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             below = f"{staging}/{entry}"
             owner: dict[str, Any] = json.loads(files.read_bytes(f"{below}/{OWNER}"))

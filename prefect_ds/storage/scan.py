@@ -1,4 +1,4 @@
-"""All checkpoints below a folder, found by their manifests.
+"""The checkpoints below a folder, listed by their manifests.
 
 No data are read: a checkpoint is judged by its stamp and its sizes, as a run judges it
 at first. Where only the bytes could tell, the sizes decide, and the reason says so.
@@ -34,6 +34,7 @@ _AT_ONCE = 16
 """Looks at an object store that go side by side."""
 
 _BATCH = 512
+"""Paths that are handed to the threads at once: a folder may have millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def folders_with_checkpoints(
         has_side_folder = SIDE_FOLDER in folders
         if has_side_folder:
             checkpoints = {SIDE_FOLDER, *names_in(files, path)}
-            # Those are data: a folder of parts has no checkpoints in it.
+            # Those are data: a folder of parts has no checkpoints in it. The walk goes
+            # by this list, so it is changed in place.
             folders[:] = [below for below in folders if below not in checkpoints]
         if depth is not None and path.count("/") - folder.count("/") >= depth:
             folders.clear()
@@ -105,13 +107,14 @@ def names_in(files: FileSystem, folder: str) -> Iterator[str]:
         try:
             filed = filed_in(files, folder, hidden)
         except NewerFormatError:
-            continue  # Of a long name, which only that version can read.
+            # Of a long name, which only that version can read.
+            continue
         if filed is not None:
             yield name(filed.path)
 
 
 def look_at_all(files: FileSystem, paths: Iterable[str]) -> Iterator[Seen]:
-    """Yield what lies at each path; at an object store, looks go side by side."""
+    """Yield what lies at the paths, in order; a store is asked side by side."""
 
     def look(path: str) -> Seen:
         return look_at(files, path)
@@ -119,6 +122,7 @@ def look_at_all(files: FileSystem, paths: Iterable[str]) -> Iterator[Seen]:
     if files.renames_folders:
         yield from map(look, paths)
         return
+    # In batches, as `pool.map` takes all of its items before it gives an answer.
     with ThreadPoolExecutor(_AT_ONCE, "prefect_ds-listing") as pool:
         remaining = iter(paths)
         while batch := list(islice(remaining, _BATCH)):
@@ -132,6 +136,7 @@ def look_at(files: FileSystem, path: str) -> Seen:
     except NewerFormatError as error:
         return Seen(path, "unknown", reason=str(error))
     except OSError as error:
+        # One checkpoint that cannot be looked at must not end the whole listing.
         return Seen(path, "unknown", reason=f"it cannot be looked at: {error}")
 
 
@@ -152,6 +157,7 @@ def _look_at(files: FileSystem, path: str) -> Seen:
     else:
         problem = _difference(filed, status, manifest)
         if not problem:
+            # It counts, but prune must not remove data that lie elsewhere.
             reason = LINK if files.is_link(path) else ""
             return Seen(path, "whole", manifest, reason, status.stamp)
         if status.is_shared_folder and manifest.is_partly_freed(files.sizes(path)):
@@ -166,6 +172,7 @@ def _without_data(filed: FiledManifests) -> Seen:
         return Seen(filed.path, "freed", freed, _freed(freed))
     displaced = find_displaced(filed.files, filed.path, filed.names())
     if displaced is not None:
+        # A look that mends may have put it back in between.
         with contextlib.suppress(FileNotFoundError, ManifestError):
             manifest = filed.read(filed.file_of(displaced.stamp))
             return Seen(filed.path, "whole", manifest, DISPLACED, displaced.stamp)
@@ -182,6 +189,7 @@ def _freed(manifest: Manifest) -> str:
 def _by_size(filed: FiledManifests, status: Status) -> Seen:
     """Judge data whose stamp no manifest has: they were copied, touched or changed."""
     manifests = [manifest for _, manifest in filed.readable()]
+    # Equal sizes are no proof: the reason says so.
     for manifest in manifests:
         if not _difference(filed, status, manifest):
             return Seen(filed.path, "whole", manifest, TOUCHED, status.stamp)

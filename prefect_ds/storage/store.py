@@ -115,6 +115,7 @@ class CheckpointStore:
             f"{size_bytes} bytes with another checksum, "
             f"the manifest says {part.size_bytes} bytes"
         )
+        # Only these data: a writer may put others in their place at any time.
         stamp = now.manifest.stamp if now.manifest else now.stamp
         try:
             aside = self.set_aside(path, what, stamp)
@@ -133,6 +134,7 @@ class CheckpointStore:
         if now.kind == "damaged":
             return
         if now.manifest is not None:
+            # The same bytes are expected there: what was read is damaged.
             checksums = {described.checksum for described in now.manifest.parts}
             if part.checksum in checksums:
                 return
@@ -205,8 +207,10 @@ class CheckpointStore:
             raise CheckpointNotFoundError(
                 f"no checkpoint at {path!r}: there is nothing to adopt"
             )
+        # Without an identity: nobody knows what a person made the data from.
         manifest = replace(manifest, stamp=status.stamp, adopted=True, identity=None)
         filed = FiledManifests(self.files, path)
+        # Data that were set aside before are no news once the path has others.
         if RECORD in filed.names():
             self.files.remove(record_file(path), "file")
         filed.refile(manifest)
@@ -225,6 +229,7 @@ class CheckpointStore:
             raise CheckpointNotFoundError(
                 f"the checkpoint at {path!r} was replaced meanwhile; look at it again"
             )
+        # The look may have filed the manifest under another stamp: data were touched.
         changed = replace(changed, stamp=there.stamp)
         FiledManifests(self.files, path).refile(changed)
         return changed

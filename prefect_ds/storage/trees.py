@@ -50,6 +50,8 @@ def scan(path: str) -> Tree:
     FileNotFoundError
         Nothing lies there.
     """
+    # Through links: a task may return the path of one. Inside of a folder they are
+    # refused, see below.
     mode = os.stat(path).st_mode
     if not stat.S_ISDIR(mode):
         _check_mode(path, mode)
@@ -62,6 +64,7 @@ def scan(path: str) -> Tree:
         for name in [*folders, *names]:
             _check_entry(path, f"{prefix}{name}")
         files += [f"{prefix}{name}" for name in names]
+        # No file's name has them, so they are noted by themselves.
         if not folders and not names and prefix:
             empty_folders.append(below)
     if not files:
@@ -75,6 +78,7 @@ def _check_entry(folder: str, below: str) -> None:
     """Refuse what a checkpoint of the folder would not keep."""
     path = f"{folder}/{below}"
     name = os.path.basename(below)
+    # Not through a link, as it is the link that would be lost.
     mode = os.lstat(path).st_mode
     if stat.S_ISLNK(mode):
         raise ResultTypeError(
@@ -101,7 +105,7 @@ def _check_mode(path: str, mode: int) -> None:
 
 
 def special_kind(mode: int) -> str:
-    """Return in words what is neither a file nor a folder."""
+    """Return the kind of a path that is neither a file nor a folder, in words."""
     return _SPECIAL.get(stat.S_IFMT(mode), "something")
 
 
@@ -152,6 +156,7 @@ def link_or_copy(tree: Tree, target: str, *, may_link: bool) -> None:
             except OSError as error:
                 if error.errno not in (*NO_LINKS, errno.EXDEV, errno.EACCES):
                     raise
+                # One refusal is enough: the others are copied too.
                 may_link = False
         before = os.stat(source)
         shutil.copyfile(source, goal)
@@ -182,6 +187,7 @@ def describe_tree(tree: Tree, path: str, names: Mapping[str, str]) -> tuple[Part
         before = os.stat(staged)
         with open(staged, "rb") as stream:
             checksum = checksum_of_file(stream)
+        # A process that the task has started may write to it still.
         _refuse_change(staged, before)
         parts.append(Part(part_name, before.st_size, checksum, 0))
     return tuple(parts)
@@ -198,6 +204,7 @@ def _refuse_change(file: str, before: os.stat_result) -> None:
 
 def is_in_place(tree: Tree, path: str) -> bool:
     """Whether the files at ``path`` are those of the tree, under a second name."""
+    # One speaks for all: a commit puts all of them in place in one step.
     file = tree.files[0]
     try:
         return os.path.samefile(tree.at(tree.path, file), tree.at(path, file))
