@@ -1,4 +1,4 @@
-"""Keeps two threads of a worker from waiting for each other inside Dask's expressions.
+"""Keeps two threads of a worker from a deadlock inside Dask's expressions.
 
 Up to Python 3.11 a ``functools.cached_property`` has one lock for all objects of its
 class. Dask's expressions ask one another for such properties in any order, so two tasks

@@ -161,7 +161,7 @@ def with_index(table: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
     if n_index == 0:
         return table
     labels = list(table.columns[:n_index])
-    # A label such as "index" stands in for a name that there is not.
+    # A label such as "index" takes the place of a name that is missing.
     names = [
         None if name is None else label
         for name, label in zip(schema["index"]["names"], labels, strict=True)
