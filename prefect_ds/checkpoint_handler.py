@@ -45,7 +45,7 @@ def checkpoint_handler(
     """
     if not (old_state.is_pending() and new_state.is_running()):
         return None
-    # Not by its class: the module of DSTaskRunner imports this one.
+    # By its method, not by its class: the module of DSTaskRunner imports this one.
     if not hasattr(runner, "find_checkpoint"):
         raise TypeError(
             f"checkpoint_handler needs DSTaskRunner, not {type(runner).__name__}: "

@@ -201,7 +201,7 @@ class FileResultHandler(ResultHandler):
         try:
             return Path(local_copy(store.files, path, manifest))
         except (OtherBytesError, FileNotFoundError) as error:
-            # Damaged, or replaced since the look-up: the bytes of now say which.
+            # Damaged, or replaced since the look-up: the current bytes say which.
             now = store.look_up(path, self.kind, check="checksum")
             if now.manifest is not None and now.manifest.content != manifest.content:
                 raise replaced(path, now.manifest) from error

@@ -119,7 +119,7 @@ class CodeWalk:
 
     def _walk(self, roots: Iterable[Any], inside: Iterable[Any]) -> None:
         for root in roots:
-            # Else the name of a library's function would be all that counts of it.
+            # Otherwise only the name of a library's function would count.
             if is_code(root) and is_library(root):
                 self._facts.append(own_text(root))
             self._facts.append(self._reference(root))

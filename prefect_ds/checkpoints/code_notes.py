@@ -36,7 +36,7 @@ class CodeNotes:
 
     def label(self, obj: Any) -> str:
         """Return how a reason names a function or class."""
-        # Of `make.<locals>.clean` the reader looks for `clean`.
+        # To a reader, `make.<locals>.clean` is `clean`.
         name = obj.__qualname__.rpartition("<locals>.")[2]
         call = "()"
         if isinstance(obj, type):

@@ -37,7 +37,7 @@ def is_library_name(name: str) -> bool:
         return top in sys.stdlib_module_names
     if file.startswith(_LIBRARY_FOLDERS):
         return True
-    # Packages of a user, or of the system outside of a virtual environment.
+    # Packages that a user installed, or that lie outside of a virtual environment.
     return not set(_PACKAGE_FOLDERS).isdisjoint(file.split(os.sep))
 
 

@@ -160,7 +160,7 @@ def _template(base_folder: str, location: str) -> PathTemplate:
 
 def _absolute(base_folder: str, path: str) -> str:
     protocol, bare = split_protocol(path)
-    # A URL of a store is absolute by its nature.
+    # A URL of a store is absolute.
     if protocol not in (None, "file", "local"):
         return path
     return os.path.normpath(

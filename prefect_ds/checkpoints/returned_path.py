@@ -70,7 +70,7 @@ def returned(
             f"the task returned {source!r}, which lies among the files of prefect_ds: "
             "return a path outside of any .prefect_ds"
         )
-    # A link is no data: what it leads to is copied, as it may be anybody's.
+    # A link is no data. Its target is copied, since the task may not own it.
     is_link = os.path.islink(source)
     try:
         tree = scan(os.path.realpath(source) if is_link else source)

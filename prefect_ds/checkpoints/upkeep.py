@@ -210,7 +210,7 @@ class Upkeep(abc.ABC):
         """The file that says that checkpoints were freed; ``None``: unknown path."""
         if not isinstance(self.location, str):
             return None
-        # Of the folder above all fields: one marker for all paths of the template.
+        # In the folder above all fields: one marker for all paths of the template.
         folder = parent(self._absolute(self.location).partition("{")[0])
         return f"{folder}/{SIDE_FOLDER}/{FREED}"
 

@@ -299,7 +299,7 @@ class ClusterExecutor(RunExecutor):
             if not isinstance(state, Failed):
                 continue
             error = raw_value(state)
-            # That of a task run itself has been said by `_fail`.
+            # `_fail` has explained those that are task runs themselves.
             if isinstance(error, KilledWorker) and error.task not in self._lost.runs:
                 state.message = self._lost.words(error.task, error)
 

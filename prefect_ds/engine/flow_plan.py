@@ -370,7 +370,7 @@ class Walk:
         look = look or Look(reason)
         size_bytes = None
         if look.manifest is not None and not look.is_freed:
-            # Of freed data only the manifest is there.
+            # If the data were freed, only the manifest is there.
             size_bytes = look.manifest.size_bytes
         made = TaskDecision(
             task=task.name,

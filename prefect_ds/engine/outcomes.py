@@ -125,7 +125,7 @@ def _run_of(state: State, map_index: int | None, is_maybe: bool) -> TaskRun:
         reason = reason_in(str(state.message or ""))
     compute_s = state.context.get(COMPUTE_S, 0.0)
     reference: Any = raw_value(state)
-    # Of freed data the report has neither a size nor seconds saved.
+    # The report counts neither the size nor the seconds of data that were freed.
     if not isinstance(reference, CheckpointReference) or reference.is_freed:
         return TaskRun(map_index, outcome, reason, compute_s=compute_s)
     return TaskRun(

@@ -87,7 +87,7 @@ class Progress:
     is_shown = True
 
     def __init__(self) -> None:
-        # Kept: a task may put another in its place for a while.
+        # Remembered, since a task may replace `sys.stderr` for a while.
         self._stream = sys.stderr
         self._bars: dict[str, Any] = {}
         self._counts: dict[str, Counter[str]] = {}

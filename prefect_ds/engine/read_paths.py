@@ -24,7 +24,7 @@ def confirm_inputs(inputs: Iterable[Result]) -> None:
     DamagedCheckpointError
         A file was changed meanwhile; it was set aside.
     """
-    # References of data confirm nothing: these were checked as they were loaded.
+    # There is nothing to confirm for data: they were checked as they were loaded.
     for result in inputs:
         if isinstance(result, LazyResult):
             for reference in references_in(result.raw):

@@ -310,7 +310,7 @@ def _one_by_one(chunks: list[Any], walk: Walk) -> bytes:
     parts = []
     for chunk in chunks:
         for scalar in chunk:
-            # Of a union, which of its types the cell has.
+            # A cell of a union says which of the types it has.
             code = getattr(scalar, "type_code", None)
             parts.append(pack("cell", atom(code), walk.encode(scalar.as_py())))
     return pack_all("cells", parts)
