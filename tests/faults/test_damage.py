@@ -1,6 +1,7 @@
 """Damage of every kind (P5): what a run does about it, what it says, what it keeps, and what ``verify`` says."""
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dask.dataframe as dd
 import pandas as pd
@@ -21,7 +23,8 @@ from prefect_ds.dask import DaskDataFrameResultHandler
 from prefect_ds.errors import DamagedCheckpointError, NewerFormatError
 from prefect_ds.file_types.registry import FILE_TYPES
 from prefect_ds.storage.layout import hidden_name, manifest_folder
-from prefect_ds.storage.manifest import FORMAT_VERSION, Manifest
+from prefect_ds.storage.manifest import FORMAT_VERSION, Manifest, content_digest
+from prefect_ds.storage.part import part_from_json
 from tests.support.flows import frame_of
 from tests.support.scale import SCALE, some
 
@@ -170,11 +173,23 @@ def of_format(version: int):
     def change(text: bytes) -> bytes:
         from tests.support.manifests import sealed
 
-        return sealed(
-            {**json.loads(text)["manifest"], "format_version": version}
-        ).encode()
+        body = {**json.loads(text)["manifest"], "format_version": version}
+        if 1 <= version < 4:
+            body = with_bare_digests(body)
+        return sealed(body).encode()
 
     return in_manifest(change)
+
+
+def with_bare_digests(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the parts that formats before 4 have: of a bare sha256."""
+    sha256 = hashlib.sha256(b"").hexdigest()
+    parts = [{**part, "sha256": sha256} for part in body["parts"]]
+    for part in parts:
+        del part["checksum"]
+    read = [part_from_json(part, 3) for part in parts]
+    content = content_digest(body["file_type"], read, body["schema"])
+    return {**body, "parts": parts, "content": content}
 
 
 @dataclass(frozen=True)
