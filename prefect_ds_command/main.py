@@ -56,7 +56,7 @@ def commands() -> None:
     A FLOW is file.py, file.py:name or module:name. A PATH is a checkpoint, or a folder
     or URL with checkpoints.
 
-    Exit codes: 0; 1 if there is something to do (see the commands); 2 for an error.
+    Exit codes: 0; 1 for a finding (see the help of a command); 2 for an error.
     Results go to stdout, problems to stderr.
     """
 
