@@ -10,9 +10,10 @@ Runs where a task runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from prefect.core import Edge
@@ -26,11 +27,15 @@ from prefect_ds.checkpoints.lazy_result import (
     raw_value,
     with_result,
 )
-from prefect_ds.checkpoints.loader import Loader, TaskRun, loaded_in
+from prefect_ds.checkpoints.loader import Loader, TaskRun, has_loaded, loaded_in
 from prefect_ds.checkpoints.reference import Replaced, items_in
 
 _UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
 """Whether two of these are one object makes no difference to a task."""
+
+
+_PLAIN: Final = frozenset([list, tuple, dict, set])
+"""Collections whose items come along with them."""
 
 
 class HandedOn:
@@ -61,8 +66,7 @@ def with_handed_on(state: State, load: Loader) -> State:
     """Return a task's final state, which says what of its value the task has loaded."""
     if not (load.results or load.collections):
         return state
-    inside: dict[int, Any] = {}
-    _add_reachable(raw_value(state), inside)
+    inside = _reachable(raw_value(state))
     results = {
         task_run: loaded
         for task_run, loaded in load.results.items()
@@ -79,20 +83,34 @@ def with_handed_on(state: State, load: Loader) -> State:
     return with_result(state, state._result, **{HANDED_ON: handed_on})
 
 
-def _add_reachable(value: Any, inside: dict[int, Any]) -> None:
-    """Add by id what a task reaches by way of collections and dataclasses."""
-    for item in items_in([value]):
-        if type(item) in _UNCHANGING or id(item) in inside:
-            continue
-        # Beside the id, so that no other object gets it.
-        inside[id(item)] = item
-        if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            names = [field.name for field in dataclasses.fields(item)]
-            _add_reachable([getattr(item, name, None) for name in names], inside)
-        elif isinstance(item, dict) and type(item) is not dict:
-            _add_reachable([*item.values()], inside)
-        elif isinstance(item, list | tuple) and type(item) not in (list, tuple):
-            _add_reachable([*item], inside)
+def _reachable(value: Any) -> dict[int, Any]:
+    """Return by id what a task reaches by way of collections and dataclasses."""
+    inside: dict[int, Any] = {}
+    waiting = [value]
+    while waiting:
+        for item in items_in([waiting.pop()]):
+            if type(item) in _UNCHANGING or id(item) in inside:
+                continue
+            # Beside the id, so that no other object gets it.
+            inside[id(item)] = item
+            if type(item) not in _PLAIN:
+                waiting += _parts(item)
+    return inside
+
+
+def _parts(item: Any) -> Iterator[Any]:
+    """Yield what is in a dataclass, or in a user's own kind of collection."""
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        for field in dataclasses.fields(item):
+            # It may be a property, which raises what it likes.
+            with contextlib.suppress(Exception):
+                yield getattr(item, field.name)
+    elif isinstance(item, dict):
+        yield from dict.values(item)
+    elif isinstance(item, list):
+        yield from list.__iter__(item)
+    elif isinstance(item, tuple):
+        yield from tuple.__iter__(item)
 
 
 def _is_shared(loaded: Any, inside: dict[int, Any]) -> bool:
@@ -109,12 +127,23 @@ def loaded_on_access(
     """
     # A state that comes along two edges stays one: both inputs are one object.
     by_id = {id(state): state for state in upstream_states.values()}
-    ones = _Ones(load)
-    for state in by_id.values():
-        ones.add(state)
-    ones.put_into_loaded()
-    taken = {key: lazy(ones.put_into(state), load=load) for key, state in by_id.items()}
+    states = by_id.values()
+    # In a run that loads nothing there is nothing to look for.
+    if has_loaded() or any(HANDED_ON in vars(state) for state in _all(states)):
+        ones = _Ones(load)
+        for state in states:
+            ones.add(state)
+        ones.put_into_loaded()
+        by_id = {key: ones.put_into(state) for key, state in by_id.items()}
+    taken = {key: lazy(state, load=load) for key, state in by_id.items()}
     return {edge: taken[id(state)] for edge, state in upstream_states.items()}
+
+
+def _all(states: Iterable[State]) -> Iterator[State]:
+    for state in states:
+        yield state
+        if isinstance(state, Mapped):
+            yield from filter(None, state.map_states)
 
 
 class _Ones:

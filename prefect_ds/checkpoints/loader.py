@@ -32,6 +32,11 @@ def _remember(loaded: Any, task_run: TaskRun) -> None:
     _loaded[key] = alive, task_run
 
 
+def has_loaded() -> bool:
+    """Return whether anything that was loaded in this process is still in use."""
+    return bool(_loaded)
+
+
 def loaded_in(value: Any) -> Iterator[tuple[Any, TaskRun]]:
     """Yield the results of task runs in a value, which some task has loaded here."""
     if not _loaded:
