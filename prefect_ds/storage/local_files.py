@@ -201,9 +201,9 @@ class LocalFiles:
 
     def stamped(self, path: str) -> Staged:
         """Give a staged file or folder a time of change that no other attempt has."""
-        # Clocks tick in milliseconds on some kernels: the digits below are random, the
-        # rest is true.
-        now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000
+        # Clocks tick in milliseconds on some kernels, so that up to one is added, by
+        # chance. Added: no file in a folder may look younger than the folder.
+        now = time.time_ns() + uuid.uuid4().int % 1_000_000
         os.utime(path, ns=(now, now))
         status = self.status(path)
         assert status is not None

@@ -254,3 +254,13 @@ class TestLocalStore(LocalStoreCase):
         assert len(store.clean(str(tmp_path / "data"))) == 500
         assert len(list(staging.iterdir())) == 500
         assert read(store, path) == NEW
+
+
+def test_no_file_in_a_folder_is_younger_than_its_stamp(tmp_path):
+    # Else every look would read its bytes.
+    for i in range(300):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / "part").write_text("a")
+        LocalFiles().stamped(str(folder))
+        assert (folder / "part").stat().st_mtime_ns <= folder.stat().st_mtime_ns
