@@ -152,7 +152,7 @@ MUTATIONS = (
         "storage/local_files.py",
         (
             (
-                "now = time.time_ns() // 1_000_000 * 1_000_000 + uuid.uuid4().int % 1_000_000",
+                "now = time.time_ns() + uuid.uuid4().int % 1_000_000",
                 "now = 10**18",
             ),
         ),
