@@ -283,6 +283,10 @@ class FlowGenerator:
         self.chance.shuffle(taken)
         taker = f"t{len(self.definitions)}"
         outcome = self.chance.choice(["changed", "scalar", "one", "concat"])
+        if changes and outcome in ("changed", "concat"):
+            # Between processes what it takes are copies, in Prefect too: of what it
+            # makes of them, nothing is to hang on which of them are one.
+            outcome = "scalar"
         self._define(taker, outcome, False, taken, False, changes=changes)
         arguments = ", ".join(one.name for one in taken)
         self.wiring.append(f"{self.indent}{taker} = {taker}({arguments})")

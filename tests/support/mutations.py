@@ -354,7 +354,7 @@ MUTATIONS = (
                 "def _frame(frame: Any, walk: Walk) -> bytes:\n    return b'frame'\n",
             ),
         ),
-        (f"{FLOWS}[11]",),
+        (f"{FLOWS}[12]",),
     ),
     Mutation(
         "a result is let go before all that take it have ended",
