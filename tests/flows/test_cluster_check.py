@@ -323,7 +323,7 @@ def test_hits_in_a_folder_that_the_workers_do_not_share_are_none(
             # The task without a checkpoint takes what the workers have.
             assert notes.take() == expected
     assert not (data / "total.csv").exists()
-    assert sum("they look for them" in line for line in log_lines) == 2
+    assert sum("they look the checkpoints up" in line for line in log_lines) == 2
 
 
 @pytest.mark.slow
