@@ -33,13 +33,12 @@ from prefect_ds.checkpoints.reference import Replaced, items_in
 _UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
 """Whether two of these are one object makes no difference to a task."""
 
-
 _PLAIN: Final = frozenset([list, tuple, dict, set])
 """Collections whose items come along with them."""
 
 
 class HandedOn:
-    """What a task has loaded of what is in its result.
+    """The loaded objects that the result of a task contains.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class HandedOn:
 
 
 def with_handed_on(state: State, load: Loader) -> State:
-    """Return a task's final state, which says what of its value the task has loaded."""
+    """Return a task's final state with the loaded objects that its value contains."""
     if not (load.results or load.collections):
         return state
     inside = _reachable(raw_value(state))
@@ -99,7 +98,7 @@ def _reachable(value: Any) -> dict[int, Any]:
 
 
 def _parts(item: Any) -> Iterator[Any]:
-    """Yield what is in a dataclass, or in a user's own kind of collection."""
+    """Yield the fields of a dataclass, or the items of a user's own collection."""
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         for field in dataclasses.fields(item):
             # It may be a property, which raises what it likes.
@@ -164,7 +163,7 @@ class _Ones:
         self._done: dict[int, Any] = {}
 
     def add(self, state: State) -> None:
-        """Learn what is in a state that the task takes."""
+        """Record the loaded objects in a state that the task takes."""
         if isinstance(state, Mapped):
             for child in filter(None, state.map_states):
                 self.add(child)
@@ -202,7 +201,7 @@ class _Ones:
         return item
 
     def put_into_loaded(self) -> None:
-        """Put the one object in place of its equals into what is loaded."""
+        """Replace equal copies with the one object in all that was loaded."""
         if not self._replaced:
             return
         for task_run, loaded in self._load.results.items():
@@ -211,7 +210,7 @@ class _Ones:
             self._load.collections[key] = raw, self._with_ones(loaded)
 
     def put_into(self, state: State) -> State:
-        """Return the state with the one object in place of its equals."""
+        """Return the state with equal copies replaced by the one object."""
         if not self._replaced:
             return state
         if isinstance(state, Mapped) and state.map_states:
@@ -221,7 +220,7 @@ class _Ones:
         return state if new is value else with_result(state, PlainResult(new))
 
     def _with_ones(self, value: Any) -> Any:
-        """Return the value with the one object in place of its equals.
+        """Return the value with equal copies replaced by the one object.
 
         Lists and dicts are changed in place: they are those of other tasks, too, and
         of the flow's final state. They are equal before and after.

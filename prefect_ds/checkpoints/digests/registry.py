@@ -58,8 +58,8 @@ def digest(value: object) -> str:
 def digest_of_pickled(value: object, *, counts_bytes: bool = True) -> str:
     """Return a digest of a value as its pickle gives it; empty: only the bytes tell.
 
-    It says as much as the pickle, what is one object in the value too, and nothing of
-    how the value came about: computed, or read and computed on.
+    It covers all that the pickle covers, sharing of objects included, but not how the
+    value was made: computed at once, or read and then changed.
 
     Parameters
     ----------
