@@ -120,12 +120,12 @@ class FlowComparison:
         if truth["type"] == "Retrying":
             return found  # What it had by then hangs on the retries of other tasks.
         name = slug.rpartition("-")[0]
-        allowed = [truth["value"]]
+        given = [truth["value"]]
         is_kept = step.keep is None or name in step.keep or slug in run["terminal"]
         if not is_kept:
-            allowed.append(NONE)
+            given.append(NONE)
         if name in self.changed_in_place:
-            allowed += [
+            given += [
                 line[2][0]
                 for line in run["bodies"]
                 if line[0][:2] == [name, index] and line[1] == "gave"
@@ -133,7 +133,9 @@ class FlowComparison:
         is_collection = name in ("List", "Tuple", "Dict", "Set", "GetItem")
         if is_collection and self.changed_in_place:
             return found  # It has the objects that a later task may have changed.
-        if seen["value"] not in allowed:
+        if not any(
+            is_given_or_changed(seen["value"], one, truth["value"]) for one in given
+        ):
             found.append(f"{where}: {first_difference(truth['value'], seen['value'])}")
         return found
 
@@ -287,6 +289,22 @@ def has_children_by_retry(
     types = {child["type"] for child in truth["children"]}
     has_rounds = any(body[2] > 1 for body, *_ in run["bodies"])
     return has_rounds and not seen["children"] and types == {"TriggerFailed"}
+
+
+def is_given_or_changed(seen: Any, given: Any, changed: Any) -> bool:
+    """Return whether all parts of a value are as they were given or as changed later.
+
+    What a checkpoint keeps is read as it was given; lists and dicts around it stay the
+    objects that a later task has changed.
+    """
+    if seen in (given, changed):
+        return True
+    if not all(isinstance(value, list) for value in (seen, given, changed)):
+        return False
+    # A change adds to the end.
+    return len(seen) == len(given) <= len(changed) and all(
+        map(is_given_or_changed, seen, given, changed)
+    )
 
 
 def same_message(truth: str | None, seen: str | None) -> bool:
