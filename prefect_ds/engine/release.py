@@ -127,12 +127,17 @@ class _LastUses:
         return task is None or self._last_use[held] < self._order[task]
 
 
+def maps_over_parts(edge: Edge) -> bool:
+    """Return whether a task is mapped over what ``flatten`` takes apart."""
+    return bool(edge.mapped and edge.flattened)
+
+
 def _is_counted_each_round(flow: Flow, task: Task) -> bool:
     """Return whether Prefect looks at the result in every round, to count children.
 
     It does so where a task maps over what ``flatten`` makes of the result.
     """
-    return any(edge.mapped and edge.flattened for edge in flow.edges_from(task))
+    return any(map(maps_over_parts, flow.edges_from(task)))
 
 
 _RUN_EACH_ROUND = (ResourceSetupTask, ResourceCleanupTask, SecretBase)

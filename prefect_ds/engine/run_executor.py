@@ -19,7 +19,7 @@ from typing import Any
 import prefect
 from prefect.core import Flow, Task
 from prefect.engine.flow_runner import run_task
-from prefect.engine.state import State
+from prefect.engine.state import Mapped, Pending, State
 from prefect.executors import Executor
 from prefect.executors.dask import PrefectCallback
 
@@ -31,6 +31,7 @@ from prefect_ds.engine.release import (
     ReleaseByCalls,
     ReleaseFromMemory,
     TaskRun,
+    maps_over_parts,
 )
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
 
@@ -67,6 +68,10 @@ class RunExecutor(Executor):
         self.progress = progress
         self.hits = hits
         self._undecided: list[Undecided] = []
+        self._flattened: dict[Task, list[Submitted]] = {
+            edge.upstream_task: [] for edge in flow.edges if maps_over_parts(edge)
+        }
+        """The mapped children whose results ``flatten`` takes apart, by their task."""
         self.release = Release() if keep is None else self._release(keep)
 
     def _release(self, keep: set[Task]) -> Release:
@@ -95,9 +100,13 @@ class RunExecutor(Executor):
         # take their results.
         self._decide_all(before=run.task)
         self.release.before(run.task)
+        if run.is_parent and self.has_our_tasks and self._waits_for_retries(kwargs):
+            return Submitted(Pending("Waits for all of what it is mapped over."))
         if run.is_counted:
             self.progress.submitted(self.flow.slugs[run.task])
         decision = Undecided(run, kwargs, extra_context, Submitted(None))
+        if run.is_child and run.task in self._flattened:
+            self._flattened[run.task].append(decision.submitted)
         ended = self._ended_here(decision)
         if isinstance(ended, Future):
             decision.look = ended
@@ -105,6 +114,31 @@ class RunExecutor(Executor):
         else:
             self._decide(decision, ended)
         return decision.submitted
+
+    def _waits_for_retries(self, call: Mapping[str, Any]) -> bool:
+        """Return whether a task would be mapped over a part of what is to come.
+
+        Prefect counts a child that waits for its retry as one item. In the next round
+        it has more, all later items have other places by then, and the children that
+        have run already stand for some of them.
+        """
+        if isinstance(call["state"], Mapped):
+            return False
+        children = [
+            child
+            for edge, state in call["upstream_states"].items()
+            if maps_over_parts(edge) and state.is_mapped()
+            for child in self._flattened[edge.upstream_task]
+        ]
+        self._decide_all()
+        # Where the children are: their results do not come here for this.
+        finished = [
+            child.future.is_finished()
+            if isinstance(child.future, State)
+            else self.submit(State.is_finished, child)
+            for child in children
+        ]
+        return not all(self.wait(finished))
 
     def _ended_here(self, undecided: Undecided) -> State | Future[Any] | None:
         """Return the final state of a run that ends here, or the look for it."""

@@ -20,6 +20,11 @@ def program_steps(
     """Return the steps for a program: the truths first, then the runs with us."""
     chance = random.Random(f"steps {program.seed}")
     names = sorted({*program.kept, *program.changed_in_place})
+    # Under its own flow runner, Prefect maps over a part of what `flatten` gives while
+    # other parts wait for a retry. A checkpoint spares some of them their retries.
+    may_be_by_prefects = not (
+        "flatten(" in program.source and "retries" in program.source
+    )
 
     def keep() -> tuple[str, ...] | None:
         if chance.random() < 0.5:
@@ -27,7 +32,7 @@ def program_steps(
         return tuple(chance.sample(names, min(len(names), chance.randint(0, 2))))
 
     def options() -> dict[str, object]:
-        by_prefects = chance.random() < 0.1
+        by_prefects = chance.random() < 0.1 and may_be_by_prefects
         return {
             "executor": chance.choice(executors),
             "cache_bytes": chance.choice([0, 2_000, 2**27]),

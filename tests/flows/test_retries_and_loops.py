@@ -3,9 +3,10 @@
 import errno
 import os
 
+import prefect
 import pytest
 from pandas.testing import assert_frame_equal
-from prefect import Flow, Parameter
+from prefect import Flow, Parameter, flatten
 from prefect.engine import signals
 from prefect.engine.state import Failed, Skipped
 from prefect.triggers import all_finished
@@ -45,6 +46,47 @@ def test_a_task_that_fails_once_is_retried_and_its_checkpoint_written(
     assert_frame_equal(result_of(state, flow, "flaky"), frame_of(1))
     assert run_here(flow).is_successful()
     assert notes.take() == []
+
+
+def test_flatten_waits_for_the_children_that_are_retried(run, tmp_path, notes):
+    @task(result=parquet(tmp_path, "frame_{x}"), max_retries=1, retry_delay=AT_ONCE)
+    def frame(x):
+        notes(f"frame {x}")
+        if prefect.context.task_run_count == 1:
+            raise ValueError("the first time")
+        return frame_of(x)
+
+    @task
+    def cells(frame):
+        (x,) = set(frame["id"])
+        return [f"{x}a", f"{x}b"]
+
+    @task
+    def shown(cell):
+        notes(cell)
+        return cell
+
+    @task
+    def joined(cells):
+        return "".join(cells)
+
+    with Flow("flatten") as flow:
+        of_all = shown.map(flatten(cells.map(frame.map([1, 2, 3]))))
+        together = joined(of_all)
+    all_cells = ["1a", "1b", "2a", "2b", "3a", "3b"]
+    state = run(flow)
+    assert state.result[of_all].result == all_cells
+    assert state.result[together].result == "".join(all_cells)
+    notes.take()
+
+    # The third child loads, so that it is there a round before the others.
+    for x in (1, 2):
+        os.remove(tmp_path / f"frame_{x}.parquet")
+    state = run(flow)
+    assert state.result[of_all].result == all_cells
+    assert state.result[together].result == "".join(all_cells)
+    ran = ["frame 1", "frame 1", "frame 2", "frame 2"]
+    assert sorted(notes.take()) == [*all_cells, *ran]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
