@@ -88,7 +88,7 @@ class Release:
         """Note a run that was submitted."""
 
     def ended(self, run: TaskRun, submitted: Submitted) -> None:
-        """Note a run that ended here, so that it was not submitted."""
+        """Note a run that ended here, or waits, so that it was not submitted."""
 
     def computed(self, key: str, state: State) -> State:
         """Return the state of a run that has ended, for the executor to remember."""
@@ -200,7 +200,7 @@ class ReleaseByCalls(Release):
             self._held.setdefault(run.task, []).append(submitted)
 
     def ended(self, run: TaskRun, submitted: Submitted) -> None:
-        """Note a run that ended here, so that it was not submitted."""
+        """Note a run that ended here, or waits, so that it was not submitted."""
         if run.is_parent:
             # Its children may come in a later round, and take results then.
             self.submitted(run, submitted)
@@ -289,11 +289,13 @@ class ReleaseFromMemory(Release):
             self._held.setdefault(run.task, []).append(key)
 
     def ended(self, run: TaskRun, submitted: Submitted) -> None:
-        """Note a run that ended here, so that it was not submitted."""
+        """Note a run that ended here, or waits, so that it was not submitted."""
         if run.is_parent and submitted.future.is_mapped():
             self._childless.add(run.task)
         else:
             self._childless.discard(run.task)
+        if not _has_ended(submitted.future):
+            self._again.add(run.task)
 
     def computed(self, key: str, state: State) -> State:
         """Return the state to remember, and let go of results that this run took."""

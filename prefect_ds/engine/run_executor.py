@@ -101,7 +101,9 @@ class RunExecutor(Executor):
         self._decide_all(before=run.task)
         self.release.before(run.task)
         if run.is_parent and self.has_our_tasks and self._waits_for_retries(kwargs):
-            return Submitted(Pending("Waits for all of what it is mapped over."))
+            waiting = Submitted(Pending("Waits for all of what it is mapped over."))
+            self.release.ended(run, waiting)
+            return waiting
         if run.is_counted:
             self.progress.submitted(self.flow.slugs[run.task])
         decision = Undecided(run, kwargs, extra_context, Submitted(None))
