@@ -4,16 +4,20 @@ A checksum is a text that names its kind, such as ``blake3:af1349b9...``. BLAKE3
 hard to forge as SHA-256 and three times as fast: a thread that hashes keeps pace with
 one that reads a file from memory, so that the check of large data costs no time of its
 own.
+
+A checksum in blocks has one digest for every 4 MiB. So a reader that must not see any
+bytes before they are checked, as that of a pickle, need not wait for the last of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pickle import PickleBuffer
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol, Self, TypeAlias
 
 from blake3 import blake3
 
@@ -22,13 +26,45 @@ Data: TypeAlias = bytes | memoryview
 
 BLAKE3: Final = "blake3"
 SHA256: Final = "sha256"
+IN_BLOCKS: Final = "blake3-4MiB"
+"""BLAKE3 of every block of a file. With one block it is that of the file."""
 
+BLOCK_BYTES: Final = 2**22
+"""Size of a block; the last one of a file may be shorter."""
 PIECE_BYTES: Final = 2**22
 """Files are read and hashed in pieces of this size."""
 LARGE: Final = 2**20
 """Bytes from which on a thread that hashes is worth its start."""
 
-_is_checksum = re.compile("(blake3|sha256):[0-9a-f]{64}").fullmatch
+_is_checksum = re.compile(
+    f"(?:{BLAKE3}|{SHA256}):[0-9a-f]{{64}}|{IN_BLOCKS}:(?:[0-9a-f]{{64}}){{2,}}"
+).fullmatch
+
+
+class _BlockHasher:
+    """Has the digest of every block of the bytes that it gets."""
+
+    def __init__(self) -> None:
+        self._ended: list[str] = []
+        self._block = blake3()
+        self._room_bytes = BLOCK_BYTES
+
+    def update(self, data: memoryview) -> None:
+        while data.nbytes:
+            if not self._room_bytes:
+                # Not before more bytes come: no block is empty but that of no bytes.
+                self._ended.append(self._block.hexdigest())
+                self._block, self._room_bytes = blake3(), BLOCK_BYTES
+            head, data = data[: self._room_bytes], data[self._room_bytes :]
+            self._block.update(head)
+            self._room_bytes -= head.nbytes
+
+    @property
+    def is_one_block(self) -> bool:
+        return not self._ended
+
+    def hexdigest(self) -> str:
+        return "".join([*self._ended, self._block.hexdigest()])
 
 
 class Checksum:
@@ -37,12 +73,12 @@ class Checksum:
     Parameters
     ----------
     kind
-        ``"blake3"`` or ``"sha256"``.
+        ``"blake3"``, ``"blake3-4MiB"`` or ``"sha256"``.
     """
 
     def __init__(self, kind: str = BLAKE3) -> None:
         self._kind = kind
-        self._hasher = hashlib.sha256() if kind == SHA256 else blake3()
+        self._hasher = _HASHERS[kind]()
 
     def update(self, data: Data) -> None:
         """Add bytes."""
@@ -63,7 +99,24 @@ class Checksum:
 
     def text(self) -> str:
         """Return the checksum of all bytes so far."""
-        return f"{self._kind}:{self._hasher.hexdigest()}"
+        kind = self._kind
+        if isinstance(self._hasher, _BlockHasher) and self._hasher.is_one_block:
+            kind = BLAKE3
+        return f"{kind}:{self._hasher.hexdigest()}"
+
+
+_HASHERS: Final[Mapping[str, Callable[[], Any]]] = {
+    BLAKE3: blake3,
+    IN_BLOCKS: _BlockHasher,
+    SHA256: hashlib.sha256,
+}
+
+
+class TakesBytes(Protocol):
+    """What bytes are given to, one piece after another."""
+
+    def update(self, data: Data, /) -> None:
+        """Take a piece."""
 
 
 class Background:
@@ -78,7 +131,7 @@ class Background:
         Takes the bytes.
     """
 
-    def __init__(self, checksum: Checksum) -> None:
+    def __init__(self, checksum: TakesBytes) -> None:
         self._checksum = checksum
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._hashing: Future[None] | None = None
@@ -141,6 +194,12 @@ def kind_of(checksum: str) -> str:
     'blake3'
     """
     return checksum.partition(":")[0]
+
+
+def digests_of_blocks(checksum: str) -> list[str]:
+    """Return the digests of the blocks that a checksum in blocks is made of."""
+    digests = checksum.partition(":")[2]
+    return [digests[at : at + 64] for at in range(0, len(digests), 64)]
 
 
 def is_checksum(text: object) -> bool:

@@ -21,19 +21,19 @@ _HELD_BYTES: Final = 256 * 2**20
 """Smaller files are read at once, larger ones in pieces: they may not fit in memory."""
 
 
-def describe_file(path: str, data: Data, n_rows: int) -> Part:
+def describe_file(path: str, data: Data, n_rows: int, kind: str = BLAKE3) -> Part:
     """Return the part of a checkpoint that is a single file of these bytes."""
     n_bytes = memoryview(data).nbytes
-    return Part(name(path), n_bytes, checksum_of(data), n_rows)
+    return Part(name(path), n_bytes, checksum_of(data, kind), n_rows)
 
 
-def describe_staged(path: str, file: BinaryIO, n_rows: int) -> Part:
+def describe_staged(path: str, file: BinaryIO, n_rows: int, kind: str = BLAKE3) -> Part:
     """Return the part that a staged file will be at ``path``.
 
-    Reads the file from its start to its end.
+    Reads the file from its start to its end, for a checksum of that kind.
     """
     file.seek(0)
-    checksum = checksum_of_file(file)
+    checksum = checksum_of_file(file, kind)
     return Part(name(path), file.tell(), checksum, n_rows)
 
 

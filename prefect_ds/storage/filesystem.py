@@ -93,6 +93,12 @@ class FileSystem(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
 
+    def open_unbuffered(self, path: str) -> BinaryIO | None:
+        """Return a file open for reading, on a disk of this machine.
+
+        ``None`` where it is not on one, or nothing is there.
+        """
+
     def writing(self, path: str) -> contextlib.AbstractContextManager[str]:
         """Give the path of a local file to write; at the end its data are at ``path``.
 

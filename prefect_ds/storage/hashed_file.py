@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from prefect_ds.storage.checksum import LARGE, Background, Checksum
+from prefect_ds.storage.checksum import BLAKE3, LARGE, Background, Checksum
 from prefect_ds.storage.describe import describe_staged
 from prefect_ds.storage.layout import name
 from prefect_ds.storage.part import Part
@@ -22,11 +22,14 @@ class HashedFile:
     ----------
     file
         Open for writing and reading, and empty.
+    kind
+        Of the checksum.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, kind: str = BLAKE3) -> None:
         self._file = file
-        self._checksum = Checksum()
+        self._kind = kind
+        self._checksum = Checksum(kind)
         self._is_hashed = True
 
     def __getattr__(self, attribute: str) -> Any:
@@ -50,5 +53,5 @@ class HashedFile:
     def part(self, path: str) -> Part:
         """Return the part that the file will be at ``path``."""
         if not self._is_hashed:
-            return describe_staged(path, self._file, 0)
+            return describe_staged(path, self._file, 0, self._kind)
         return Part(name(path), self._file.tell(), self._checksum.text(), 0)

@@ -104,6 +104,13 @@ class LocalFiles:
         """Return a file open for reading."""
         return open(path, "rb", opener=_open_at_once)
 
+    def open_unbuffered(self, path: str) -> BinaryIO | None:
+        """Return a file open for reading; ``None`` where nothing is."""
+        try:
+            return open(path, "rb", buffering=0, opener=_open_at_once)
+        except FileNotFoundError:
+            return None
+
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[str]:
         """Give the path itself."""

@@ -27,10 +27,10 @@ from prefect_ds.storage.history import (
 from prefect_ds.storage.identity import Identity, identity_from_json, identity_to_json
 from prefect_ds.storage.part import MOST, Part, check_count, part_from_json
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Raised by every change to the JSON that an older reader would misread."""
 
-_READABLE_VERSIONS = (1, 2, 3, 4)
+_READABLE_VERSIONS = (1, 2, 3, 4, 5)
 
 DESCRIPTION = "description"
 """The key of a schema that says what the data are, where they are no frame."""

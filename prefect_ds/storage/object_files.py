@@ -102,6 +102,9 @@ class ObjectFiles:
         """Return an object open for reading."""
         return cast(BinaryIO, ObjectReader(self.fs, path))
 
+    def open_unbuffered(self, path: str) -> None:
+        """Return ``None``: pieces of an object would take a request each."""
+
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[str]:
         """Give a temporary file, and PUT it unless there is an error."""

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from prefect_ds.errors import CheckpointNotFoundError, DamagedCheckpointError
 from prefect_ds.storage import commit, freeing, housekeeping, lookup
 from prefect_ds.storage.aside_record import RECORD, Advice, record_file
-from prefect_ds.storage.checksum import Checksum, Data, kind_of
+from prefect_ds.storage.checked_file import CheckedFile
+from prefect_ds.storage.checksum import IN_BLOCKS, Checksum, Data, kind_of
 from prefect_ds.storage.describe import read_parts
 from prefect_ds.storage.filed_manifests import FiledManifests
 from prefect_ds.storage.filesystem import FileSystem, Kind, Staged, Status
@@ -128,6 +129,16 @@ class CheckpointStore:
             f"the checkpoint at {path!r} is damaged: {what}; "
             f"it was set aside as {aside!r}, and the next run computes it again"
         )
+
+    def open_checked(self, path: str, part: Part) -> CheckedFile | None:
+        """Return a file that compares its bytes before a reader gets them.
+
+        ``None`` where only :meth:`read_data` can compare them, or nothing is there.
+        """
+        if kind_of(part.checksum) != IN_BLOCKS:
+            return None
+        file = self.files.open_unbuffered(path)
+        return None if file is None else CheckedFile(file, part)
 
     def _refuse_replaced(self, path: str, part: Part, now: Found) -> None:
         """Raise ``CheckpointNotFoundError`` if a sound copy of other bytes is there."""

@@ -9,6 +9,8 @@ import pytest
 from prefect_ds.storage import describe
 from prefect_ds.storage.checksum import (
     BLAKE3,
+    BLOCK_BYTES,
+    IN_BLOCKS,
     LARGE,
     PIECE_BYTES,
     SHA256,
@@ -16,6 +18,7 @@ from prefect_ds.storage.checksum import (
     Checksum,
     checksum_of,
     checksum_of_file,
+    digests_of_blocks,
     is_checksum,
     kind_of,
 )
@@ -38,7 +41,7 @@ def test_the_checksums_are_those_of_blake3_and_sha256():
     assert checksum_of(b"abc", SHA256) == f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
 
 
-@pytest.mark.parametrize("kind", [BLAKE3, SHA256])
+@pytest.mark.parametrize("kind", [BLAKE3, IN_BLOCKS, SHA256])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_file_has_the_checksum_of_its_bytes(tmp_path, size, kind):
     data = some_bytes(size)
@@ -50,14 +53,33 @@ def test_a_file_has_the_checksum_of_its_bytes(tmp_path, size, kind):
     assert taken.text() == checksum_of(data, kind)
 
 
+@pytest.mark.parametrize("kind", [BLAKE3, IN_BLOCKS])
 @pytest.mark.parametrize("step", [1, 1_000, LARGE, PIECE_BYTES + 1])
-def test_pieces_of_any_size_have_the_checksum_of_the_whole(step):
+def test_pieces_of_any_size_have_the_checksum_of_the_whole(step, kind):
     data = some_bytes(3 * step + 1)
-    checksum = Checksum()
+    checksum = Checksum(kind)
     with Background(checksum) as background:
         for start in range(0, len(data), step):
             background.update(data[start : start + step])
-    assert checksum.text() == checksum_of(data)
+    assert checksum.text() == checksum_of(data, kind)
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES])
+def test_the_checksum_in_blocks_of_one_block_is_that_of_the_file(size):
+    data = some_bytes(size)
+    assert checksum_of(data, IN_BLOCKS) == checksum_of(data)
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 9_000_000])
+def test_a_checksum_in_blocks_has_the_digest_of_every_block(size):
+    data = some_bytes(size)
+    blocks = [data[at : at + BLOCK_BYTES] for at in range(0, size, BLOCK_BYTES)]
+    digests = [checksum_of(block).removeprefix("blake3:") for block in blocks]
+    checksum = checksum_of(data, IN_BLOCKS)
+    assert checksum == f"blake3-4MiB:{''.join(digests)}"
+    assert digests_of_blocks(checksum) == digests
+    assert is_checksum(checksum)
+    assert kind_of(checksum) == IN_BLOCKS
 
 
 def test_a_checksum_goes_on_after_it_was_asked_for():
@@ -97,7 +119,19 @@ def test_a_checksum_names_its_kind(text):
     assert kind_of(text) == text.split(":")[0]
 
 
-@pytest.mark.parametrize("text", ["", "0" * 64, f"md5:{'0' * 64}", f"{EMPTY}\n", None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0" * 64,
+        f"md5:{'0' * 64}",
+        f"{EMPTY}\n",
+        f"blake3-4MiB:{'0' * 64}",
+        f"blake3-4MiB:{'0' * 130}",
+        f"blake3:{'0' * 128}",
+        None,
+    ],
+)
 def test_anything_else_is_no_checksum(text):
     assert not is_checksum(text)
 

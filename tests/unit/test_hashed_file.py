@@ -5,11 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from blake3 import blake3
 
+from prefect_ds.storage.checksum import BLAKE3, IN_BLOCKS, checksum_of
 from prefect_ds.storage.hashed_file import HashedFile
 
-LARGE = bytes(range(256)) * 5_000
+LARGE = bytes(range(256)) * 20_000
 
 
 def _reused(file):
@@ -56,17 +56,18 @@ WRITERS = {
 }
 
 
+@pytest.mark.parametrize("kind", [BLAKE3, IN_BLOCKS])
 @pytest.mark.parametrize("name", WRITERS)
-def test_the_part_describes_the_bytes_of_the_file(name):
+def test_the_part_describes_the_bytes_of_the_file(name, kind):
     with tempfile.TemporaryFile() as file:
-        hashed = HashedFile(file)
+        hashed = HashedFile(file, kind)
         WRITERS[name](hashed)
         part = hashed.part("folder/file.bin")
         file.seek(0)
         data = file.read()
     assert part.name == "file.bin"
     assert part.size_bytes == len(data)
-    assert part.checksum == f"blake3:{blake3(data).hexdigest()}"
+    assert part.checksum == checksum_of(data, kind)
 
 
 def test_a_full_disk_is_an_error_of_the_write():

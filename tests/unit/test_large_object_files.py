@@ -4,12 +4,16 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 from prefect_ds import ObjectResultHandler
-from prefect_ds.errors import DamagedCheckpointError
+from prefect_ds.errors import DamagedCheckpointError, UndecodableCheckpointError
+from prefect_ds.storage.checksum import IN_BLOCKS, kind_of
+from prefect_ds.storage.store import CheckpointStore
 
 N = 300_000
 NUMBERS = np.random.default_rng(0).random(N)
@@ -72,6 +76,75 @@ def test_a_large_value_comes_back(tmp_path, ending):
     back = handler.load(handler.write(value).location)
     assert type(back) is type(value)
     assert pickle.dumps(back) == pickle.dumps(value)
+
+
+PICKLED = {
+    "arrays": [NUMBERS, NUMBERS * 2, "between", NUMBERS + 1],
+    "many small objects": [{"id": i, "name": f"name {i}"} for i in range(200_000)],
+    "a class of a library": OrderedDict(a=NUMBERS, b=NUMBERS + 1),
+    "text": ["é" * 5_000_000, "b"],
+}
+
+
+@pytest.mark.parametrize("ending", ["pkl", "joblib"])
+@pytest.mark.parametrize("name", PICKLED)
+def test_a_pickle_of_several_blocks_comes_back(tmp_path, name, ending, monkeypatch):
+    value = PICKLED[name]
+    handler = ObjectResultHandler(tmp_path / f"value.{ending}")
+    path = handler.write(value).location
+    (part,) = handler.manifest(path).parts
+    assert kind_of(part.checksum) == IN_BLOCKS
+    # It needs nothing else than the checked file, and no second look at the bytes.
+    monkeypatch.setattr(CheckpointStore, "read_data", None)
+    assert pickle.dumps(handler.load(path)) == pickle.dumps(value)
+
+
+def test_a_pickle_is_read_without_holding_its_bytes_besides(tmp_path):
+    handler = ObjectResultHandler(tmp_path / "value.pkl")
+    path = handler.write(np.zeros(5_000_000)).location
+    tracemalloc.start()
+    back = handler.load(path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1.3 * back.nbytes
+
+
+class Runs:
+    """Its pickle runs code as it is loaded."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "it ran"),)
+
+
+@pytest.mark.parametrize("ending", ["pkl", "joblib"])
+def test_no_pickle_of_another_hand_is_loaded(tmp_path, ending):
+    handler = ObjectResultHandler(tmp_path / f"value.{ending}")
+    path = handler.write([NUMBERS] * 2 + [NUMBERS + 1]).location
+    before = os.stat(path)
+    other = pickle.dumps(Runs(tmp_path)).ljust(before.st_size, b".")
+    with open(path, "r+b") as file:
+        file.write(other)
+    # So that only the bytes tell.
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DamagedCheckpointError, match="was set aside"):
+        handler.load(path)
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_a_class_that_is_gone_is_no_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "Gone", Gone, raising=False)
+    handler = ObjectResultHandler(tmp_path / "value.pkl")
+    path = handler.write([Gone(), NUMBERS, NUMBERS + 1]).location
+    monkeypatch.delattr(sys.modules[__name__], "Gone")
+    with pytest.raises(UndecodableCheckpointError, match="Gone"):
+        handler.load(path)
+
+
+class Gone:
+    """A class of a script that is renamed later."""
 
 
 AFTER_THE_MAIN_THREAD = """

@@ -59,7 +59,10 @@ part_names = st.text(
     st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8
 ).filter(lambda name: name not in (".", ".."))
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
-checksums = st.builds("{}:{}".format, st.sampled_from(["blake3", "sha256"]), digests)
+checksums = st.one_of(
+    st.builds("{}:{}".format, st.sampled_from(["blake3", "sha256"]), digests),
+    st.builds("blake3-4MiB:{}{}".format, digests, digests),
+)
 parts = st.builds(Part, part_names, counts, checksums, counts, json_values, json_values)
 texts_by_name = st.dictionaries(text, text, max_size=3)
 identities = st.builds(
