@@ -167,8 +167,8 @@ class ObjectResultHandler(ResultHandler):
             # Without a place it is the value as a whole, so the handler is the wrong
             # one; with a place, a part of the value would not come back.
             if not error.place and not isinstance(value, kind.kept_classes()):
-                raise ResultTypeError(refusal(error, kind)) from error
-            raise RoundTripError(refusal(error, kind)) from error
+                raise ResultTypeError(refusal(error, kind, value)) from error
+            raise RoundTripError(refusal(error, kind, value)) from error
 
     def _load(self, path: str, manifest: Manifest) -> Any:
         part, kind = manifest.parts[0], self.object_type

@@ -26,6 +26,8 @@ _BY_NAME: Final = {
     "dask.DataFrame": "prefect_ds.dask.DaskDataFrameResultHandler",
     "dask.Series": "prefect_ds.dask.DaskDataFrameResultHandler",
     "geopandas.GeoDataFrame": "ObjectResultHandler('x.parquet', 'geopandas')",
+    # No type for it but a pickle, though it is a Series.
+    "geopandas.GeoSeries": "",
     "matplotlib.Figure": "ObjectResultHandler('x.png')",
     "polars.DataFrame": "ObjectResultHandler('x.parquet', 'polars')",
     "polars.LazyFrame": "ObjectResultHandler('x.parquet', 'polars')",
@@ -61,9 +63,9 @@ def frame_handler_for(cls: type) -> str:
     # The bases too: a user may have a class of their own.
     for base in cls.__mro__:
         package = base.__module__.partition(".")[0]
-        named = _BY_NAME.get(f"{package}.{base.__name__}")
-        if named:
-            return named
+        name = f"{package}.{base.__name__}"
+        if name in _BY_NAME:
+            return _BY_NAME[name]
     # Last, as a GeoDataFrame is a DataFrame.
     if issubclass(cls, pd.DataFrame | pd.Series):
         return "PandasResultHandler"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import pickle
 import types
 from collections.abc import Callable, Iterator
@@ -110,7 +111,10 @@ def _refusal(value: Any, error: Exception) -> UnkeepableError:
         else:
             break
     why = f"{name_of(type(value))}, which cannot be pickled: {error}"
-    return UnkeepableError(why, value).below(place)
+    hint = ""
+    if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+        hint = "return a list of its items"
+    return UnkeepableError(why, value, hint).below(place)
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

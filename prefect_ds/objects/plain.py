@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from numbers import Number
 from typing import Any, BinaryIO, Final
 
 from prefect_ds.objects.base import Marks, ObjectType, UnkeepableError, name_of
@@ -24,7 +25,7 @@ _HAS_MARK: Final = "byte order mark"
 def _write_text(value: Any, file: BinaryIO) -> Marks | None:
     # By type: a subclass would come back as a plain text.
     if type(value) is not str:
-        hint = "return str(value)"
+        hint = "return str(value)" if isinstance(value, str | Number) else ""
         raise UnkeepableError(f"{name_of(type(value))}", value, hint)
     try:
         data = value.encode()
@@ -70,7 +71,9 @@ def _byte_classes() -> tuple[type, ...]:
 
 def _write_bytes(value: Any, file: BinaryIO) -> None:
     if type(value) is not bytes:
-        hint = "return bytes(value)"
+        hint = ""
+        if isinstance(value, bytes | bytearray | memoryview):
+            hint = "return bytes(value)"
         raise UnkeepableError(f"{name_of(type(value))}", value, hint)
     file.write(value)
 

@@ -1,16 +1,26 @@
-"""The words for a value that a type of file does not keep: the place, the cure."""
+"""The words for a value that a type of file does not keep: the place, the cure.
+
+A cure is tried before it is named, unless the value is large.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from typing import Any, BinaryIO, Final, cast
+
+import cloudpickle
 
 from prefect_ds.file_types.advice import frame_handler_for
 from prefect_ds.objects.base import ObjectType, UnkeepableError, name_of
 from prefect_ds.objects.describe import describe
+from prefect_ds.objects.pickles import PICKLE
 from prefect_ds.objects.registry import OBJECT_TYPES
 
+_MOST_TRIED_BYTES: Final = 64 * 2**20
+"""Of larger values a type is named by their class alone."""
 
-def refusal(error: UnkeepableError, kind: ObjectType) -> str:
+
+def refusal(error: UnkeepableError, kind: ObjectType, result: Any) -> str:
     """Return the message about a result, or a part of one, that a type does not keep.
 
     Parameters
@@ -19,13 +29,16 @@ def refusal(error: UnkeepableError, kind: ObjectType) -> str:
         Has the place in the result, and the value there.
     kind
         The type of the file.
+    result
+        The whole result.
     """
     why = error.why
     description = describe(error.value)
     others: list[str] = []
+    pickled_bytes = _pickled_bytes(error.value)
     if why == name_of(type(error.value)):
         # Its class is refused, which other types may keep.
-        others = _others(error.value, kind)
+        others = _others(error.value, kind, pickled_bytes)
         if description not in why:
             why = f"{why}, {description}"
     message = (
@@ -34,39 +47,83 @@ def refusal(error: UnkeepableError, kind: ObjectType) -> str:
     )
     if error.hint:
         message += f"; {error.hint}"
-    cures = _cures(others, kind, is_whole=not error.place)
-    if cures:
-        message += f". {cures}"
-    return message
-
-
-def _cures(others: list[str], kind: ObjectType, *, is_whole: bool) -> str:
-    """Return the ways to keep a value that a type of file refuses, as a sentence."""
     part, whole = "this part by itself", "the whole result"
-    if is_whole:
+    if not error.place:
         part, whole = "it", "it"
     cures = []
     if others:
         cures.append(f"keep {part} with {' or '.join(others)}")
-    # A pickle has refused it already, where the type is one.
-    if not kind.needs_its_code:
+    unpicklable = None if kind is PICKLE else _refused_by_pickle(result)
+    if kind is not PICKLE and unpicklable is None:
         cures.append(f"keep {whole} with file type 'pickle'")
-    sentence = ", or ".join(cures)
-    return sentence[:1].upper() + sentence[1:]
+    if cures:
+        sentence = ", or ".join(cures)
+        return f"{message}. {sentence[:1].upper()}{sentence[1:]}"
+    if unpicklable is not None and not kind.is_pickle and not error.hint:
+        message += f". No file type keeps result{unpicklable.place} ({unpicklable.why})"
+        if unpicklable.hint:
+            message += f"; {unpicklable.hint}"
+    return message
 
 
-def _others(value: Any, kind: ObjectType) -> list[str]:
-    """Return the handlers or file types for a value's class, except pickles."""
+class _Nowhere:
+    """Counts the bytes that are written to it."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def write(self, data: Any) -> int:
+        n_bytes = memoryview(data).nbytes
+        self.n_bytes += n_bytes
+        return n_bytes
+
+
+def _pickled_bytes(value: Any) -> int | None:
+    """Return the size of a value's pickle; ``None`` if it has none."""
+    file = _Nowhere()
+    try:
+        cloudpickle.dump(value, cast(BinaryIO, file))
+    except Exception:  # noqa: BLE001 - the methods of any class
+        return None
+    return file.n_bytes
+
+
+def _refused_by_pickle(result: Any) -> UnkeepableError | None:
+    """Return the error of a pickle about a value; ``None`` if it is kept."""
+    if (_pickled_bytes(result) or 0) > _MOST_TRIED_BYTES:
+        return None
+    try:
+        PICKLE.write(result, io.BytesIO())
+    except UnkeepableError as error:
+        return error
+    return None
+
+
+def _keeps(kind: ObjectType, value: Any) -> bool:
+    try:
+        kind.write(value, io.BytesIO())
+    except Exception:  # noqa: BLE001 - of libraries, of any class
+        return False
+    return True
+
+
+def _others(value: Any, kind: ObjectType, pickled_bytes: int | None) -> list[str]:
+    """Return the handlers or file types that keep a value, except pickles."""
     handler = frame_handler_for(type(value))
     # Of a subclass, the handler is the one that refuses it.
     if handler and repr(kind.name) in handler:
         return []
     if handler:
         return [handler]
+    # What they keep pickles, too.
+    if pickled_bytes is None:
+        return []
+    is_large = pickled_bytes > _MOST_TRIED_BYTES
     return [
         f"file type {name!r}"
         for name, other in OBJECT_TYPES.items()
         if other is not kind
         and not other.needs_its_code
         and type(value) in other.kept_classes()
+        and (is_large or _keeps(other, value))
     ]

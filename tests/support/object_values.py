@@ -263,6 +263,7 @@ PICKLE_REFUSED = {
     "generator": ((i for i in ()), "result (generator"),
     "turned and backwards": ({"a": np.arange(3, dtype=">f8")[::-1]}, "comes back as"),
     "set of generators": ([{"g": (i for i in ())}], 'result[0]["g"] (generator'),
+    "generator in a dict": ({"a": (i for i in ())}, "object); return a list of its"),
 }
 
 TEXT_KEPT = {
@@ -280,6 +281,16 @@ TEXT_REFUSED = {
     "bytes": (b"x", "Keep it with file type 'bin'"),
     "dict": ({"a": 1}, "file type 'json'"),
     "number": (1, "return str(value)"),
+    "frames": (
+        {"a": pd.DataFrame({"b": [1]})},
+        "of 1). Keep it with file type 'pickle'",
+    ),
+    "arrays": ({"a": np.arange(2)}, "of 1). Keep it with file type 'npz', or keep"),
+    "generator": (
+        {"a": (i for i in ())},
+        '. No file type keeps result["a"] (generator, which cannot be pickled: cannot '
+        "pickle 'generator' object); return a list of its items",
+    ),
 }
 
 BIN_KEPT = {
