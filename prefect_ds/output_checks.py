@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect_ds.checkpoints.reference import count
+from prefect_ds.checkpoints.returned_path import is_of_a_checkpoint
 from prefect_ds.errors import ResultTypeError
 from prefect_ds.file_types.advice import handler_for
 from prefect_ds.result_handler import ResultHandler
@@ -116,23 +117,45 @@ def check_files(
     values: Mapping[str, Any],
     paths: Mapping[str, str],
 ) -> None:
-    """Refuse a file at the path of another output, which would replace it.
+    """Refuse a file that two outputs need, or that lies at the path of another one.
+
+    A file that a task wrote is moved to the path of its output.
 
     Parameters
     ----------
     handlers, values, paths
         The handlers, the results and the paths of the outputs, by name.
     """
+    sources: dict[str, str] = {}
     for name, handler in handlers.items():
         if not handler.takes_files:
             continue
         source = os.path.abspath(os.fsdecode(values[name]))
+        for earlier, of_earlier in sources.items():
+            _check_apart((earlier, of_earlier), (name, source))
+        sources[name] = source
         for other, path in paths.items():
             if other != name and f"{source}/".startswith(f"{path}/"):
                 raise ResultTypeError(
                     f"output {name} is {source!r}, which lies at the path of output "
                     f"{other}: write it to another place"
                 )
+
+
+def _check_apart(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Refuse two outputs that are the same file, or one in the folder of the other."""
+    (outer, folder), (inner, source) = sorted([one, other], key=lambda of: len(of[1]))
+    if not f"{source}/".startswith(f"{folder}/") or is_of_a_checkpoint(source):
+        return
+    if source == folder:
+        raise ResultTypeError(
+            f"outputs {outer} and {inner} are the same path, {source!r}: "
+            "write a file for each"
+        )
+    raise ResultTypeError(
+        f"output {inner} is {source!r}, which lies in the folder of output {outer}, "
+        f"{folder!r}: write it beside the folder"
+    )
 
 
 def are_there(handlers: Mapping[str, ResultHandler], values: Mapping[str, Any]) -> bool:

@@ -188,7 +188,7 @@ def _is_of_the_task(tree: Tree, began_s: float | None) -> bool:
         newest_s = began_s - _CLOCKS_DIFFER_S
         if any(status.st_ctime < newest_s for status in statuses):
             return False
-    if is_local_copy(tree.path) or _is_checkpoint(tree.path):
+    if is_of_a_checkpoint(tree.path):
         return False
     return not _holds_working_folder(tree.path)
 
@@ -201,8 +201,13 @@ def _holds_working_folder(path: str) -> bool:
     return f"{here}{os.sep}".startswith(f"{path}{os.sep}")
 
 
-def _is_checkpoint(path: str) -> bool:
-    """Whether a path is a checkpoint, or lies in one."""
+def is_of_a_checkpoint(path: str) -> bool:
+    """Whether a path is a checkpoint, lies in one, or is a local copy of one.
+
+    A task that returns it got it from another task; it is never moved.
+    """
+    if is_local_copy(path):
+        return True
     # Up to the root: it may be a file in a folder that is the checkpoint.
     files = LocalFiles()
     while parent(path) not in (path, "/", "."):

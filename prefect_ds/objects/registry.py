@@ -122,7 +122,7 @@ def _of_ending(path: str) -> ObjectType:
     close = difflib.get_close_matches(ending, _BY_ENDING, n=1, cutoff=0.75)
     hint = f", did you mean {close[0]!r}?" if close else ""
     raise FileTypeError(
-        f"no file type for objects ends as the path {path!r} does{hint}: "
+        f"the ending of {path!r} means no file type for objects{hint}: "
         f"give file_type, one of {names}"
     )
 

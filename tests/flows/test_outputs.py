@@ -575,3 +575,49 @@ def test_a_file_is_in_its_place_after_another_output_was_refused(run_here, tmp_p
         assert state.is_successful() == is_kept
         assert written.exists() != is_kept
     assert state.result == (tmp_path / "a", [1])
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        ("", "are the same path"),
+        ("/x", "output b is "),
+    ],
+)
+def test_two_outputs_of_one_file_are_refused_before_any_moves(
+    run_here, tmp_path, order, inner, words
+):
+    handlers = {name: FileResultHandler(tmp_path / "kept" / name) for name in order}
+
+    @task(result=Outputs(**handlers))
+    def both():
+        folder = tmp_path / "written"
+        folder.mkdir(exist_ok=True)
+        (folder / "x").write_text("1")
+        return {"a": folder, "b": f"{folder}{inner}"}
+
+    with Flow("both") as flow:
+        both_results = both()
+    message = run_here(flow).result[both_results].message
+    assert words in message
+    assert (tmp_path / "written" / "x").read_text() == "1"
+
+
+def test_two_outputs_may_keep_the_result_of_another_task(run_here, tmp_path):
+    @task(result=FileResultHandler(tmp_path / "first.txt"))
+    def first():
+        (tmp_path / "written.txt").write_text("1")
+        return tmp_path / "written.txt"
+
+    handlers = {name: FileResultHandler(tmp_path / "kept" / name) for name in "ab"}
+
+    @task(result=Outputs(**handlers))
+    def copies(path):
+        return {"a": path, "b": path}
+
+    with Flow("copies") as flow:
+        results = copies(first())
+    assert run_here(flow).result[results].is_successful()
+    for path in ("first.txt", "kept/a", "kept/b"):
+        assert (tmp_path / path).read_text() == "1"
