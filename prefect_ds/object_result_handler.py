@@ -22,6 +22,7 @@ from prefect_ds.objects.describe import describe
 from prefect_ds.objects.refusals import refusal
 from prefect_ds.objects.registry import REGISTERED, object_type
 from prefect_ds.result_handler import ResultHandler
+from prefect_ds.storage.checked_file import OtherBytesError
 from prefect_ds.storage.checksum import BLAKE3, IN_BLOCKS, Data
 from prefect_ds.storage.describe import describe_file
 from prefect_ds.storage.hashed_file import HashedFile
@@ -181,6 +182,9 @@ class ObjectResultHandler(ResultHandler):
                     checked.check_rest()
                     return kind.place(value, path)
                 except Exception:
+                    # An error of the reader says nothing about bytes it has not seen.
+                    with contextlib.suppress(OtherBytesError):
+                        checked.check_rest()
                     if not checked.has_other_bytes:
                         raise
             # Damaged or replaced: the look at the whole says which.

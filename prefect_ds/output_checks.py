@@ -130,12 +130,12 @@ def check_files(
     for name, handler in handlers.items():
         if not handler.takes_files:
             continue
-        source = os.path.abspath(os.fsdecode(values[name]))
+        source = os.path.realpath(os.fsdecode(values[name]))
         for earlier, of_earlier in sources.items():
             _check_apart((earlier, of_earlier), (name, source))
         sources[name] = source
         for other, path in paths.items():
-            if other != name and f"{source}/".startswith(f"{path}/"):
+            if other != name and f"{source}/".startswith(f"{os.path.realpath(path)}/"):
                 raise ResultTypeError(
                     f"output {name} is {source!r}, which lies at the path of output "
                     f"{other}: write it to another place"

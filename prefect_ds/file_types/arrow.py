@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
@@ -177,7 +178,23 @@ PARQUET: Final = FileType(
 def _write_feather(
     table: pd.DataFrame, schema: JSONObject, file: BinaryIO, kwargs: Kwargs
 ) -> None:
-    table.to_feather(file, **kwargs)
+    arrow = pa.Table.from_pandas(table)
+    for number, column in enumerate(arrow.columns):
+        if column.null_count:
+            field = arrow.schema.field(number)
+            arrow = arrow.set_column(number, field, _plain_nulls(column))
+    pyarrow.feather.write_feather(arrow, file, **kwargs)
+
+
+def _plain_nulls(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with nothing under its nulls.
+
+    There may be anything, such as what a mask hides, and the file would have it: equal
+    frames would have unequal files.
+    """
+    if pa.types.is_primitive(column.type):
+        return pc.coalesce(column, pa.scalar(None, column.type))
+    return column.take(pa.array(np.arange(len(column))))
 
 
 def _read_feather(data: Data, schema: JSONObject, kwargs: Kwargs) -> list[Array]:

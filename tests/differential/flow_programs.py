@@ -426,7 +426,8 @@ class FlowGenerator:
     ) -> Variable:
         for source in taken:
             source.n_uses += 1
-        by_parameter = any(source.by_parameter for source in taken)
+        # In a branch a parameter decides whether there is anything to take.
+        by_parameter = any(source.by_parameter for source in taken) or bool(self.indent)
         options = [f'name="{name}"']
         before, raises = self._raises(name, outcome, changes)
         options += raises

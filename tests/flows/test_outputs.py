@@ -583,6 +583,8 @@ def test_a_file_is_in_its_place_after_another_output_was_refused(run_here, tmp_p
     [
         ("", "are the same path"),
         ("/x", "output b is "),
+        ("-link", "are the same path"),
+        ("-link/x", "output b is "),
     ],
 )
 def test_two_outputs_of_one_file_are_refused_before_any_moves(
@@ -595,6 +597,9 @@ def test_two_outputs_of_one_file_are_refused_before_any_moves(
         folder = tmp_path / "written"
         folder.mkdir(exist_ok=True)
         (folder / "x").write_text("1")
+        link = tmp_path / "written-link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
         return {"a": folder, "b": f"{folder}{inner}"}
 
     with Flow("both") as flow:

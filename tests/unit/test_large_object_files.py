@@ -143,6 +143,31 @@ def test_a_class_that_is_gone_is_no_damage(tmp_path, monkeypatch):
         handler.load(path)
 
 
+class Fails:
+    """Cannot be loaded again, whatever its bytes are."""
+
+    loads = True
+
+    def __setstate__(self, state):
+        if not Fails.loads:
+            raise ValueError("not today")
+
+
+def test_bytes_behind_an_error_of_the_reader_are_compared_too(tmp_path, monkeypatch):
+    handler = ObjectResultHandler(tmp_path / "value.pkl")
+    value = Fails()
+    value.numbers = 1
+    path = handler.write([value, NUMBERS, NUMBERS + 1, NUMBERS + 2]).location
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(-10, os.SEEK_END)
+        file.write(b"!!!")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    monkeypatch.setattr(Fails, "loads", False)
+    with pytest.raises(DamagedCheckpointError, match="another checksum"):
+        handler.load(path)
+
+
 class Gone:
     """A class of a script that is renamed later."""
 

@@ -213,11 +213,24 @@ def _index(index: Any, walk: Walk) -> bytes:
     if isinstance(index, pd.MultiIndex):
         return pack("index", kind, names, *_levels(index, walk))
     if isinstance(index, pd.RangeIndex):
-        span = encode_range(range(index.start, index.stop, index.step))
-        return pack("index", kind, names, span)
+        span = range(index.start, index.stop, index.step)
+        return pack("index", kind, names, encode_range(span), *_odd_span(span))
     has_freq = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
     freq = walk.encode_at(index.freq if has_freq else None, ".freq")
     return pack("index", kind, names, _encode_series_cells(index, walk), freq)
+
+
+def _odd_span(span: range) -> list[bytes]:
+    """Return what tells a range of a row or none from the usual one, if it is odd.
+
+    Of ``frame.iloc[::-2]`` the index has a step of -2, also where one row is left.
+    """
+    if len(span) > 1:
+        return []
+    first = span[0] if span else 0
+    if (span.start, span.stop, span.step) == (first, first + len(span), 1):
+        return []
+    return [b"%d %d %d" % (span.start, span.stop, span.step)]
 
 
 def _levels(index: pd.MultiIndex, walk: Walk) -> list[bytes]:
