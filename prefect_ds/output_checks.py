@@ -9,7 +9,7 @@ from typing import Any
 from prefect_ds.checkpoints.reference import count
 from prefect_ds.checkpoints.returned_path import is_of_a_checkpoint
 from prefect_ds.errors import ResultTypeError
-from prefect_ds.file_types.advice import handler_for
+from prefect_ds.objects.refusals import advice
 from prefect_ds.result_handler import ResultHandler
 
 _COMMON = ("match", "ignore", "show", "max_age")
@@ -91,7 +91,7 @@ def _not_accepted(name: str, value: Any, handler: ResultHandler) -> str:
     kind = type(value)
     return (
         f"output {name} is a {kind.__name__}, which {type(handler).__name__} does not "
-        f"keep: give it {handler_for(kind)}"
+        f"keep: {advice(value)}"
     )
 
 

@@ -14,8 +14,9 @@ from prefect_ds.checkpoints import memory_cache as cache
 from prefect_ds.checkpoints.choices import Durability
 from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from prefect_ds.checkpoints.draft import Draft
-from prefect_ds.errors import FileTypeError
+from prefect_ds.errors import FileTypeError, ResultTypeError
 from prefect_ds.file_types.frame_format import FrameFormat, frame_format
+from prefect_ds.file_types.refusals import wrong_type
 from prefect_ds.file_types.registry import (
     FILE_TYPES,
     check_ending,
@@ -24,6 +25,7 @@ from prefect_ds.file_types.registry import (
 )
 from prefect_ds.file_types.series import decode, decode_edited, encode
 from prefect_ds.frames.base import Framed
+from prefect_ds.objects.refusals import advice
 from prefect_ds.result_handler import ResultHandler
 from prefect_ds.storage.describe import describe_file, describe_staged
 from prefect_ds.storage.identity import Match
@@ -150,6 +152,8 @@ class PandasResultHandler(ResultHandler):
 
     @contextlib.contextmanager
     def _stage(self, value: Any, path: str, origin: Origin) -> Iterator[Draft]:
+        if not isinstance(value, pd.DataFrame | pd.Series):
+            raise ResultTypeError(wrong_type(value, advice(value)))
         store = self.store
         with store.staging(path) as file:
             encoded = encode(self._format(path), value, file)

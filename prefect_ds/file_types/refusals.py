@@ -16,10 +16,18 @@ Fault = Callable[[pd.DataFrame], str | None]
 """Returns why a file type does not keep a frame, or ``None``."""
 
 
-def wrong_type(value: object) -> str:
-    """Return the message about a task's result that is no frame."""
+def wrong_type(value: object, hint: str = "") -> str:
+    """Return the message about a task's result that is no frame.
+
+    Parameters
+    ----------
+    value
+        The result.
+    hint
+        What to do. Empty: it is told by the class of the result alone.
+    """
     kind = type(value)
-    hint = f"keep it with {handler_for(kind)}"
+    hint = hint or f"keep it with {handler_for(kind)}"
     if kind.__module__.startswith("dask.") and hasattr(value, "compute"):
         hint = f"{hint}, or return its .compute()"
     return (

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import cloudpickle
 
-from prefect_ds.file_types.advice import frame_handler_for
+from prefect_ds.file_types.advice import frame_handler_for, handler_for
 from prefect_ds.objects.base import ObjectType, UnkeepableError, name_of
 from prefect_ds.objects.describe import describe
 from prefect_ds.objects.pickles import PICKLE
@@ -64,6 +64,37 @@ def refusal(error: UnkeepableError, kind: ObjectType, result: Any) -> str:
         if unpicklable.hint:
             message += f"; {unpicklable.hint}"
     return message
+
+
+def advice(value: Any) -> str:
+    """Return what to do with a result that its handler is not for, as a clause.
+
+    Examples
+    --------
+    >>> advice([1, 2])
+    "keep it with ObjectResultHandler('x.json')"
+    >>> advice([1, object()])
+    "keep it with ObjectResultHandler('x.pkl')"
+    """
+    named = handler_for(type(value))
+    if frame_handler_for(type(value)) or not named.startswith("ObjectResult"):
+        return f"keep it with {named}"
+    if (_pickled_bytes(value) or 0) > _MOST_TRIED_BYTES:
+        return f"keep it with {named}"
+    calls = {
+        f"ObjectResultHandler('x{kind.endings[0]}')": kind
+        for kind in OBJECT_TYPES.values()
+        if not kind.needs_its_code and type(value) in kind.kept_classes()
+    }
+    # The usual type for the class first: text is also kept as json.
+    for call in sorted(calls, key=lambda call: call != named):
+        if _keeps(calls[call], value):
+            return f"keep it with {call}"
+    unpicklable = _refused_by_pickle(value)
+    if unpicklable is None:
+        return "keep it with ObjectResultHandler('x.pkl')"
+    words = f"no handler keeps result{unpicklable.place} ({unpicklable.why})"
+    return f"{words}; {unpicklable.hint}" if unpicklable.hint else words
 
 
 class _Nowhere:

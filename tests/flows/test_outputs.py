@@ -248,7 +248,7 @@ def test_a_kill_between_two_commits_gives_no_mix(tmp_path):
         ({"train": numbers(1), "test": None}, "output test is a NoneType"),
         (
             {"train": numbers(1), "test": [1]},
-            r"does not keep: give it ObjectResultHandler('x.json')",
+            r"does not keep: keep it with ObjectResultHandler('x.json')",
         ),
         ({}, "a dict with nothing, and its outputs are train, test"),
     ],
