@@ -75,6 +75,12 @@ def set_aside_undecodable(
             f"the checkpoint at {path!r}: {why}; it cannot be set aside ({refused}): "
             "remove it, then run again"
         )
+    if aside == path:
+        # Its time of change is another: somebody may have put other data there.
+        return UndecodableCheckpointError(
+            f"the checkpoint at {path!r}: {why}; it was replaced or touched while it "
+            "was read, and stays: run the flow again"
+        )
     return UndecodableCheckpointError(
         f"the checkpoint at {path!r}: {why}; it was set aside as {aside!r}, and the "
         f"next run computes it again{AsideRecord(path, aside, why, 'restore').way_back}"

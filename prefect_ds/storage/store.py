@@ -125,6 +125,11 @@ class CheckpointStore:
                 f"the checkpoint at {path!r} is damaged: {what}; "
                 f"it cannot be set aside ({error})"
             ) from error
+        if aside == path:
+            raise CheckpointNotFoundError(
+                f"the checkpoint at {path!r} was replaced while it was read; "
+                "run the task again"
+            )
         raise DamagedCheckpointError(
             f"the checkpoint at {path!r} is damaged: {what}; "
             f"it was set aside as {aside!r}, and the next run computes it again"

@@ -168,6 +168,29 @@ def test_bytes_behind_an_error_of_the_reader_are_compared_too(tmp_path, monkeypa
         handler.load(path)
 
 
+class Touches:
+    """Changes the time of the file that it is loaded from, and fails."""
+
+    path = ""
+
+    def __setstate__(self, state):
+        if self.path:
+            os.utime(self.path, (1, 1))
+            raise ValueError("not today")
+
+
+def test_a_file_that_was_touched_while_it_was_read_stays(tmp_path, monkeypatch):
+    handler = ObjectResultHandler(tmp_path / "value.pkl")
+    value = Touches()
+    value.numbers = 1
+    path = handler.write([value, NUMBERS, NUMBERS + 1]).location
+    monkeypatch.setattr(Touches, "path", path)
+    with pytest.raises(UndecodableCheckpointError, match="touched while it was read"):
+        handler.load(path)
+    monkeypatch.setattr(Touches, "path", "")
+    np.testing.assert_array_equal(handler.load(path)[1], NUMBERS)
+
+
 class Gone:
     """A class of a script that is renamed later."""
 
