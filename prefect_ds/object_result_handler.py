@@ -174,8 +174,8 @@ class ObjectResultHandler(ResultHandler):
     def _load(self, path: str, manifest: Manifest) -> Any:
         part, kind = manifest.parts[0], self.object_type
         # A pickle goes straight from the file to its objects.
-        checked = self.store.open_checked(path, part)
-        if checked is not None and kind.is_pickle:
+        checked = self.store.open_checked(path, part) if kind.is_pickle else None
+        if checked is not None:
             with io.BufferedReader(checked) as file:
                 try:
                     value = kind.read(file, None)

@@ -76,7 +76,7 @@ def set_aside_undecodable(
             "remove it, then run again"
         )
     if aside == path:
-        # Its time of change is another: somebody may have put other data there.
+        # It was modified after it was looked up, perhaps by another run.
         return UndecodableCheckpointError(
             f"the checkpoint at {path!r}: {why}; it was replaced or touched while it "
             "was read, and stays: run the flow again"

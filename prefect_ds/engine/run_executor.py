@@ -101,7 +101,7 @@ class RunExecutor(Executor):
         self._decide_all(before=run.task)
         self.release.before(run.task)
         if run.is_parent and self.has_our_tasks and self._waits_for_retries(kwargs):
-            waiting = Submitted(Pending("Waits for all of what it is mapped over."))
+            waiting = Submitted(Pending("Waits for the retries of upstream tasks."))
             self.release.ended(run, waiting)
             return waiting
         if run.is_counted:
@@ -118,11 +118,11 @@ class RunExecutor(Executor):
         return decision.submitted
 
     def _waits_for_retries(self, call: Mapping[str, Any]) -> bool:
-        """Return whether a task would be mapped over a part of what is to come.
+        """Return whether some upstream children of a flattened map are unfinished.
 
-        Prefect counts a child that waits for its retry as one item. In the next round
-        it has more, all later items have other places by then, and the children that
-        have run already stand for some of them.
+        Prefect counts a child that waits for its retry as one item. Once it has
+        finished it may give more, which moves the items after it to other positions,
+        while children that ran for the old positions are not run again.
         """
         if isinstance(call["state"], Mapped):
             return False
@@ -132,6 +132,8 @@ class RunExecutor(Executor):
             if maps_over_parts(edge) and state.is_mapped()
             for child in self._flattened[edge.upstream_task]
         ]
+        if not children:
+            return False
         self._decide_all()
         # Where the children are: their results do not come here for this.
         finished = [

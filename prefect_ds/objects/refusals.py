@@ -35,10 +35,9 @@ def refusal(error: UnkeepableError, kind: ObjectType, result: Any) -> str:
     why = error.why
     description = describe(error.value)
     others: list[str] = []
-    pickled_bytes = _pickled_bytes(error.value)
     if why == name_of(type(error.value)):
         # Its class is refused, which other types may keep.
-        others = _others(error.value, kind, pickled_bytes)
+        others = _others(error.value, kind)
         if description not in why:
             why = f"{why}, {description}"
     message = (
@@ -138,7 +137,7 @@ def _keeps(kind: ObjectType, value: Any) -> bool:
     return True
 
 
-def _others(value: Any, kind: ObjectType, pickled_bytes: int | None) -> list[str]:
+def _others(value: Any, kind: ObjectType) -> list[str]:
     """Return the handlers or file types that keep a value, except pickles."""
     handler = frame_handler_for(type(value))
     # Of a subclass, the handler is the one that refuses it.
@@ -146,7 +145,8 @@ def _others(value: Any, kind: ObjectType, pickled_bytes: int | None) -> list[str
         return []
     if handler:
         return [handler]
-    # What they keep pickles, too.
+    pickled_bytes = _pickled_bytes(value)
+    # Whatever they keep can be pickled too.
     if pickled_bytes is None:
         return []
     is_large = pickled_bytes > _MOST_TRIED_BYTES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import Any
 
 from blake3 import blake3
 
@@ -34,7 +34,7 @@ class CheckedFile(io.RawIOBase):
         Describes the file, with a checksum in blocks.
     """
 
-    def __init__(self, file: BinaryIO, part: Part) -> None:
+    def __init__(self, file: io.RawIOBase, part: Part) -> None:
         super().__init__()
         self._file = file
         self._n_unread = part.size_bytes
@@ -114,7 +114,7 @@ class CheckedFile(io.RawIOBase):
 
     def _fill(self, block: memoryview) -> None:
         while block:
-            n_read = self._file.readinto(block)  # type: ignore[attr-defined]
+            n_read = self._file.readinto(block)
             if not n_read:
                 # It is shorter than it was.
                 self._comparison.fail()

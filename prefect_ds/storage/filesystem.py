@@ -8,6 +8,7 @@ and nothing else. :mod:`~prefect_ds.storage.local_files` and
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
@@ -93,7 +94,7 @@ class FileSystem(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Return a file open for reading."""
 
-    def open_unbuffered(self, path: str) -> BinaryIO | None:
+    def open_unbuffered(self, path: str) -> io.FileIO | None:
         """Return a file open for reading, on a disk of this machine.
 
         ``None`` where it is not on one, or nothing is there.

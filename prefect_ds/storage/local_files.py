@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import shutil
 import stat
@@ -104,7 +105,7 @@ class LocalFiles:
         """Return a file open for reading."""
         return open(path, "rb", opener=_open_at_once)
 
-    def open_unbuffered(self, path: str) -> BinaryIO | None:
+    def open_unbuffered(self, path: str) -> io.FileIO | None:
         """Return a file open for reading; ``None`` where nothing is."""
         try:
             return open(path, "rb", buffering=0, opener=_open_at_once)
