@@ -55,6 +55,8 @@ class HandedOn:
     ) -> None:
         self.results = results or {}
         self.collections = collections or {}
+        self.replaced: Replaced = {}
+        """Of these: what equal object took its place where a task took both."""
 
     def __reduce__(self) -> tuple[type[HandedOn], tuple[()]]:
         # In another process the value of the state is a copy.
@@ -159,6 +161,7 @@ class _Ones:
 
     def __init__(self, load: Loader) -> None:
         self._load = load
+        self._handed_on: list[HandedOn] = []
         self._replaced: Replaced = {}
         self._done: dict[int, Any] = {}
 
@@ -174,6 +177,10 @@ class _Ones:
             self._add_result(task_run, item)
 
     def _add_all(self, handed_on: HandedOn) -> None:
+        self._handed_on.append(handed_on)
+        # What a task before has replaced is out of use, and may be unequal by now.
+        for later, first in handed_on.replaced.values():
+            self._replace(self._first(later), self._first(first))
         for task_run, loaded in handed_on.results.items():
             self._add_result(task_run, loaded)
         for key, (raw, loaded) in handed_on.collections.items():
@@ -190,9 +197,11 @@ class _Ones:
         content = digest_of_pickled(one, counts_bytes=False)
         if content and content == digest_of_pickled(other, counts_bytes=False):
             for of_one, of_other in _pairs(one, other, set()):
-                first, later = self._first(of_one), self._first(of_other)
-                if first is not later:
-                    self._replaced[id(later)] = later, first
+                self._replace(self._first(of_other), self._first(of_one))
+
+    def _replace(self, later: Any, first: Any) -> None:
+        if later is not first:
+            self._replaced[id(later)] = later, first
 
     def _first(self, item: Any) -> Any:
         """Return the object that takes the place of an item, or the item itself."""
@@ -204,6 +213,12 @@ class _Ones:
         """Replace equal copies with the one object in all that was loaded."""
         if not self._replaced:
             return
+        for handed_on in self._handed_on:
+            loaded = [*handed_on.results.values()]
+            loaded += [loaded for _, loaded in handed_on.collections.values()]
+            for item in items_in(loaded):
+                if id(item) in self._replaced:
+                    handed_on.replaced[id(item)] = self._replaced[id(item)]
         for task_run, loaded in self._load.results.items():
             self._load.results[task_run] = self._with_ones(loaded)
         for key, (raw, loaded) in self._load.collections.items():

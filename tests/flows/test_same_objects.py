@@ -10,13 +10,14 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import prefect
 import pytest
-from prefect import Flow, Parameter, flatten, task
+from prefect import Flow, Parameter, flatten, task, unmapped
 from prefect.engine import signals
 from prefect.engine.state import State
 from prefect.executors import Executor, LocalDaskExecutor, LocalExecutor
@@ -272,6 +273,73 @@ def test_a_container_of_what_two_tasks_hand_on_stays_one(
 
     expected, found = _both(run_here, make, tmp_path)
     assert expected[0][2] == expected[0][-1]
+    assert found == [expected] * 2
+
+
+@task
+def tuple_of(value: Any) -> tuple[Any]:
+    return (value,)
+
+
+@pytest.mark.parametrize("wrapped", [wrap, tuple_of])
+def test_copies_of_which_a_task_made_one_stay_one_for_the_tasks_after_it(
+    run_here: Callable[..., State], tmp_path: Path, wrapped: prefect.Task
+) -> None:
+    @task(max_retries=1, retry_delay=timedelta(0))
+    def retried(a: Any, b: Any, c: Any = None) -> list[int]:
+        if prefect.context.task_run_count == 1:
+            raise ValueError("once more")
+        return aliases(a, b, c)
+
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("after") as flow:
+            listed = as_task([frame(1), frame(2)])
+            one, other = wrapped(listed), wrapped(listed)
+            # A parent gives each child a state of its own.
+            mapped = wrapped.map(as_task([listed, listed]))
+            both = places(listed, one, other, mapped)
+            again = retried(listed, other, one)
+            flow.asked = [
+                both,
+                again,
+                places(listed, other, upstream_tasks=[both]),
+                places(one, other, upstream_tasks=[both, again]),
+                places.map(unmapped(listed), mapped, upstream_tasks=[both]),
+                retried(listed, other, upstream_tasks=[both]),
+                retried(listed, mapped, upstream_tasks=[both]),
+            ]
+        return flow
+
+    expected, found = _both(run_here, make, tmp_path)
+    assert len(set(expected[0])) < len(expected[0])
+    assert found == [expected] * 2
+
+
+@pytest.mark.parametrize("wrapped", [wrap, tuple_of])
+def test_copies_of_which_a_task_made_one_and_changed_it_stay_one(
+    run_here: Callable[..., State], tmp_path: Path, wrapped: prefect.Task
+) -> None:
+    @task
+    def lengthened_by_one(a: list[Any], b: Any, c: Any) -> list[int]:
+        a.append(pd.DataFrame({"x": [9]}))
+        return aliases(a, b, c)
+
+    @task
+    def seen(a: list[Any], b: Any) -> list[Any]:
+        return [len(a), aliases(a, b)]
+
+    def make(folder: Path | None) -> Flow:
+        frame = _frames(folder)
+        with Flow("changed after") as flow:
+            listed = hand_on(as_task([frame(1), frame(2)]))
+            one, other = wrapped(listed), wrapped(listed)
+            both = lengthened_by_one(listed, one, other)
+            flow.asked = [both, seen(listed, other, upstream_tasks=[both])]
+        return flow
+
+    expected, found = _both(run_here, make, tmp_path)
+    assert expected[1][0] == 3
     assert found == [expected] * 2
 
 
