@@ -37,6 +37,7 @@ from prefect_ds.engine.remarks import warn_of_remarks
 from prefect_ds.engine.task_checkpoint import Hit, Miss, TaskCheckpoint, run_name
 from prefect_ds.engine.task_events import TaskEvents
 from prefect_ds.engine.task_handler import handler_of
+from prefect_ds.engine.task_identity import classes_named_by
 from prefect_ds.engine.template_names import TemplateNames, check_template
 from prefect_ds.errors import PrefectDSError, TemplateError
 from prefect_ds.report import COMPUTE_S
@@ -95,7 +96,7 @@ class DSTaskRunner(TaskRunner):
         self._refresh = False
         self._not_needed: frozenset[int | None] = frozenset()
         self._inputs: dict[str, Result] = {}
-        self._load = Loader()
+        self._load = Loader(functools.partial(classes_named_by, task))
         self._has_begun = False
         self._is_in_loop = False
         self._checkpoint: TaskCheckpoint | None = None

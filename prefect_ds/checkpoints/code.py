@@ -140,6 +140,11 @@ class CodeWalk:
         facts = without_copies(self._facts, self._facts_of_met, self._met)
         return hashlib.sha256(fact_bytes(facts)).hexdigest()
 
+    @property
+    def classes(self) -> list[type]:
+        """The user's classes that were met."""
+        return [obj for obj in self._met if isinstance(obj, type)]
+
     def code(self) -> Code:
         """Return what a manifest keeps of the walk."""
         return Code(

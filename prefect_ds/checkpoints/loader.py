@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import prefect
 
+from prefect_ds import pickling
 from prefect_ds.checkpoints.reference import (
     CheckpointReference,
     Replaced,
@@ -54,9 +56,17 @@ class Loader:
     one object, however often it comes; the results of two task runs are two, also where
     they are equal and share a checkpoint. A task that changes an input then changes the
     same inputs as in a flow without checkpoints.
+
+    Parameters
+    ----------
+    classes
+        Returns the classes that the code names which takes the values. Values in
+        pickles are of these, or of the script's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, classes: pickling.Classes = tuple) -> None:
+        # A pickle may have several classes; the task's code is walked once for all.
+        self._classes = functools.cache(classes)
         self.results: dict[TaskRun, Any] = {}
         """What was loaded, or is known to be loaded."""
         self.collections: Replaced = {}
@@ -73,7 +83,8 @@ class Loader:
         if reference.members is not None:
             return self._assembled(reference, task_run)
         if task_run not in self.results:
-            loaded = reference.load()
+            with pickling.naming(self._classes):
+                loaded = reference.load()
             self.results[task_run] = loaded
             _remember(loaded, task_run)
         return self.results[task_run]

@@ -6,6 +6,7 @@ task runs.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from collections.abc import Iterable
@@ -78,6 +79,14 @@ def of_all_runs(
         ignore=handler.ignore,
         show=handler.show,
     )
+
+
+def classes_named_by(task: Task) -> list[type]:
+    """Return the user's classes that a task's code names, or the code that it calls."""
+    # A task without a handler has no identity, and need not be fit for one.
+    with contextlib.suppress(Exception):
+        return CodeWalk(*_roots(task), stand_in=stand_in).classes
+    return []
 
 
 def defaults_of(task: Task) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 import cloudpickle
 import numpy as np
 
+from prefect_ds import pickling
 from prefect_ds.objects.base import (
     Marks,
     ObjectType,
@@ -70,13 +71,13 @@ def _write_pickle(value: Any, file: BinaryIO) -> Marks | None:
             pickle.dump(value, file, protocol=_PROTOCOL)
             return None
         # Also functions and classes of a notebook, which pickle only names.
-        data = cloudpickle.dumps(value, protocol=_PROTOCOL)
+        data = pickling.dumps(value, _PROTOCOL)
     except (OSError, MemoryError):
         raise
     except Exception as error:
         raise _refusal(value, error) from error
     file.write(data)
-    _prove(value, lambda: pickle.loads(data))
+    _prove(value, lambda: pickling.loads(data, written_here=True))
     return None
 
 
@@ -136,12 +137,8 @@ def _pickles(value: Any) -> bool:
     return True
 
 
-def _load_pickle(data: memoryview, marks: Marks | None) -> Any:
-    return pickle.loads(data)
-
-
 def _read_pickle(file: BinaryIO, marks: Marks | None) -> Any:
-    return pickle.load(file)
+    return pickling.Unpickler(file).load()
 
 
 PICKLE: Final = ObjectType(
@@ -150,7 +147,6 @@ PICKLE: Final = ObjectType(
     kept_classes=_classes,
     write=_write_pickle,
     read=_read_pickle,
-    read_data=_load_pickle,
     endings=(".pkl", ".pickle"),
     other_names=("pkl", "cloudpickle"),
     needs_its_code=True,

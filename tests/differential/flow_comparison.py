@@ -12,6 +12,7 @@ from tests.differential.runs import Step
 
 NONE = "NoneType None"
 PATH = re.compile(r" (?:to|at) (/.*?)(?:, written .*| \(.*)?$")
+LIST_OF_OUTPUTS = ".parquet.outputs"
 Body = tuple[str, int | None]
 
 WAITING = ("Retrying", "Pending")
@@ -235,16 +236,20 @@ class FlowComparison:
         return found
 
     def _is_kept(self, body: Body, finals: dict[Body, dict[str, Any]]) -> bool:
-        """Return whether a task, or child, succeeds with a frame and a handler."""
+        """Return whether a task, or child, succeeds with what its handler keeps."""
         state = finals.get(body)
         if body[0] not in self.kept or state is None or state["type"] != "Success":
             return False
-        return bool(state["value"]) and state["value"][0] == "DataFrame"
+        return state["value"] not in ("", NONE)
 
     def _is_there(self, path: tuple[Any, ...], took: Any, files: list[str]) -> bool:
         """Return whether an earlier run has left the checkpoint for these inputs."""
         kept_for, file = self.on_disk.get(path, (None, ""))
-        return kept_for == took and file in files
+        stem = file.removeprefix(".").removesuffix(LIST_OF_OUTPUTS)
+        needed = [file]
+        if file.endswith(LIST_OF_OUTPUTS):
+            needed = [stem + ending for ending in (".parquet", ".json", ".pkl")]
+        return kept_for == took and {*needed} <= {*files}
 
     def _path_key(
         self, name: str, index: int | None, took: list[Any], s: str
@@ -266,7 +271,7 @@ class FlowComparison:
             (at for at, line in enumerate(bodies) if line[1] == "took"), default=0
         )
         for (name, index, *_), what, values, _ in bodies[:last_started]:
-            if what == "gave" and name in self.kept and values[0][0] == "DataFrame":
+            if what == "gave" and name in self.kept and values[0] != NONE:
                 self.before_kill.add((name, index))
 
 
@@ -276,6 +281,25 @@ def bodies_of(run: dict[str, Any]) -> dict[Body, Any]:
     for line in run["bodies"]:
         bodies[line[0][0], line[0][1]].append(line)
     return bodies
+
+
+def loses_items(truth: dict[str, Any], flattened: Iterable[str]) -> bool:
+    """Return whether a run of stock Prefect may have lost what children return.
+
+    A task that is mapped over ``flatten(children)`` starts when some children have ended
+    and others wait for their retries, each of which then counts as one item. Once those
+    give more, or fewer, the items after them have other places.
+    """
+    n_attempts: Counter[Body] = Counter()
+    for (name, index, attempt, _), *_ in truth["bodies"]:
+        n_attempts[name, index] = max(attempt, n_attempts[name, index])
+    for slug, state in truth["tasks"].items():
+        name = slug.rpartition("-")[0]
+        children = range(len(state.get("children", ())))
+        of_children = {n_attempts[name, index] for index in children}
+        if name in flattened and len(of_children) > 1 and max(of_children) > 1:
+            return True
+    return False
 
 
 def attempts(lines: Iterable[Any]) -> list[str]:

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 FILE_TYPES = ("parquet", "parquet", "feather", "csv", "json", "pickle", "orc")
 SLOW_FILE_TYPES = ("excel", "hdf", "html", "xml", "stata")
-ENDINGS = {"excel": "xlsx", "hdf": "h5", "pickle": "pkl", "stata": "dta"}
+ENDINGS = {
+    "excel": "xlsx",
+    "hdf": "h5",
+    "pickle": "pkl",
+    "stata": "dta",
+    "text": "txt",
+    "outputs": "json",
+}
 FRAME_KINDS = ("numbers", "text", "times", "categories", "missing", "empty")
 TRIGGERS = (
     "all_finished",
@@ -43,6 +51,32 @@ GIVES_OTHER = {
     "twice": "[[one, one] for one in [frame(n, {kind!r})]][0]",
     "array": "np.arange(n % 5)[::-1]",
 }
+GIVES_OBJECT = {
+    "record": "{{'y': n % 4, 2: [n % 3, [n % 2, -0.0]], 't': (n, None), 's': {{n % 3, 'q'}}}}",
+    "arrays": "{{'a': np.arange(n % 5), 'b': np.ones((n % 3, 2))[:, ::-1]}}",
+    "shared": "[[one, (one, [one])] for one in [[n % 3, frame(n, {kind!r})]]][0]",
+    "held": "[Held(one, [one, n % 3]) for one in [frame(n, {kind!r})]][0]",
+    "outputs": "{{'x': frame(n, {kind!r}), 'y': {{'v': n % 4}}, 'z': [[n % 3], n]}}",
+}
+"""Only where objects are kept, too."""
+OBJECT_TYPES = {
+    "scalar": ("json", "pickle"),
+    "text": ("json", "text", "pickle"),
+    "items": ("json", "pickle"),
+    "frames": ("pickle",),
+    "nested": ("pickle",),
+    "lists": ("json", "pickle"),
+    "dict": ("pickle",),
+    "twice": ("pickle",),
+    "array": ("npy", "pickle"),
+    "record": ("json", "pickle"),
+    "arrays": ("npz", "pickle"),
+    "shared": ("pickle",),
+    "held": ("pickle",),
+    "handed on": ("pickle",),
+    "outputs": ("outputs",),
+}
+"""What is no frame, and the types of files that keep it."""
 COLLECTED = {
     "[{0}, {1}]": "a[0]",
     "({0}, [{1}, 3])": "a[1]",
@@ -50,7 +84,7 @@ COLLECTED = {
     "{{'k': {0}, 'l': [{1}, {0}]}}": "a['l']",
 }
 """Collections of two results, and a part of each that a task may hand on."""
-SEQUENCES = ("items", "frames", "lists", "twice")
+SEQUENCES = ("items", "frames", "lists", "twice", "shared")
 """Outcomes that Prefect can map over without an error."""
 
 
@@ -112,6 +146,7 @@ class Program:
             "changed": self.changed_parameters,
             "kept": self.kept,
             "changed_in_place": self.changed_in_place,
+            "flattened": sorted({*re.findall(r"flatten\((\w+)\)", self.source)}),
             "stages": self.stages,
         }
 
@@ -125,11 +160,17 @@ class FlowGenerator:
         The same seed gives the same flow.
     with_slow_types
         Also file types that take pandas long to write.
+    with_objects
+        Tasks keep whatever they return, not frames alone.
     """
 
-    def __init__(self, seed: int, *, with_slow_types: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, with_slow_types: bool = False, with_objects: bool = False
+    ) -> None:
         self.chance = random.Random(seed)
         self.seed = seed
+        self.gives_other = GIVES_OTHER | (GIVES_OBJECT if with_objects else {})
+        self.object_types = OBJECT_TYPES if with_objects else {}
         self.file_types = FILE_TYPES + (SLOW_FILE_TYPES if with_slow_types else ())
         self.definitions: dict[str, str] = {}
         self.wiring: list[str] = []
@@ -198,6 +239,8 @@ class FlowGenerator:
         self.wiring.append(f"{self.indent}{name} = {call}")
         if outcome == "twice" and not is_mapped and self.chance.random() < 0.7:
             self._add_items(variable)
+        if outcome == "outputs" and not is_mapped and self.chance.random() < 0.7:
+            self._add_outputs(variable)
         return variable
 
     def _add_items(self, of: Variable) -> None:
@@ -212,10 +255,23 @@ class FlowGenerator:
             self.variables.append(Variable(item, "one", False, False, of.by_parameter))
         of.n_uses += 1
 
+    def _add_outputs(self, of: Variable) -> None:
+        """Add the members of a dict, as variables of their own."""
+        for key, outcome in (("x", "one"), ("y", "dict"), ("z", "nested")):
+            name = f"{of.name}_{key}"
+            self.wiring.append(f"{self.indent}{name} = {of.name}[{key!r}]")
+            self.variables.append(
+                Variable(name, outcome, False, False, of.by_parameter)
+            )
+        of.n_uses += 1
+
     def _outcome(self) -> str:
         if self.chance.random() < 0.12:
             return "same"
-        kinds = GIVES_FRAME if self.chance.random() < 0.55 else GIVES_OTHER
+        share_of_frames = 0.35 if self.object_types else 0.55
+        kinds = GIVES_FRAME
+        if self.chance.random() >= share_of_frames:
+            kinds = self.gives_other
         return self.chance.choice(list(kinds))
 
     def _add_change(self) -> None:
@@ -452,6 +508,19 @@ class FlowGenerator:
             if outcome == "same":
                 # Two checkpoints are two objects, whatever was handed on.
                 expression += ".copy()"
+        elif outcome in self.object_types and self.chance.random() < self.share_kept:
+            options.append(
+                self._kept(
+                    name,
+                    is_mapped,
+                    scalar_map,
+                    by_parameter,
+                    trigger,
+                    self.chance.choice(self.object_types[outcome]),
+                )
+            )
+            if outcome == "handed on":
+                expression = f"copy.deepcopy({expression})"
         body = [f'notes.took("{name}", a, b, c)', "n = number(a, b, c)", *before]
         if changes:
             body.append("change([a, b], n)")
@@ -459,7 +528,7 @@ class FlowGenerator:
         head = [f"@task({', '.join(options)})", f"def {name}(a=None, b=None, c=None):"]
         lines = ["    " + line for line in body]
         self.definitions[name] = "\n    ".join([*head, *lines])
-        is_fresh = outcome in GIVES_FRAME or outcome in SEQUENCES or outcome == "dict"
+        is_fresh = outcome in (*GIVES_FRAME, *SEQUENCES, "dict", "record", "outputs")
         variable = Variable(name, outcome, is_mapped, is_fresh, by_parameter)
         self.variables.append(variable)
         return variable
@@ -470,7 +539,7 @@ class FlowGenerator:
             return "n % 2 == 0"
         if outcome in ("same", "changed"):
             return "a"
-        known = {**GIVES_FRAME, **GIVES_OTHER}
+        known = {**GIVES_FRAME, **self.gives_other}
         return known[outcome].format(kind=kind)
 
     def _raises(
@@ -490,6 +559,8 @@ class FlowGenerator:
         if self.chance.random() < 0.2:
             # What is mapped over a number may have it in its path.
             given = "n % 5" if outcome == "scalar" else 'frame(n, "text")'
+            if outcome in self.object_types and outcome in self.gives_other:
+                given = self._expression(outcome)
             error = self.chance.choice(
                 [
                     f'ValueError("{name}")',
@@ -515,8 +586,9 @@ class FlowGenerator:
         scalar_map: bool,
         by_parameter: bool,
         trigger: str,
+        object_type: str = "",
     ) -> str:
-        file_type = self.chance.choice(self.file_types)
+        file_type = object_type or self.chance.choice(self.file_types)
         fields = ""
         if is_mapped:
             fields = "_{map_index}"
@@ -525,7 +597,11 @@ class FlowGenerator:
         if self.chance.random() < 0.2:
             fields += "_{s}"
         ending = ENDINGS.get(file_type, file_type)
-        if file_type in ("csv", "json") and self.chance.random() < 0.3:
+        if (
+            file_type in ("csv", "json")
+            and not object_type
+            and self.chance.random() < 0.3
+        ):
             ending += ".gz"
         template = f"{name}{fields}.{ending}"
         match = self.chance.choice(["inputs", "inputs", "code", "path"])
@@ -533,9 +609,18 @@ class FlowGenerator:
             match = "code"
         self.kept[name] = template
         more = ", by_target=True" if self.chance.random() < 0.15 else ""
+        if file_type == "outputs":
+            more = ""  # Its paths are its own.
+        elif object_type:
+            more += ", is_object=True"
         return f'**kept("{template}", "{file_type}", match="{match}"{more})'
 
 
-def flow_program(seed: int, *, with_slow_types: bool = False) -> Program:
+def flow_program(
+    seed: int, *, with_slow_types: bool = False, with_objects: bool = False
+) -> Program:
     """Return the random flow of a seed."""
-    return FlowGenerator(seed, with_slow_types=with_slow_types).program()
+    generator = FlowGenerator(
+        seed, with_slow_types=with_slow_types, with_objects=with_objects
+    )
+    return generator.program()

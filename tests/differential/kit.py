@@ -19,6 +19,16 @@ import pandas as pd
 import prefect
 
 FRAME_KINDS = ("numbers", "text", "times", "categories", "missing", "empty")
+
+
+@dataclasses.dataclass
+class Held:
+    """A user's own class."""
+
+    value: Any
+    more: list[Any]
+
+
 SHARED_TYPES = (list, dict, set, np.ndarray, pd.DataFrame, pd.Series)
 """Values that one task can change in the hands of another."""
 
@@ -92,6 +102,8 @@ def aliases(*values: Any) -> list[int]:
                 return
         if isinstance(value, dict):
             value = list(value.values())
+        if isinstance(value, Held):
+            value = [value.value, value.more]
         if isinstance(value, list | tuple):
             for item in value:
                 walk(item)

@@ -60,19 +60,39 @@ def make_executor(name: str) -> Executor:
 
 def handlers(folder: str) -> Callable[..., dict[str, Any]]:
     """Return what gives a task its handler: without a file type, that for Dask."""
-    from prefect_ds import PandasResultHandler
+    from prefect_ds import ObjectResultHandler, PandasResultHandler
     from prefect_ds.dask import DaskDataFrameResultHandler
 
     def kept(
-        template: str, *file_type: str, by_target: bool = False, **options: Any
+        template: str,
+        *file_type: str,
+        by_target: bool = False,
+        is_object: bool = False,
+        **options: Any,
     ) -> dict[str, Any]:
-        kind = PandasResultHandler if file_type else DaskDataFrameResultHandler
+        kind: Any = PandasResultHandler if file_type else DaskDataFrameResultHandler
         path = f"{folder}/data/{template}"
+        if file_type == ("outputs",):
+            return {"result": outputs(path, options)}
+        if is_object:
+            kind = ObjectResultHandler
         if by_target:
             return {"target": path, "result": kind(None, *file_type, **options)}
         return {"result": kind(path, *file_type, **options)}
 
     return kept
+
+
+def outputs(path: str, options: dict[str, Any]) -> Any:
+    """Return a handler of a frame, a JSON object and a pickle, the JSON at the path."""
+    from prefect_ds import ObjectResultHandler, Outputs, PandasResultHandler
+
+    start = path.removesuffix(".json")
+    return Outputs(
+        x=PandasResultHandler(f"{start}.parquet", **options),
+        y=ObjectResultHandler(path, **options),
+        z=ObjectResultHandler(f"{start}.pkl", **options),
+    )
 
 
 def delete_some(folder: str, seed: int) -> None:

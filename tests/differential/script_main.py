@@ -15,7 +15,7 @@ from typing import Any
 from distributed import Client
 
 from tests.differential.chain_comparison import ChainComparison
-from tests.differential.flow_comparison import FlowComparison
+from tests.differential.flow_comparison import FlowComparison, loses_items
 from tests.differential.runs import Step, run_step
 
 PROGRAM: dict[str, Any] = {}
@@ -70,6 +70,8 @@ def compare_all(
         seen = json.loads(outcome.read_text())
         if step.is_stock:
             truths[step.is_changed] = seen
+            if loses_items(seen, program.get("flattened", ())):
+                return []  # There is no truth to compare with.
             continue
         parameters = program["changed" if step.is_changed else "parameters"]
         truth = truths[step.is_changed]

@@ -21,6 +21,7 @@ MODULES = (
     "script_main",
 )
 PROGRAM_IMPORTS = """
+import copy
 from datetime import timedelta
 
 import dask.dataframe as dd

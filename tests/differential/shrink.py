@@ -54,7 +54,7 @@ def shrunk(program: Program, still_fails: Callable[[Program], bool]) -> Program:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["flows", "chains"])
+    parser.add_argument("kind", choices=["flows", "objects", "chains"])
     parser.add_argument("seed", type=int)
     parser.add_argument("--executors", default="local")
     options = parser.parse_args()
@@ -67,8 +67,10 @@ def main() -> None:
         print(len(program.definitions), "tasks:", found[:1], flush=True)
         return bool(found)
 
-    make = flow_program if options.kind == "flows" else chain_program
-    program = shrunk(make(options.seed), still_fails)
+    program = chain_program(options.seed)
+    if options.kind != "chains":
+        program = flow_program(options.seed, with_objects=options.kind == "objects")
+    program = shrunk(program, still_fails)
     path = Path(tempfile.gettempdir(), f"smallest_{options.seed}.py")
     path.write_text(script_of(program, program_steps(program, executors)))
     print(program.source, path, sep="\n")

@@ -52,7 +52,7 @@ def differences_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["flows", "chains"])
+    parser.add_argument("kind", choices=["flows", "objects", "chains"])
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)
     parser.add_argument(
@@ -70,8 +70,12 @@ def main() -> None:
         n_different = 0
         for seed in range(options.first, options.last):
             program = chain_program(seed)
-            if options.kind == "flows":
-                program = flow_program(seed, with_slow_types=options.slow_types)
+            if options.kind != "chains":
+                program = flow_program(
+                    seed,
+                    with_slow_types=options.slow_types,
+                    with_objects=options.kind == "objects",
+                )
             n_different += report(program, servers, executors)
             if options.until_one and n_different:
                 break

@@ -1,0 +1,220 @@
+"""Pickles that come back with the classes of this process.
+
+A class of the user's script cannot be imported by other processes, so cloudpickle puts
+its code into the pickle. Loaded as it is, it would be another class: ``isinstance``
+would be false, a dataclass unequal, and the member of an enum another object. Here it
+is the class that the script has, or the one that the task names which takes the value.
+
+Runs where a value is written or loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, BinaryIO, Final
+from weakref import WeakSet
+
+from cloudpickle import cloudpickle
+
+Classes = Callable[[], Iterable[type]]
+"""Returns the user's classes that the code of a task names."""
+
+_named: ContextVar[Classes] = ContextVar("prefect_ds_named_classes", default=tuple)
+
+_copies: WeakSet[type] = WeakSet()
+"""Classes that were made from a pickle in this process."""
+
+_by_pickle_id: Final[Any] = getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+"""Classes of this process that cloudpickle has met, by their ids in pickles."""
+
+_make_class: Final[Any] = getattr(cloudpickle, "_make_skeleton_class", None)
+
+
+@contextlib.contextmanager
+def naming(classes: Classes) -> Iterator[None]:
+    """Load pickles for a task whose code names some classes."""
+    token = _named.set(classes)
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Writes the code of the script's classes with their full names.
+
+    Parameters
+    ----------
+    file, protocol
+        As for ``pickle.Pickler``.
+    by_name
+        Leave out the code of a class that is found here by its name, as pickle does. On
+        a worker that has no such script the code is written.
+    """
+
+    def __init__(self, file: BinaryIO, protocol: int, *, by_name: bool = False) -> None:
+        super().__init__(file, protocol=protocol)
+        self._by_name = by_name
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object; ``NotImplemented``: as pickle does."""
+        if (
+            self._by_name
+            and isinstance(obj, type)
+            and _in_module(obj.__module__, obj.__qualname__) is obj
+        ):
+            return NotImplemented
+        reduced = super().reducer_override(obj)
+        if isinstance(reduced, tuple) and reduced[0] is _make_class:
+            make, arguments, *rest = reduced
+            kind, name, bases, options, *more = arguments
+            options = {**options, "__qualname__": _full_name(obj)}
+            return make, (kind, name, bases, options, *more), *rest
+        return reduced
+
+
+class Unpickler(pickle.Unpickler):
+    """Loads a pickle with the classes of this process.
+
+    The code in the pickle counts only where there is no such class.
+
+    Parameters
+    ----------
+    file
+        The pickle.
+    written_here
+        Whether it was written just now, of objects that are still there: its classes
+        are theirs.
+    """
+
+    def __init__(self, file: Any, *, written_here: bool = False) -> None:
+        super().__init__(file)
+        self._written_here = written_here
+        self._found: set[type] = set()
+        """Classes of this process in the place of those of the pickle."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what the pickle names."""
+        # A worker may have imported the script: those classes are not the task's.
+        if module == "__main__" and not self._written_here:
+            kind = _named_by_task(module, name)
+            if kind is not None:
+                return kind
+        found = super().find_class(module, name)
+        if not module.startswith("cloudpickle."):
+            return found
+        if found is _make_class:
+            return self._class
+        if name == "_make_skeleton_enum":
+            return functools.partial(self._enum, found)
+        if name == "_class_setstate":
+            return functools.partial(self._with_state, found)
+        return found
+
+    def _class(
+        self,
+        metaclass: type,
+        name: str,
+        bases: Any,
+        options: dict[str, Any],
+        pickle_id: str,
+        *more: Any,
+    ) -> type:
+        full_name = options.get("__qualname__", name)
+        known = self._known(options.get("__module__", ""), full_name, pickle_id)
+        if known is not None:
+            return known
+        return _copy(_make_class(metaclass, name, bases, options, pickle_id, *more))
+
+    def _enum(
+        self,
+        make: Callable[..., type],
+        bases: Any,
+        name: str,
+        full_name: str,
+        members: Any,
+        module: str,
+        pickle_id: str,
+        *more: Any,
+    ) -> type:
+        known = self._known(module, full_name, pickle_id)
+        if known is not None:
+            return known
+        return _copy(make(bases, name, full_name, members, module, pickle_id, *more))
+
+    def _with_state(self, set_state: Callable[..., Any], kind: type, state: Any) -> Any:
+        # Methods from the pickle would take the place of those that the script has, and
+        # read globals of their own.
+        if kind in self._found:
+            return kind
+        return set_state(kind, state)
+
+    def _known(self, module: str, full_name: str, pickle_id: str) -> type | None:
+        """Return the class of this process, if there is one."""
+        met: type | None = _by_pickle_id.get(pickle_id)
+        if met is not None and met in _copies:
+            met = None
+        kind = met
+        if met is None or not self._written_here:
+            kind = _named_by_task(module, full_name) or _in_module(module, full_name)
+            kind = kind or met
+        if kind is not None:
+            self._found.add(kind)
+        return kind
+
+
+def loads(data: Any, *, written_here: bool = False) -> Any:
+    """Return the value in a pickle, see :class:`Unpickler`."""
+    return Unpickler(io.BytesIO(data), written_here=written_here).load()
+
+
+def dumps(value: Any, protocol: int) -> bytes:
+    """Return the pickle of a value, see :class:`Pickler`."""
+    file = io.BytesIO()
+    Pickler(file, protocol).dump(value)
+    return file.getvalue()
+
+
+def _copy(kind: type) -> type:
+    _copies.add(kind)
+    return kind
+
+
+def _named_by_task(module: str, full_name: str) -> type | None:
+    """Return the class of a name that the code of the task has, if it is one."""
+    alike = {
+        kind
+        for kind in _named.get()()
+        if (kind.__module__, _full_name(kind)) == (module, full_name)
+    }
+    # Two calls of a function have made two: nothing says which it is.
+    return alike.pop() if len(alike) == 1 else None
+
+
+def _full_name(kind: type) -> str:
+    """Return the name of a class with those of the classes that it is inside of.
+
+    cloudpickle forgets these: what it brings to a worker is called by its last name.
+    """
+    name = kind.__name__
+    if kind.__qualname__ == name:
+        for outer in [*_by_pickle_id.values()]:
+            if vars(outer).get(name) is kind and outer.__module__ == kind.__module__:
+                return f"{_full_name(outer)}.{name}"
+    return kind.__qualname__
+
+
+def _in_module(module: str, full_name: str) -> type | None:
+    """Return the class that has a name in a module."""
+    found: Any = sys.modules.get(module)
+    for name in full_name.split("."):
+        found = getattr(found, name, None)
+    if isinstance(found, type) and found.__module__ == module:
+        return found
+    return None
