@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Final
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from cloudpickle import cloudpickle
 
@@ -30,7 +30,9 @@ _named: ContextVar[Classes] = ContextVar("prefect_ds_named_classes", default=tup
 _copies: WeakSet[type] = WeakSet()
 """Classes that were made from a pickle in this process."""
 
-_by_pickle_id: Final[Any] = getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+_by_pickle_id: Final[WeakValueDictionary[str, Any]] = getattr(
+    cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", WeakValueDictionary()
+)
 """Classes of this process that cloudpickle has met, by their ids in pickles."""
 
 _make_class: Final[Any] = getattr(cloudpickle, "_make_skeleton_class", None)
@@ -204,8 +206,10 @@ def _full_name(kind: type) -> str:
     """
     name = kind.__name__
     if kind.__qualname__ == name:
-        for outer in [*_by_pickle_id.values()]:
-            if vars(outer).get(name) is kind and outer.__module__ == kind.__module__:
+        # Not by `values()`: another thread may add to them.
+        for outer in [alive() for alive in _by_pickle_id.valuerefs()]:
+            is_outer = isinstance(outer, type) and vars(outer).get(name) is kind
+            if is_outer and outer.__module__ == kind.__module__:
                 return f"{_full_name(outer)}.{name}"
     return kind.__qualname__
 
