@@ -207,9 +207,9 @@ def _full_name(kind: type) -> str:
     name = kind.__name__
     if kind.__qualname__ == name:
         # Not by `values()`: another thread may add to them.
-        for outer in [alive() for alive in _by_pickle_id.valuerefs()]:
-            is_outer = isinstance(outer, type) and vars(outer).get(name) is kind
-            if is_outer and outer.__module__ == kind.__module__:
+        alive = [reference() for reference in _by_pickle_id.valuerefs()]
+        for outer in [known for known in alive if isinstance(known, type)]:
+            if vars(outer).get(name) is kind and outer.__module__ == kind.__module__:
                 return f"{_full_name(outer)}.{name}"
     return kind.__qualname__
 

@@ -23,15 +23,20 @@ from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from prefect_ds.checkpoints.lazy_result import (
     HANDED_ON,
     PlainResult,
+    held_value,
     lazy,
     raw_value,
     with_result,
 )
-from prefect_ds.checkpoints.loader import Loader, TaskRun, has_loaded, loaded_in
-from prefect_ds.checkpoints.reference import Replaced, items_in
-
-_UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
-"""Whether two of these are one object makes no difference to a task."""
+from prefect_ds.checkpoints.loader import (
+    UNCHANGING,
+    Contents,
+    Loader,
+    TaskRun,
+    has_loaded,
+    loaded_in,
+)
+from prefect_ds.checkpoints.reference import CheckpointReference, Replaced, items_in
 
 _PLAIN: Final = frozenset([list, tuple, dict, set])
 """Collections whose items come along with them."""
@@ -53,10 +58,20 @@ class HandedOn:
         results: Mapping[TaskRun, Any] | None = None,
         collections: Replaced | None = None,
     ) -> None:
-        self.results = results or {}
+        self._results = results or {}
         self.collections = collections or {}
         self.replaced: Replaced = {}
         """Of these: what equal object took its place where a task took both."""
+
+    @property
+    def results(self) -> Mapping[TaskRun, Any]:
+        """The loaded results of task runs."""
+        return self._results
+
+    @property
+    def contents(self) -> Mapping[TaskRun, Contents]:
+        """What is known of the objects inside of the results."""
+        return {}
 
     def __reduce__(self) -> tuple[type[HandedOn], tuple[()]]:
         # In another process the value of the state is a copy.
@@ -68,10 +83,12 @@ def with_handed_on(state: State, load: Loader) -> State:
     if not (load.results or load.collections):
         return state
     inside = _reachable(raw_value(state))
+    if not inside:
+        return state
     results = {
         task_run: loaded
         for task_run, loaded in load.results.items()
-        if _is_shared(loaded, inside)
+        if _is_shared(loaded, inside, load.contents.get(task_run))
     }
     collections = {
         key: (raw, loaded)
@@ -90,7 +107,7 @@ def _reachable(value: Any) -> dict[int, Any]:
     waiting = [value]
     while waiting:
         for item in items_in([waiting.pop()]):
-            if type(item) in _UNCHANGING or id(item) in inside:
+            if type(item) in UNCHANGING or id(item) in inside:
                 continue
             # Beside the id, so that no other object gets it.
             inside[id(item)] = item
@@ -114,8 +131,12 @@ def _parts(item: Any) -> Iterator[Any]:
         yield from tuple.__iter__(item)
 
 
-def _is_shared(loaded: Any, inside: dict[int, Any]) -> bool:
+def _is_shared(
+    loaded: Any, inside: dict[int, Any], contents: Contents | None = None
+) -> bool:
     """Return whether a loaded result, or a part of it, is among some objects."""
+    if contents is not None and contents.of is loaded:
+        return not contents.ids.isdisjoint(inside)
     return any(id(item) in inside for item in items_in([loaded]))
 
 
@@ -130,7 +151,7 @@ def loaded_on_access(
     by_id = {id(state): state for state in upstream_states.values()}
     states = by_id.values()
     # In a run that loads nothing there is nothing to look for.
-    if has_loaded() or any(HANDED_ON in vars(state) for state in _all(states)):
+    if has_loaded() or any(map(_may_have_loaded, _all(states))):
         ones = _Ones(load)
         for state in states:
             ones.add(state)
@@ -138,6 +159,10 @@ def loaded_on_access(
         by_id = {key: ones.put_into(state) for key, state in by_id.items()}
     taken = {key: lazy(state, load=load) for key, state in by_id.items()}
     return {edge: taken[id(state)] for edge, state in upstream_states.items()}
+
+
+def _may_have_loaded(state: State) -> bool:
+    return HANDED_ON in vars(state) or bool(held_value(state))
 
 
 def _all(states: Iterable[State]) -> Iterator[State]:
@@ -173,7 +198,11 @@ class _Ones:
         handed_on = vars(state).get(HANDED_ON)
         if handed_on is not None:
             self._add_all(handed_on)
-        for item, task_run in loaded_in(raw_value(state)):
+        raw = raw_value(state)
+        if isinstance(raw, CheckpointReference):
+            for loaded in held_value(state):
+                self._add_result(self._load.task_run(raw), loaded)
+        for item, task_run in loaded_in(raw):
             self._add_result(task_run, item)
 
     def _add_all(self, handed_on: HandedOn) -> None:
@@ -181,6 +210,7 @@ class _Ones:
         # What a task before has replaced is out of use, and may be unequal by now.
         for later, first in handed_on.replaced.values():
             self._replace(self._first(later), self._first(first))
+        self._load.contents.update(handed_on.contents)
         for task_run, loaded in handed_on.results.items():
             self._add_result(task_run, loaded)
         for key, (raw, loaded) in handed_on.collections.items():
@@ -266,7 +296,7 @@ class _Ones:
 
 def _pairs(one: Any, other: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
     """Yield the parts of two equal values, pair by pair."""
-    if type(one) in _UNCHANGING or id(other) in seen:
+    if type(one) in UNCHANGING or id(other) in seen:
         return
     seen.add(id(other))
     yield one, other

@@ -188,6 +188,12 @@ def raw_value(state: State) -> Any:
     return getattr(result, "value", None)
 
 
+def held_value(state: State) -> tuple[Any, ...]:
+    """Return what the result of a state has loaded and holds: one value, or none."""
+    result = state._result
+    return result._loaded if isinstance(result, LazyResult) else ()
+
+
 def lazy(state: State, *, keep: bool = True, load: Load | None = None) -> State:
     """Return the state with its references loaded on access.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import prefect
 
@@ -19,6 +20,9 @@ from prefect_ds.checkpoints.reference import (
 
 TaskRun: TypeAlias = tuple[str, str, str, str]
 """A task run and its checkpoint: run of the flow, owner, path and content."""
+
+UNCHANGING: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
+"""Whether two of these are one object makes no difference to a task."""
 
 _loaded: dict[int, tuple[weakref.ref[Any], TaskRun]] = {}
 """By id: what was loaded in this process and is still in use, and of which task run."""
@@ -49,6 +53,20 @@ def loaded_in(value: Any) -> Iterator[tuple[Any, TaskRun]]:
             yield item, known[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The objects in a loaded result, so that they are not searched for each item."""
+
+    of: Any
+    ids: frozenset[int]
+
+    @classmethod
+    def found_in(cls, loaded: Any) -> Contents:
+        """Return the contents of a loaded result."""
+        items = items_in([loaded])
+        return cls(loaded, frozenset(id(x) for x in items if type(x) not in UNCHANGING))
+
+
 class Loader:
     """Returns values with their references loaded, and remembers what it has loaded.
 
@@ -62,13 +80,20 @@ class Loader:
     classes
         Returns the classes that the code names which takes the values. Values in
         pickles are of these, or of the script's.
+    flow_run_id
+        Of the run; ``None``: as Prefect's context says.
     """
 
-    def __init__(self, classes: pickling.Classes = tuple) -> None:
+    def __init__(
+        self, classes: pickling.Classes = tuple, flow_run_id: str | None = None
+    ) -> None:
         # A pickle may have several classes; the task's code is walked once for all.
         self._classes = functools.cache(classes)
+        self._flow_run_id = flow_run_id
         self.results: dict[TaskRun, Any] = {}
         """What was loaded, or is known to be loaded."""
+        self.contents: dict[TaskRun, Contents] = {}
+        """What is in these, where it is known."""
         self.collections: Replaced = {}
         """Collections with references, and those that were loaded for them."""
 
@@ -76,10 +101,16 @@ class Loader:
         """Return ``value`` with every reference in it loaded."""
         return replace_references(value, self._load, self.collections)
 
-    def _load(self, reference: CheckpointReference) -> Any:
+    def task_run(self, reference: CheckpointReference) -> TaskRun:
+        """Return the task run that a reference is to the result of."""
         # What an earlier run has loaded is another object than this run's.
-        run_id = vars(prefect.context).get("flow_run_id", "")
-        task_run = (run_id, reference.owner, reference.path, reference.content)
+        run_id = self._flow_run_id
+        if run_id is None:
+            run_id = vars(prefect.context).get("flow_run_id", "")
+        return (run_id, reference.owner, reference.path, reference.content)
+
+    def _load(self, reference: CheckpointReference) -> Any:
+        task_run = self.task_run(reference)
         if reference.members is not None:
             return self._assembled(reference, task_run)
         if task_run not in self.results:
@@ -98,4 +129,5 @@ class Loader:
     def forget(self) -> None:
         """Let go of all that was loaded."""
         self.results = {}
+        self.contents = {}
         self.collections = {}

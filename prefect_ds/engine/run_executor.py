@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import prefect
-from prefect.core import Flow, Task
+from prefect.core import Edge, Flow, Task
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import Mapped, Pending, State
 from prefect.executors import Executor
 from prefect.executors.dask import PrefectCallback
+from prefect.utilities import executors
 
+from prefect_ds.checkpoints.lazy_result import raw_value
+from prefect_ds.checkpoints.loader import Loader
+from prefect_ds.checkpoints.reference import CheckpointReference
+from prefect_ds.checkpoints.taken_apart import on_items, taken_apart
 from prefect_ds.engine.client_hits import ClientHits
 from prefect_ds.engine.context import CONFIG
 from prefect_ds.engine.progress import NoProgress, Progress, ending
@@ -34,6 +39,7 @@ from prefect_ds.engine.release import (
     maps_over_parts,
 )
 from prefect_ds.engine.submission import BY_EDGE, Submitted, map_submitted
+from prefect_ds.engine.task_identity import classes_named_by
 
 
 @dataclass(slots=True)
@@ -190,6 +196,9 @@ class RunExecutor(Executor):
         kwargs: Mapping[str, Any],
         extra_context: Any,
     ) -> Submitted:
+        if fn.__module__ == executors.__name__:
+            # Prefect's own, which flatten a result or count its items.
+            fn = functools.partial(on_items, fn, prefect.context.flow_run_id)
         args = map_submitted(args, future_of)
         future = self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
         return Submitted(future)
@@ -217,7 +226,12 @@ class RunExecutor(Executor):
         # No task comes after it, so nothing takes a result any more.
         if is_final(futures):
             self.release.before(None)
-        return self.executor.wait(map_submitted(futures, future_of))
+        outcomes = self.executor.wait(map_submitted(futures, future_of))
+        if type(futures) is dict:
+            for edge, state in outcomes.items():
+                if isinstance(edge, Edge) and edge.mapped:
+                    outcomes[edge] = mapped_over(edge, state)
+        return outcomes
 
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Return a task's context without the config.
@@ -348,6 +362,15 @@ def is_final(futures: Any) -> bool:
     By then everything is submitted.
     """
     return type(futures) is dict and any(isinstance(key, Task) for key in futures)
+
+
+def mapped_over(edge: Edge, state: State) -> State:
+    """Return the state from which Prefect takes the items for mapped children."""
+    # The items of a collection are references, or the user's own.
+    if not isinstance(raw_value(state), CheckpointReference):
+        return state
+    classes = functools.partial(classes_named_by, edge.downstream_task)
+    return taken_apart(state, Loader(classes))
 
 
 def without_config(context: Mapping[str, Any]) -> dict[str, Any]:

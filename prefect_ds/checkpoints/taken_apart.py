@@ -1,0 +1,130 @@
+"""Checkpoints of which Prefect takes one item after another, loaded once for all.
+
+It does so where a task maps over a result, or over what ``flatten`` makes of it: it
+asks the state for every item by itself. All items of a run are of one object, as they
+are without checkpoints.
+
+Runs on the client for what is mapped over, and where Prefect flattens.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+from prefect.engine.state import State
+
+from prefect_ds.checkpoints.handed_on import HandedOn
+from prefect_ds.checkpoints.lazy_result import (
+    HANDED_ON,
+    PlainResult,
+    raw_value,
+    with_result,
+)
+from prefect_ds.checkpoints.loader import Contents, Loader, TaskRun
+from prefect_ds.checkpoints.reference import (
+    CheckpointReference,
+    has_references,
+    replace_references,
+)
+
+
+class _Whole:
+    """The data of one checkpoint, loaded when an item is first taken."""
+
+    def __init__(self, reference: CheckpointReference, load: Loader) -> None:
+        self.task_run = load.task_run(reference)
+        self._reference = reference
+        self._load = load
+        self._lock = threading.Lock()
+        self.contents: Contents | None = None
+
+    def data(self) -> Any:
+        """Return the data."""
+        with self._lock:
+            if self.contents is None:
+                self.contents = Contents.found_in(self._load(self._reference))
+        return self.contents.of
+
+
+_wholes: WeakValueDictionary[TaskRun, _Whole] = WeakValueDictionary()
+"""Those of which an item is still in use."""
+
+
+class _Items(CheckpointReference):
+    """A reference whose items are taken from data that are loaded once."""
+
+    __slots__ = ("whole",)
+
+    whole: _Whole
+
+    @property
+    def _data(self) -> Any:
+        return self.whole.data()
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return CheckpointReference, _fields(self)
+
+
+def _fields(reference: CheckpointReference) -> tuple[Any, ...]:
+    return tuple(getattr(reference, name) for name in CheckpointReference.__slots__)
+
+
+class _TakenApart(HandedOn):
+    """Data of which single items are in the hands of tasks."""
+
+    def __init__(self, wholes: Iterable[_Whole]) -> None:
+        super().__init__()
+        self._wholes = tuple(wholes)
+
+    @property
+    def results(self) -> Mapping[TaskRun, Any]:
+        """What is loaded by now."""
+        return {task_run: known.of for task_run, known in self.contents.items()}
+
+    @property
+    def contents(self) -> Mapping[TaskRun, Contents]:
+        """What is in the data that are loaded by now."""
+        return {
+            whole.task_run: whole.contents
+            for whole in self._wholes
+            if whole.contents is not None
+        }
+
+
+def taken_apart(state: State, load: Loader) -> State:
+    """Return a state whose items are taken from data that are loaded once.
+
+    Parameters
+    ----------
+    state
+        The state of a task. One without references comes back itself.
+    load
+        Loads the data, when an item is taken.
+    """
+    raw = raw_value(state)
+    if not has_references(raw):
+        return state
+    wholes: list[_Whole] = []
+
+    def items(reference: CheckpointReference) -> CheckpointReference:
+        # Of several outputs the items are references.
+        if reference.members is not None:
+            return reference
+        made = _Whole(reference, load)
+        wholes.append(_wholes.setdefault(made.task_run, made))
+        of_items = _Items(*_fields(reference))
+        of_items.whole = wholes[-1]
+        return of_items
+
+    result = PlainResult(replace_references(raw, items), state._result.location)
+    return with_result(state, result, **{HANDED_ON: _TakenApart(wholes)})
+
+
+def on_items(
+    function: Callable[..., Any], flow_run_id: str, state: State, *rest: Any
+) -> Any:
+    """Call one of Prefect's functions that take items from a state."""
+    return function(taken_apart(state, Loader(flow_run_id=flow_run_id)), *rest)
