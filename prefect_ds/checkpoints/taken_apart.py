@@ -94,37 +94,69 @@ class _TakenApart(HandedOn):
         }
 
 
-def taken_apart(state: State, load: Loader) -> State:
-    """Return a state whose items are taken from data that are loaded once.
+def _whole(reference: CheckpointReference, load: Loader) -> _Whole:
+    made = _Whole(reference, load)
+    return _wholes.setdefault(made.task_run, made)
+
+
+def mapped_over(state: State, load: Loader) -> State:
+    """Return the state of a task whose result is mapped over, with its data loaded.
+
+    It travels as the reference that it is.
 
     Parameters
     ----------
     state
-        The state of a task. One without references comes back itself.
+        The state.
     load
-        Loads the data, when an item is taken.
+        Loads the data.
+    """
+    reference = raw_value(state)
+    # The items of a collection are references, as those of several outputs, or the
+    # user's own.
+    is_one = isinstance(reference, CheckpointReference) and reference.members is None
+    if not is_one:
+        return state
+    items = _Items(*_fields(reference))
+    items.whole = _whole(reference, load)
+    if not hasattr(items.whole.data(), "__getitem__"):
+        # Prefect asks for no more than this, and fails the task.
+        return with_result(state, PlainResult(None))
+    result = PlainResult(items, state._result.location)
+    return with_result(state, result, **{HANDED_ON: _TakenApart([items.whole])})
+
+
+def flattened(
+    flatten: Callable[..., Any], flow_run_id: str, state: State, *rest: Any
+) -> Any:
+    """Call one of Prefect's functions that flatten a result, or count its items.
+
+    Parameters
+    ----------
+    flatten
+        The function.
+    flow_run_id
+        Of the run.
+    state, *rest
+        Its arguments.
     """
     raw = raw_value(state)
     if not has_references(raw):
-        return state
+        return flatten(state, *rest)
+    load = Loader(flow_run_id=flow_run_id)
     wholes: list[_Whole] = []
 
-    def items(reference: CheckpointReference) -> CheckpointReference:
+    def data(reference: CheckpointReference) -> Any:
         # Of several outputs the items are references.
         if reference.members is not None:
             return reference
-        made = _Whole(reference, load)
-        wholes.append(_wholes.setdefault(made.task_run, made))
-        of_items = _Items(*_fields(reference))
-        of_items.whole = wholes[-1]
-        return of_items
+        wholes.append(_whole(reference, load))
+        return wholes[-1].data()
 
-    result = PlainResult(replace_references(raw, items), state._result.location)
-    return with_result(state, result, **{HANDED_ON: _TakenApart(wholes)})
-
-
-def on_items(
-    function: Callable[..., Any], flow_run_id: str, state: State, *rest: Any
-) -> Any:
-    """Call one of Prefect's functions that take items from a state."""
-    return function(taken_apart(state, Loader(flow_run_id=flow_run_id)), *rest)
+    value = replace_references(raw, data)
+    result = PlainResult(value, state._result.location)
+    loaded = with_result(state, result, **{HANDED_ON: _TakenApart(wholes)})
+    outcome = flatten(loaded, *rest)
+    if isinstance(outcome, State) and raw_value(outcome) is value:
+        return state  # It cannot be flattened, and goes on as it is.
+    return outcome

@@ -24,10 +24,8 @@ from prefect.executors import Executor
 from prefect.executors.dask import PrefectCallback
 from prefect.utilities import executors
 
-from prefect_ds.checkpoints.lazy_result import raw_value
 from prefect_ds.checkpoints.loader import Loader
-from prefect_ds.checkpoints.reference import CheckpointReference
-from prefect_ds.checkpoints.taken_apart import on_items, taken_apart
+from prefect_ds.checkpoints.taken_apart import flattened, mapped_over
 from prefect_ds.engine.client_hits import ClientHits
 from prefect_ds.engine.context import CONFIG
 from prefect_ds.engine.progress import NoProgress, Progress, ending
@@ -197,8 +195,8 @@ class RunExecutor(Executor):
         extra_context: Any,
     ) -> Submitted:
         if fn.__module__ == executors.__name__:
-            # Prefect's own, which flatten a result or count its items.
-            fn = functools.partial(on_items, fn, prefect.context.flow_run_id)
+            # It flattens a result, or counts its items.
+            fn = functools.partial(flattened, fn, prefect.context.flow_run_id)
         args = map_submitted(args, future_of)
         future = self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
         return Submitted(future)
@@ -230,7 +228,8 @@ class RunExecutor(Executor):
         if type(futures) is dict:
             for edge, state in outcomes.items():
                 if isinstance(edge, Edge) and edge.mapped:
-                    outcomes[edge] = mapped_over(edge, state)
+                    classes = functools.partial(classes_named_by, edge.downstream_task)
+                    outcomes[edge] = mapped_over(state, Loader(classes))
         return outcomes
 
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,15 +361,6 @@ def is_final(futures: Any) -> bool:
     By then everything is submitted.
     """
     return type(futures) is dict and any(isinstance(key, Task) for key in futures)
-
-
-def mapped_over(edge: Edge, state: State) -> State:
-    """Return the state from which Prefect takes the items for mapped children."""
-    # The items of a collection are references, or the user's own.
-    if not isinstance(raw_value(state), CheckpointReference):
-        return state
-    classes = functools.partial(classes_named_by, edge.downstream_task)
-    return taken_apart(state, Loader(classes))
 
 
 def without_config(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -162,3 +162,52 @@ def test_a_task_that_changes_an_item_changes_it_in_the_whole(
     flow, asked = make(tmp_path)
     for _ in range(2):
         assert list(run_here(flow).result[asked].result) == expected
+
+
+class Model:
+    """A user's object without items."""
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: 3, lambda: "ab", lambda: {"a": 1}, Model, lambda: None]
+)
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_what_has_no_items_does_as_in_prefect(
+    run_here: Callable[..., State], tmp_path: Path, make: Any, is_flat: bool
+) -> None:
+    def flow_of(folder: Path | None) -> tuple[Flow, list[Task]]:
+        handler = folder and ObjectResultHandler(folder / "value.pkl")
+        each = folder and ObjectResultHandler(folder / "value_{x}.pkl")
+        with Flow("no items") as flow:
+            value = task(make, name="value", result=handler)()
+            many = task(lambda x: make(), name="many", result=each).map([1, 2])
+            if not is_flat:
+                return flow, [kinds.map(value)]
+            return flow, [kinds(flatten(value)), kinds.map(flatten(many))]
+
+    plain, tasks = flow_of(None)
+    expected = plain.run(executor=LocalExecutor())
+    flow, asked = flow_of(tmp_path)
+    for _ in range(2):
+        state = run_here(flow)
+        assert (type(state), state.message) == (type(expected), expected.message)
+        if isinstance(expected.result, Exception):
+            continue
+        for one, other in zip(tasks, asked, strict=True):
+            states = [expected.result[one], state.result[other]]
+            assert type(states[0]) is type(states[1])
+            assert states[0].message == states[1].message
+            assert _plain(states[0].result) == _plain(states[1].result)
+
+
+@task
+def kinds(of: Any) -> Any:
+    return (
+        [type(item).__name__ for item in of] if isinstance(of, list) else repr(of)[:9]
+    )
+
+
+def _plain(result: Any) -> Any:
+    if isinstance(result, BaseException):
+        return str(result)
+    return result if result is None or isinstance(result, str) else list(result)
