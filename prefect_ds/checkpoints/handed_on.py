@@ -51,16 +51,19 @@ class HandedOn:
         The loaded results of task runs.
     collections
         By id: a collection with references, and the one that was loaded for it.
+    replaced
+        Those of the results that the task took: what they note counts here, too.
     """
 
     def __init__(
         self,
         results: Mapping[TaskRun, Any] | None = None,
         collections: Replaced | None = None,
+        replaced: Iterable[Replaced] = (),
     ) -> None:
         self._results = results or {}
         self.collections = collections or {}
-        self.replaced: Replaced = {}
+        self.replaced: list[Replaced] = [{}, *replaced]
         """Of these: what equal object took its place where a task took both."""
 
     @property
@@ -97,7 +100,7 @@ def with_handed_on(state: State, load: Loader) -> State:
     }
     if not (results or collections):
         return state
-    handed_on = HandedOn(results, collections)
+    handed_on = HandedOn(results, collections, load.replaced.values())
     return with_result(state, state._result, **{HANDED_ON: handed_on})
 
 
@@ -208,8 +211,10 @@ class _Ones:
     def _add_all(self, handed_on: HandedOn) -> None:
         self._handed_on.append(handed_on)
         # What a task before has replaced is out of use, and may be unequal by now.
-        for later, first in handed_on.replaced.values():
-            self._replace(self._first(later), self._first(first))
+        for replaced in handed_on.replaced:
+            self._load.replaced[id(replaced)] = replaced
+            for later, first in replaced.values():
+                self._replace(self._first(later), self._first(first))
         self._load.contents.update(handed_on.contents)
         for task_run, loaded in handed_on.results.items():
             self._add_result(task_run, loaded)
@@ -248,7 +253,8 @@ class _Ones:
             loaded += [loaded for _, loaded in handed_on.collections.values()]
             for item in items_in(loaded):
                 if id(item) in self._replaced:
-                    handed_on.replaced[id(item)] = self._replaced[id(item)]
+                    for replaced in handed_on.replaced:
+                        replaced[id(item)] = self._replaced[id(item)]
         for task_run, loaded in self._load.results.items():
             self._load.results[task_run] = self._with_ones(loaded)
         for key, (raw, loaded) in self._load.collections.items():

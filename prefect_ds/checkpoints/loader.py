@@ -96,6 +96,8 @@ class Loader:
         """What is in these, where it is known."""
         self.collections: Replaced = {}
         """Collections with references, and those that were loaded for them."""
+        self.replaced: dict[int, Replaced] = {}
+        """By id: what tasks before note of loaded objects that others took."""
 
     def __call__(self, value: Any) -> Any:
         """Return ``value`` with every reference in it loaded."""
@@ -131,3 +133,4 @@ class Loader:
         self.results = {}
         self.contents = {}
         self.collections = {}
+        self.replaced = {}

@@ -176,7 +176,7 @@ def inner_places(a: Any, b: Held, c: Named) -> list[int]:
 
 
 @task
-def places(a: Any, b: Any, c: Any = None, d: Any = None) -> list[int]:
+def places(a: Any, b: Any = None, c: Any = None, d: Any = None) -> list[int]:
     """Return which objects in the values are one."""
     return aliases(a, b, c, d)
 
@@ -298,7 +298,10 @@ def test_copies_of_which_a_task_made_one_stay_one_for_the_tasks_after_it(
             one, other = wrapped(listed), wrapped(listed)
             # A parent gives each child a state of its own.
             mapped = wrapped.map(as_task([listed, listed]))
-            both = places(listed, one, other, mapped)
+            # Before `both`, which makes of `one` and `other` one object.
+            inside = as_task({"a": other, "b": [listed]})
+            too = hand_on(inside)
+            both = places(listed, one, other, mapped, upstream_tasks=[inside, too])
             again = retried(listed, other, one)
             flow.asked = [
                 both,
@@ -306,6 +309,9 @@ def test_copies_of_which_a_task_made_one_stay_one_for_the_tasks_after_it(
                 places(listed, other, upstream_tasks=[both]),
                 places(one, other, upstream_tasks=[both, again]),
                 places.map(unmapped(listed), mapped, upstream_tasks=[both]),
+                places(inside, upstream_tasks=[both]),
+                places(too, other, upstream_tasks=[both]),
+                places(inside, too, listed, one, upstream_tasks=[both]),
                 retried(listed, other, upstream_tasks=[both]),
                 retried(listed, mapped, upstream_tasks=[both]),
             ]
