@@ -23,7 +23,7 @@ from prefect_ds.checkpoints.digests.registry import digest_of_pickled
 from prefect_ds.checkpoints.lazy_result import (
     HANDED_ON,
     PlainResult,
-    held_value,
+    held_values,
     lazy,
     raw_value,
     with_result,
@@ -165,7 +165,7 @@ def loaded_on_access(
 
 
 def _may_have_loaded(state: State) -> bool:
-    return HANDED_ON in vars(state) or bool(held_value(state))
+    return HANDED_ON in vars(state) or any(held_values(state))
 
 
 def _all(states: Iterable[State]) -> Iterator[State]:
@@ -202,9 +202,9 @@ class _Ones:
         if handed_on is not None:
             self._add_all(handed_on)
         raw = raw_value(state)
-        if isinstance(raw, CheckpointReference):
-            for loaded in held_value(state):
-                self._add_result(self._load.task_run(raw), loaded)
+        for held, loaded in held_values(state):
+            if isinstance(held, CheckpointReference):
+                self._add_result(self._load.task_run(held), loaded)
         for item, task_run in loaded_in(raw):
             self._add_result(task_run, item)
 

@@ -44,6 +44,9 @@ class _LeanResult(Result):
 class PlainResult(_LeanResult):
     """A result that holds a value as it is, also where it is a reference."""
 
+    taken_from: LazyResult | None = None
+    """The result that the value is an item of, where it is one that was loaded."""
+
     def __init__(self, value: Any, location: str | None = None) -> None:
         self.value = value
         self.location = location
@@ -97,6 +100,12 @@ class LazyResult(_LeanResult):
     def value(self, raw: Any) -> None:
         self.raw = raw
         self._loaded = ()
+
+    def from_value(self, value: Any) -> PlainResult:
+        """Return the result of an item, which Prefect makes for a mapped child."""
+        item = PlainResult(value)
+        item.taken_from = self
+        return item
 
     def loaded(self, value: Any) -> LazyResult:
         """Return this result, with its value given.
@@ -188,10 +197,15 @@ def raw_value(state: State) -> Any:
     return getattr(result, "value", None)
 
 
-def held_value(state: State) -> tuple[Any, ...]:
-    """Return what the result of a state has loaded and holds: one value, or none."""
+def held_values(state: State) -> Iterator[tuple[Any, Any]]:
+    """Yield the raw value that the result of a state holds loaded, and the loaded.
+
+    Prefect's own flow runner hands results on in this form.
+    """
     result = state._result
-    return result._loaded if isinstance(result, LazyResult) else ()
+    source = result.taken_from if isinstance(result, PlainResult) else result
+    if isinstance(source, LazyResult) and source._loaded:
+        yield source.raw, source._loaded[0]
 
 
 def lazy(state: State, *, keep: bool = True, load: Load | None = None) -> State:
