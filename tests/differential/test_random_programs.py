@@ -52,6 +52,21 @@ def test_a_random_flow_is_the_same_as_without_us(seed, tmp_path, servers):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(400, 400 + N_FLOWS // 2))
+def test_a_random_flow_that_keeps_objects_is_the_same(seed, tmp_path, servers):
+    check(flow_program(seed, with_objects=True), tmp_path, servers, ["local"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(500, 500 + 2 * SCALE))
+def test_a_random_flow_that_keeps_objects_is_the_same_on_every_executor(
+    seed, tmp_path, servers, cluster_address
+):
+    executors = ["threads", "processes", cluster_address]
+    check(flow_program(seed, with_objects=True), tmp_path, servers, executors)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(200, 200 + 4 * SCALE))
 def test_a_random_flow_on_threads_and_processes_is_the_same(seed, tmp_path, servers):
     check(flow_program(seed), tmp_path, servers, ["threads", "processes"])
