@@ -29,6 +29,7 @@ from prefect_ds.checkpoints.lazy_result import (
 )
 from prefect_ds.checkpoints.loader import Loader
 from prefect_ds.checkpoints.prefect_result import Place
+from prefect_ds.checkpoints.reference import CheckpointReference
 from prefect_ds.engine import context as run_context
 from prefect_ds.engine.failures import failed, free_locals
 from prefect_ds.engine.handing_on import hands_on, task_arguments
@@ -101,6 +102,8 @@ class DSTaskRunner(TaskRunner):
         self._is_in_loop = False
         self._checkpoint: TaskCheckpoint | None = None
         self._miss = Miss("there was no checkpoint")
+        self._offered = State()
+        """What the state handlers were asked about last."""
         self._compute_s: float | None = None
         self._attempts_s = 0.0
 
@@ -183,7 +186,28 @@ class DSTaskRunner(TaskRunner):
             new_state = checkpoint_handler(self, old_state, new_state) or new_state
         except PrefectDSError as error:
             raise ENDRUN(failed(error, run_name(self.task))) from error
+        self._offered = new_state
         return super().call_runner_target_handlers(old_state, new_state)
+
+    def handle_state_change(self, old_state: State, new_state: State) -> State:
+        """Prefect's step that calls the state handlers.
+
+        A result that they reject is no checkpoint: a retry would load it again.
+        """
+        state = super().handle_state_change(old_state, new_state)
+        offered = raw_value(self._offered)
+        is_rejected = state.is_failed() or state.is_retrying()
+        if (
+            is_rejected
+            and self._checkpoint is not None
+            and self._offered.is_successful()
+            and isinstance(offered, CheckpointReference)
+        ):
+            try:
+                self._checkpoint.withdraw(offered)
+            except PrefectDSError as error:
+                raise ENDRUN(failed(error, run_name(self.task))) from error
+        return state
 
     def load_results(
         self, state: State, upstream_states: dict[Edge, State]

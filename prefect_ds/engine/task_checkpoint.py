@@ -251,6 +251,17 @@ class TaskCheckpoint:
             return replace(miss, problem=error)
         return miss
 
+    def withdraw(self, rejected: CheckpointReference) -> None:
+        """Set a result aside that the task's state handlers do not accept."""
+        manifest = self.handler.look_up(self.path).manifest
+        is_there = manifest and self.handler.content_of(manifest) == rejected.content
+        if manifest is None or not is_there:
+            return  # Another run has put its result there.
+        why = "a state handler of the task rejected it"
+        found = Found("damaged", reason=why, stamp=manifest.stamp, advice="restore")
+        then = f"task {self.task!r} runs again"
+        self.handler.set_aside(self.path, found, then=then)
+
     def keep(
         self, state: State, *, is_own: bool, miss: Miss, compute_s: float
     ) -> tuple[State, float]:

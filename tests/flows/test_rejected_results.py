@@ -1,0 +1,112 @@
+"""Results that a task's state handlers do not accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pendulum
+import pytest
+from prefect import Flow, task
+from prefect.engine import signals
+from prefect.engine.state import Failed, Retrying, State
+
+from prefect_ds import ObjectResultHandler
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "from the runner"])
+@pytest.mark.parametrize("rejection", [Failed, Retrying])
+def test_a_result_that_a_state_handler_rejects_is_no_checkpoint(
+    run_here: Callable[..., State],
+    tmp_path: Path,
+    log_lines: list[str],
+    how: str,
+    rejection: type[State],
+) -> None:
+    ran = []
+
+    def judge(_: Any, old: State, new: State) -> State:
+        if not (new.is_successful() and new.result == {"n": 1}):
+            return new
+        if how == "raise":
+            raise signals.FAIL("bad") if rejection is Failed else signals.RETRY("bad")
+        if rejection is Failed:
+            return Failed("bad")
+        return Retrying("bad", start_time=pendulum.now("utc"))
+
+    handlers = [] if how == "from the runner" else [judge]
+
+    @task(
+        max_retries=2,
+        retry_delay=timedelta(0),
+        state_handlers=handlers,
+        result=ObjectResultHandler(tmp_path / "n.json", match="inputs"),
+    )
+    def count() -> dict[str, int]:
+        ran.append(1)
+        return {"n": len(ran)}
+
+    with Flow("judged") as flow:
+        counted = count()
+    options = {}
+    if how == "from the runner":
+        options = {"task_runner_state_handlers": [judge]}
+    states = [run_here(flow, **options).result[counted] for _ in range(3)]
+    results = [state.result for state in states if state.is_successful()]
+    n_rejected = 1 if rejection is Failed else 0
+    assert [state.is_failed() for state in states].count(True) == n_rejected
+    assert results == [{"n": 2}] * (3 - n_rejected)
+    assert len(ran) == 2
+    assert [
+        line for line in log_lines if "a state handler of the task rejected" in line
+    ]
+
+
+def test_a_checkpoint_that_a_state_handler_rejects_is_computed_again(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    ran, bad = [], []
+
+    def judge(_: Any, old: State, new: State) -> State:
+        return Failed("bad") if new.is_successful() and new.result in bad else new
+
+    @task(
+        state_handlers=[judge],
+        result=ObjectResultHandler(tmp_path / "n.json", match="inputs"),
+    )
+    def count() -> int:
+        ran.append(1)
+        return len(ran)
+
+    with Flow("judged") as flow:
+        counted = count()
+    assert run_here(flow).result[counted].result == 1
+    bad.append(1)
+    assert run_here(flow).result[counted].is_failed()
+    assert [run_here(flow).result[counted].result for _ in range(2)] == [2, 2]
+
+
+def test_a_state_handler_that_breaks_costs_no_checkpoint(
+    run_here: Callable[..., State], tmp_path: Path
+) -> None:
+    broken = [True]
+
+    def notify(_: Any, old: State, new: State) -> State:
+        if new.is_successful() and broken:
+            raise ConnectionError("no answer")
+        return new
+
+    @task(
+        state_handlers=[notify],
+        result=ObjectResultHandler(tmp_path / "n.json", match="inputs"),
+    )
+    def once() -> int:
+        return 1
+
+    with Flow("notified") as flow:
+        made = once()
+    assert run_here(flow).result[made].is_failed()
+    broken.clear()
+    assert run_here(flow).result[made].message.startswith("Loaded from the checkpoint")
