@@ -54,10 +54,8 @@ def test_a_result_that_a_state_handler_rejects_is_no_checkpoint(
     if how == "from the runner":
         options = {"task_runner_state_handlers": [judge]}
     states = [run_here(flow, **options).result[counted] for _ in range(3)]
-    results = [state.result for state in states if state.is_successful()]
-    n_rejected = 1 if rejection is Failed else 0
-    assert [state.is_failed() for state in states].count(True) == n_rejected
-    assert results == [{"n": 2}] * (3 - n_rejected)
+    # Prefect retries a failure, too.
+    assert [state.result for state in states] == [{"n": 2}] * 3
     assert len(ran) == 2
     assert [
         line for line in log_lines if "a state handler of the task rejected" in line
