@@ -41,7 +41,7 @@ def check_handler(name: str, handler: object, first: ResultHandler) -> None:
 def checked_values(
     handlers: Mapping[str, ResultHandler], value: Any, *, is_named: bool
 ) -> dict[str, Any]:
-    """Return the results by name.
+    """Return the results by name, in the order of what the task returned.
 
     Raises
     ------
@@ -78,8 +78,7 @@ def checked_values(
         is_none = values[name] is None and handler.keeps_none
         if not is_none and not handler.accepts(values[name]):
             raise ResultTypeError(_not_accepted(name, values[name], handler))
-    # In the order of the handlers, whatever that of the task's dict is.
-    return {name: values[name] for name in names}
+    return dict(values)
 
 
 def _not_accepted(name: str, value: Any, handler: ResultHandler) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,9 @@ from prefect_ds.storage.store import CheckpointStore
 
 _CONTENTS = "outputs"
 """The key of a schema that lists the outputs, by name: the digests of their data."""
+
+_ORDER = "order"
+"""The key of a schema that lists the names in the order of the task's dict."""
 
 _FORM = "type"
 """The key of a schema that says what the task returned: dict, tuple or list."""
@@ -53,6 +56,7 @@ def staged_list(
         schema = {
             DESCRIPTION: count(len(contents), "output"),
             _CONTENTS: contents,
+            _ORDER: list(contents),
             _FORM: form.__name__,
         }
         yield Draft((part,), 0, schema, None, staged=staged)
@@ -93,6 +97,15 @@ def listed_contents(manifest: Manifest) -> dict[str, str]:
     assert manifest.schema is not None
     contents: dict[str, str] = manifest.schema[_CONTENTS]
     return contents
+
+
+def in_order(manifest: Manifest, names: Iterable[str]) -> list[str]:
+    """Return names of outputs in the order in which the task returned them."""
+    assert manifest.schema is not None
+    order: list[str] = manifest.schema.get(_ORDER, [])
+    named = list(names)
+    known = [name for name in order if name in named]
+    return known + [name for name in named if name not in known]
 
 
 def why_not_all(

@@ -27,6 +27,7 @@ from prefect_ds.output_checks import (
     checked_values,
 )
 from prefect_ds.output_list import (
+    in_order,
     joined,
     joint_reference,
     kept_files_last,
@@ -334,7 +335,9 @@ class Outputs(ResultHandler):
     ) -> CheckpointReference:
         """Return one reference to all outputs, which holds theirs."""
         outputs: dict[str, CheckpointReference] = {}
-        for name, of_output in self._looks(manifest, mends=False).items():
+        looks = self._looks(manifest, mends=False)
+        for name in in_order(manifest, looks):
+            of_output = looks[name]
             of_file = of_output and (of_output.manifest or of_output.freed)
             if of_file is None:
                 raise CheckpointNotFoundError(

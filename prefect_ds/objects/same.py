@@ -87,6 +87,8 @@ class _Comparison:
                 f"{values.dtype} of shape {values.shape}" for values in (left, right)
             )
             return "", f"an array of {ours} comes back as one of {theirs}"
+        if getattr(left, "hardmask", None) != getattr(right, "hardmask", None):
+            return "", "an array with a hard mask comes back without it"
         if left.dtype.hasobject:
             return self._items(left.ravel().tolist(), right.ravel().tolist())
         # Bytes, for the sign of zero and for what a mask hides.

@@ -626,3 +626,26 @@ def test_two_outputs_may_keep_the_result_of_another_task(run_here, tmp_path):
     assert run_here(flow).result[results].is_successful()
     for path in ("first.txt", "kept/a", "kept/b"):
         assert (tmp_path / path).read_text() == "1"
+
+
+def test_the_order_of_the_dict_comes_back(run_here, tmp_path):
+    @task(
+        result=Outputs(
+            a=ObjectResultHandler(tmp_path / "a.json"),
+            b=ObjectResultHandler(tmp_path / "b.json"),
+        )
+    )
+    def both():
+        return {"b": 1, "a": 2}
+
+    @task
+    def items(of):
+        return list(of.items())
+
+    with Flow("order") as flow:
+        made = both()
+        seen = items(made)
+    for _ in range(2):
+        state = run_here(flow)
+        assert state.result[seen].result == [("b", 1), ("a", 2)]
+        assert list(state.result[made].result) == ["b", "a"]

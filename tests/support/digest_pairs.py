@@ -22,6 +22,7 @@ VALUES: dict[str, Callable[[], Any]] = {
 CHANGED_BY_PICKLE = {
     "unequal: arrow rows",  # A table without columns loses its number of rows,
     "equal: subclass",  # an array of a class what was set on it.
+    "unequal: hard mask",  # A masked array forgets it.
     "unequal: edited value",  # Another process cannot import it,
     "unequal: busdaycalendar",  # nor is this one ever pickled.
 }

@@ -357,6 +357,10 @@ UNEQUAL: dict[str, Pair] = {
     "recarray": (lambda: np.zeros(1, [("a", "i4")]), lambda: np.zeros(1, [("a", "i4")]).view(np.recarray)),
     "array subclass": (lambda: np.arange(2), lambda: np.arange(2).view(Quantity)),
     "masked and not": (lambda: np.array([1, 2]), lambda: np.ma.array([1, 2])),
+    "hard mask": (
+        lambda: np.ma.array([1, 2], mask=[0, 1], hard_mask=True),
+        lambda: np.ma.array([1, 2], mask=[0, 1]),
+    ),
     "masked value": (
         lambda: np.ma.array([1, 2], mask=[False, True]),
         lambda: np.ma.array([5, 2], mask=[False, True]),
