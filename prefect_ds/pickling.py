@@ -56,8 +56,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     file, protocol
         As for ``pickle.Pickler``.
     by_name
-        Leave out the code of a class that is found here by its name, as pickle does. On
-        a worker that has no such script the code is written.
+        Leave out the code of a class that this process knows by its name, as pickle
+        does. On a worker that has no such script the code is written.
     """
 
     def __init__(self, file: BinaryIO, protocol: int, *, by_name: bool = False) -> None:
@@ -108,16 +108,16 @@ class Unpickler(pickle.Unpickler):
             kind = _named_by_task(module, name)
             if kind is not None:
                 return kind
-        found = super().find_class(module, name)
+        named = super().find_class(module, name)
         if not module.startswith("cloudpickle."):
-            return found
-        if found is _make_class:
+            return named
+        if named is _make_class:
             return self._class
         if name == "_make_skeleton_enum":
-            return functools.partial(self._enum, found)
+            return functools.partial(self._enum, named)
         if name == "_class_setstate":
-            return functools.partial(self._with_state, found)
-        return found
+            return functools.partial(self._with_state, named)
+        return named
 
     def _class(
         self,
@@ -216,9 +216,9 @@ def _full_name(kind: type) -> str:
 
 def _in_module(module: str, full_name: str) -> type | None:
     """Return the class that has a name in a module."""
-    found: Any = sys.modules.get(module)
+    kind: Any = sys.modules.get(module)
     for name in full_name.split("."):
-        found = getattr(found, name, None)
-    if isinstance(found, type) and found.__module__ == module:
-        return found
+        kind = getattr(kind, name, None)
+    if isinstance(kind, type) and kind.__module__ == module:
+        return kind
     return None

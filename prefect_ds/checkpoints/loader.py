@@ -55,7 +55,7 @@ def loaded_in(value: Any) -> Iterator[tuple[Any, TaskRun]]:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The objects in a loaded result, so that they are not searched for each item."""
+    """The objects in a loaded result, so that they are searched once for all items."""
 
     of: Any
     ids: frozenset[int]

@@ -138,4 +138,6 @@ def as_result(frame: dd.DataFrame, schema: JSONObject) -> dd.DataFrame | dd.Seri
         return frame
     # By position: a frame that a person put there has labels of its own.
     series = frame[frame.columns[0]]
-    return cast(dd.Series, series.rename(name_from_note(schema[_SERIES])))
+    name = name_from_note(schema[_SERIES])
+    # The index stays as it is: otherwise a tuple as the name loses the divisions.
+    return cast(dd.Series, series.rename(name, sorted_index=True))

@@ -258,9 +258,11 @@ class TaskCheckpoint:
         if manifest is None or not is_there:
             return  # Another run has put its result there.
         why = "a state handler of the task rejected it"
-        found = Found("damaged", reason=why, stamp=manifest.stamp, advice="restore")
+        rejected_data = Found(
+            "damaged", reason=why, stamp=manifest.stamp, advice="restore"
+        )
         then = f"task {self.task!r} runs again"
-        self.handler.set_aside(self.path, found, then=then)
+        self.handler.set_aside(self.path, rejected_data, then=then)
 
     def keep(
         self, state: State, *, is_own: bool, miss: Miss, compute_s: float

@@ -641,3 +641,13 @@ class TestDivisions:
 def test_options_that_cannot_work_are_refused_with_words(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         handler(tmp_path, "f", **options)
+
+
+@pytest.mark.parametrize("name", ["x", None, 3, ("a", 1), ("x",)])
+def test_the_divisions_of_a_series_come_back_whatever_its_name(tmp_path, name):
+    series = dd.from_pandas(pd.Series([1, 2, 3], name=name), npartitions=2)
+    kept = handler(tmp_path, "s")
+    path = kept.write(series).location
+    loaded = kept.load(path)
+    assert loaded.divisions == series.divisions == (0, 2, 2)
+    pd.testing.assert_series_equal(loaded.compute(), series.compute())
