@@ -196,7 +196,9 @@ class RunExecutor(Executor):
     ) -> Submitted:
         if fn.__module__ == executors.__name__:
             # It flattens a result, or counts its items.
-            fn = functools.partial(flattened, fn, prefect.context.flow_run_id)
+            fn = functools.partial(
+                flattened, fn, prefect.context.get("flow_run_id", "")
+            )
         args = map_submitted(args, future_of)
         future = self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
         return Submitted(future)
