@@ -194,7 +194,7 @@ class RunExecutor(Executor):
         kwargs: Mapping[str, Any],
         extra_context: Any,
     ) -> Submitted:
-        if fn.__module__ == executors.__name__:
+        if getattr(fn, "__module__", "") == executors.__name__:
             # It flattens a result, or counts its items.
             fn = functools.partial(
                 flattened, fn, prefect.context.get("flow_run_id", "")
