@@ -1,9 +1,9 @@
 """The exact comparison of two frames, which proves that a file gives a frame back."""
 
 import contextlib
-import pickle
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 
@@ -100,7 +100,8 @@ def _is_same(left: Any, right: Any) -> bool:
         if left == right:
             return True
     # An object without an `==` of its own equals only itself, whatever it holds.
-    return pickle.dumps(left) == pickle.dumps(right)
+    # By cloudpickle, as a class of the user's script may have no name here.
+    return bool(cloudpickle.dumps(left) == cloudpickle.dumps(right))
 
 
 def _index_difference(left: pd.Index, right: pd.Index) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from tests.differential.runs import Step
@@ -283,13 +283,15 @@ def bodies_of(run: dict[str, Any]) -> dict[Body, Any]:
     return bodies
 
 
-def loses_items(truth: dict[str, Any], flattened: Iterable[str]) -> bool:
+def loses_items(truth: dict[str, Any], flattened: Collection[str]) -> bool:
     """Return whether a run of stock Prefect may have lost what children return.
 
     A task that is mapped over ``flatten(children)`` starts when some children have ended
     and others wait for their retries, each of which then counts as one item. Once those
     give more, or fewer, the items after them have other places.
     """
+    if not flattened:
+        return False
     n_attempts: Counter[Body] = Counter()
     for (name, index, attempt, _), *_ in truth["bodies"]:
         n_attempts[name, index] = max(attempt, n_attempts[name, index])

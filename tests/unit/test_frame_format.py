@@ -322,6 +322,14 @@ class Table(pd.DataFrame):
         return Table
 
 
+class Unpicklable:
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        raise TypeError("not this one")
+
+
 class Uncopyable:
     def __deepcopy__(self, memo):
         raise TypeError("there is one of it")
@@ -364,7 +372,9 @@ class TestAttrs:
             with pytest.raises(RoundTripError, match=r"attrs\['lock'\].*be copied"):
                 encode(self.frame(lock=Uncopyable()), format_of(name))
         with pytest.raises(RoundTripError, match=r"attrs\['make'\] is at fault"):
-            encode(self.frame(make=lambda: None), format_of("pickle"))
+            encode(self.frame(make=Unpicklable()), format_of("pickle"))
+        encoded, _ = encode(self.frame(make=lambda: 7), format_of("pickle"))
+        assert encoded.frame.attrs["make"]() == 7
 
     def test_are_named_where_pandas_writes_as_the_user_says(self):
         columns = {"read_kwargs": {"columns": ["y"]}}
