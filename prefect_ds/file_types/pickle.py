@@ -12,7 +12,6 @@ from prefect_ds.file_types.base import (
     Kwargs,
     any_pandas,
     complete_compression,
-    decompressed,
 )
 from prefect_ds.pickling import Pickler, Unpickler
 from prefect_ds.storage.checksum import Data
@@ -27,8 +26,12 @@ def _write(frame: pd.DataFrame, file: BinaryIO, kwargs: Kwargs) -> None:
 
 
 def _read(data: Data, kwargs: Kwargs) -> Any:
+    compression = kwargs.get("compression")
     try:
-        return Unpickler(io.BytesIO(decompressed(data, kwargs))).load()
+        with get_handle(
+            io.BytesIO(data), "rb", compression=compression, is_text=False
+        ) as handles:
+            return Unpickler(handles.handle).load()
     except (AttributeError, ImportError, TypeError):
         # pandas knows what the pickles of its earlier versions name.
         return any_pandas.read_pickle(io.BytesIO(data), **kwargs)
