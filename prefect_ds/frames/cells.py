@@ -54,7 +54,11 @@ def encode_column(values: Array, rules: CellRules) -> tuple[Array, JSONObject]:
         # No file type has sparse columns.
         cells, spec = encode_column(values.to_dense(), rules)
         fill = array_from([dtype.fill_value], cast(Any, dtype.subtype))
-        return cells, {**spec, "sparse": array_to_json(fill)}
+        spec = {**spec, "sparse": array_to_json(fill)}
+        # Most fill values are numbers of Python's: `Sparse[int64, 0]`.
+        if isinstance(dtype.fill_value, np.generic):
+            spec["numpy_fill"] = True
+        return cells, spec
     if isinstance(dtype, pd.CategoricalDtype):
         return _encode_categorical(values, rules)
     if not rules.is_native(values):
@@ -81,9 +85,12 @@ def decode_column(cells: Array, spec: Mapping[str, Any]) -> Array:
     """
     if "sparse" in spec:
         # As dense values first: the other keys of the spec are theirs.
-        dense_spec = {key: value for key, value in spec.items() if key != "sparse"}
+        of_fill = ("sparse", "numpy_fill")
+        dense_spec = {key: value for key, value in spec.items() if key not in of_fill}
         dense = pd.Series(decode_column(cells, dense_spec))
         fill = array_from_json(spec["sparse"])[0]
+        if isinstance(fill, np.number | np.bool) and "numpy_fill" not in spec:
+            fill = fill.item()
         return array_of(dense.astype(pd.SparseDtype(dense.dtype, fill)))
     if "categories" in spec:
         return _decode_categorical(cells, spec)

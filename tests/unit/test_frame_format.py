@@ -487,3 +487,13 @@ class TestDecode:
             format_of("pickle").decode(pickle.dumps([1]), None)
         with pytest.raises(ValueError, match="holds 2 tables; choose one by 'match'"):
             format_of("html").decode(DATES.to_html().encode() * 2, None)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("fill", [0, np.int64(0), 0.5, np.float64(0.5), np.nan, False])
+def test_a_sparse_column_comes_back_with_its_fill_value(name, fill):
+    cells = pd.arrays.SparseArray([fill, fill], fill_value=fill)
+    frame = pd.DataFrame({"x": cells})
+    back = through_file(frame, format_of(name))
+    assert repr(back["x"].dtype) == repr(frame["x"].dtype)
+    assert type(back["x"].dtype.fill_value) is type(fill)
