@@ -108,16 +108,16 @@ class Unpickler(pickle.Unpickler):
             kind = _named_by_task(module, name)
             if kind is not None:
                 return kind
-        named = super().find_class(module, name)
+        target = super().find_class(module, name)
         if not module.startswith("cloudpickle."):
-            return named
-        if named is _make_class:
+            return target
+        if target is _make_class:
             return self._class
         if name == "_make_skeleton_enum":
-            return functools.partial(self._enum, named)
+            return functools.partial(self._enum, target)
         if name == "_class_setstate":
-            return functools.partial(self._with_state, named)
-        return named
+            return functools.partial(self._with_state, target)
+        return target
 
     def _class(
         self,
@@ -204,14 +204,30 @@ def _full_name(kind: type) -> str:
 
     cloudpickle forgets these: what it brings to a worker is called by its last name.
     """
-    name = kind.__name__
-    if kind.__qualname__ == name:
-        # Not by `values()`: another thread may add to them.
-        alive = [reference() for reference in _by_pickle_id.valuerefs()]
-        for outer in [known for known in alive if isinstance(known, type)]:
-            if vars(outer).get(name) is kind and outer.__module__ == kind.__module__:
-                return f"{_full_name(outer)}.{name}"
-    return kind.__qualname__
+    full_name = kind.__qualname__
+    seen = [kind]
+    while "." not in seen[-1].__qualname__:
+        outer = _outer(seen[-1])
+        # A class may be an attribute of itself.
+        if outer is None or outer in seen:
+            break
+        seen.append(outer)
+        full_name = f"{outer.__qualname__}.{full_name}"
+    return full_name
+
+
+def _outer(kind: type) -> type | None:
+    """Return the class that another is inside of, if cloudpickle has met it."""
+    # Not by `values()`: another thread may add to them.
+    for outer in [alive() for alive in _by_pickle_id.valuerefs()]:
+        is_outer = (
+            isinstance(outer, type)
+            and vars(outer).get(kind.__name__) is kind
+            and outer.__module__ == kind.__module__
+        )
+        if is_outer:
+            return outer
+    return None
 
 
 def _in_module(module: str, full_name: str) -> type | None:

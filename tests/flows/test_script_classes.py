@@ -182,3 +182,11 @@ def test_of_two_classes_of_one_name_neither_is_taken():
         assert type(pickling.loads(data)) not in (one, other)
     with pickling.naming(lambda: [other]):
         assert type(pickling.loads(data)) is other
+
+
+def test_classes_that_name_one_another_have_an_end():
+    made = [type("A", (), {}), type("B", (), {})]
+    for kind in made:
+        kind.A, kind.B = made
+    back = pickling.loads(pickling.dumps([kind() for kind in made], 5))
+    assert [type(one).__name__ for one in back] == ["A", "B"]
