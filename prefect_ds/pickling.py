@@ -49,7 +49,7 @@ def naming(classes: Classes) -> Iterator[None]:
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Writes the code of the script's classes with their full names.
+    """Writes the code of the script's classes, with their full names and their slots.
 
     Parameters
     ----------
@@ -77,6 +77,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             make, arguments, *rest = reduced
             kind, name, bases, options, *more = arguments
             options = {**options, "__qualname__": _full_name(obj)}
+            # Set later, as cloudpickle does it, they would be an attribute like others.
+            if _has_slots(obj):
+                options["__slots__"] = vars(obj)["__slots__"]
             return make, (kind, name, bases, options, *more), *rest
         return reduced
 
@@ -93,19 +96,29 @@ class Unpickler(pickle.Unpickler):
     written_here
         Whether it was written just now, of objects that are still there: its classes
         are theirs.
+    by_code
+        Make the classes from the code in the pickle, whatever classes there are.
     """
 
-    def __init__(self, file: Any, *, written_here: bool = False) -> None:
+    def __init__(
+        self, file: Any, *, written_here: bool = False, by_code: bool = False
+    ) -> None:
         super().__init__(file)
         self._written_here = written_here
+        self._by_code = by_code
         self._found: set[type] = set()
-        """Classes of this process in the place of those of the pickle."""
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether classes of this process are in the place of those of the pickle."""
+        return bool(self._found)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what the pickle names."""
         # A worker may have imported the script: those classes are not the task's.
         if module == "__main__" and not self._written_here:
-            kind = _named_by_task(module, name)
+            kind = _named_by_task(module, name, True)
+            kind = kind or _named_by_task(module, name, False)
             if kind is not None:
                 return kind
         target = super().find_class(module, name)
@@ -129,7 +142,8 @@ class Unpickler(pickle.Unpickler):
         *more: Any,
     ) -> type:
         full_name = options.get("__qualname__", name)
-        known = self._known(options.get("__module__", ""), full_name, pickle_id)
+        module, has_slots = options.get("__module__", ""), "__slots__" in options
+        known = self._known(module, full_name, pickle_id, has_slots)
         if known is not None:
             return known
         return _copy(_make_class(metaclass, name, bases, options, pickle_id, *more))
@@ -157,18 +171,39 @@ class Unpickler(pickle.Unpickler):
             return kind
         return set_state(kind, state)
 
-    def _known(self, module: str, full_name: str, pickle_id: str) -> type | None:
+    def _known(
+        self, module: str, full_name: str, pickle_id: str, has_slots: bool = False
+    ) -> type | None:
         """Return the class of this process, if there is one."""
         met: type | None = _by_pickle_id.get(pickle_id)
         if met is not None and met in _copies:
             met = None
+        if self._by_code:
+            return None
         kind = met
         if met is None or not self._written_here:
-            kind = _named_by_task(module, full_name) or _in_module(module, full_name)
-            kind = kind or met
+            kind = _named_by_task(module, full_name, has_slots)
+            kind = kind or _in_module(module, full_name) or met
         if kind is not None:
             self._found.add(kind)
         return kind
+
+
+def load(file: BinaryIO) -> Any:
+    """Return the value in a pickle.
+
+    Where the classes of this process cannot hold it, such as an enum that has lost a
+    member, its classes are made from their code in the pickle.
+    """
+    start = file.tell() if file.seekable() else None
+    unpickler = Unpickler(file)
+    try:
+        return unpickler.load()
+    except Exception:
+        if start is None or not unpickler.has_replaced:
+            raise
+    file.seek(start)
+    return Unpickler(file, by_code=True).load()
 
 
 def loads(data: Any, *, written_here: bool = False) -> Any:
@@ -176,7 +211,7 @@ def loads(data: Any, *, written_here: bool = False) -> Any:
     return Unpickler(io.BytesIO(data), written_here=written_here).load()
 
 
-def dumps(value: Any, protocol: int) -> bytes:
+def dumps(value: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
     """Return the pickle of a value, see :class:`Pickler`."""
     file = io.BytesIO()
     Pickler(file, protocol).dump(value)
@@ -188,15 +223,23 @@ def _copy(kind: type) -> type:
     return kind
 
 
-def _named_by_task(module: str, full_name: str) -> type | None:
+def _named_by_task(module: str, full_name: str, has_slots: bool) -> type | None:
     """Return the class of a name that the code of the task has, if it is one."""
     alike = {
         kind
         for kind in _named.get()()
         if (kind.__module__, _full_name(kind)) == (module, full_name)
+        # The methods of a dataclass with slots name the one without, too.
+        and _has_slots(kind) == has_slots
     }
     # Two calls of a function have made two: nothing says which it is.
     return alike.pop() if len(alike) == 1 else None
+
+
+def _has_slots(kind: type) -> bool:
+    """Return whether a class has slots of its own. A named tuple has none of them."""
+    slots = vars(kind).get("__slots__")
+    return isinstance(slots, str | tuple | list | dict) and bool(slots)
 
 
 def _full_name(kind: type) -> str:

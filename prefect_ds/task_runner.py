@@ -13,7 +13,7 @@ import prefect
 from prefect.core import Edge, Task
 from prefect.engine.result import Result
 from prefect.engine.runner import ENDRUN, Runner, call_state_handlers
-from prefect.engine.state import Failed, State, Success
+from prefect.engine.state import Failed, Paused, State, Success
 from prefect.engine.task_runner import TaskRunner
 from prefect.utilities.executors import tail_recursive
 
@@ -196,7 +196,9 @@ class DSTaskRunner(TaskRunner):
         """
         state = super().handle_state_change(old_state, new_state)
         offered = raw_value(self._offered)
-        is_rejected = state.is_failed() or state.is_retrying()
+        # A pause is none: the result counts once someone has approved it.
+        is_rejected = state.is_failed() or state.is_pending()
+        is_rejected = is_rejected and not isinstance(state, Paused)
         if (
             is_rejected
             and self._checkpoint is not None
@@ -280,6 +282,9 @@ class DSTaskRunner(TaskRunner):
         """
         self._inputs = inputs
         state = super().set_task_to_running(state, inputs=inputs)
+        if state.is_failed() and self._offered.is_successful():
+            # A checkpoint that was rejected is retried as what a task returns is.
+            state = self.check_for_retry(state, inputs=inputs)
         if not state.is_running():
             raise ENDRUN(state)
         return state

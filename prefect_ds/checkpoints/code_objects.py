@@ -112,6 +112,11 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
             continue
         if issubclass(kind, enum.Enum) and name in kind.__members__:
             continue
+        # attrs makes methods with numbers that differ from process to process. What
+        # they are made of is among its fields.
+        code = getattr(value, "__code__", None)
+        if code is not None and code.co_filename.startswith("<attrs generated"):
+            continue
         is_special = name.startswith("__") and name.endswith("__")
         is_method = isinstance(value, (*DESCRIPTORS, types.FunctionType))
         if not is_special or is_method or name in _FIELDS:

@@ -24,12 +24,13 @@ from typing import Any, cast
 
 import prefect
 from distributed import LocalCluster
-from distributed.protocol.pickle import dumps, loads
+from distributed.protocol.pickle import loads
 from fsspec.core import split_protocol
 from prefect.core import Flow
 from prefect.engine.runner import ENDRUN
 from prefect.engine.state import Failed
 
+from prefect_ds import pickling
 from prefect_ds.engine.task_handler import handlers_in
 from prefect_ds.errors import PreflightError
 from prefect_ds.path_template import SIDE_FOLDER
@@ -269,7 +270,7 @@ def _problems(
 
 def _check_tasks(client: Any, flow: Flow, hosts: Mapping[str, str]) -> None:
     try:
-        pickled = dumps(list(flow.tasks))
+        pickled = pickling.dumps(list(flow.tasks))
     except Exception:  # noqa: BLE001 - that task fails for itself, as in Prefect
         return
     # Constants of a flow may be data: not sent to all workers for a check.

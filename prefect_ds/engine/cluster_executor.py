@@ -198,8 +198,7 @@ class ClusterExecutor(RunExecutor):
         self._lost.runs[future.key] = Run(name, slug, run.is_counted)
         return future
 
-    def wait(self, futures: Any) -> Any:
-        """Return the outcomes of what was submitted."""
+    def _wait(self, futures: Any) -> Any:
         self._decide_all()
         if is_final(futures):
             self.release.before(None)

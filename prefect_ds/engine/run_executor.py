@@ -98,6 +98,10 @@ class RunExecutor(Executor):
         if fn is not run_task:
             # It may take what was submitted, so that must have a future.
             self._decide_all()
+            if getattr(fn, "__module__", "") == executors.__name__:
+                # It flattens a result, or counts its items.
+                run_id = prefect.context.get("flow_run_id", "")
+                fn = functools.partial(flattened, fn, run_id)
             return self._submit_function(fn, args, kwargs, extra_context)
         run = TaskRun.of(kwargs)
         # The children of a task are looked for together; the runs of another task may
@@ -194,11 +198,6 @@ class RunExecutor(Executor):
         kwargs: Mapping[str, Any],
         extra_context: Any,
     ) -> Submitted:
-        if getattr(fn, "__module__", "") == executors.__name__:
-            # It flattens a result, or counts its items.
-            fn = functools.partial(
-                flattened, fn, prefect.context.get("flow_run_id", "")
-            )
         args = map_submitted(args, future_of)
         future = self.executor.submit(fn, *args, extra_context=extra_context, **kwargs)
         return Submitted(future)
@@ -222,17 +221,20 @@ class RunExecutor(Executor):
 
     def wait(self, futures: Any) -> Any:
         """Return the outcomes of what was submitted."""
-        self._decide_all()
-        # No task comes after it, so nothing takes a result any more.
-        if is_final(futures):
-            self.release.before(None)
-        outcomes = self.executor.wait(map_submitted(futures, future_of))
+        outcomes = self._wait(futures)
         if type(futures) is dict:
             for edge, state in outcomes.items():
                 if isinstance(edge, Edge) and edge.mapped:
                     classes = functools.partial(classes_named_by, edge.downstream_task)
                     outcomes[edge] = mapped_over(state, Loader(classes))
         return outcomes
+
+    def _wait(self, futures: Any) -> Any:
+        self._decide_all()
+        # No task comes after it, so nothing takes a result any more.
+        if is_final(futures):
+            self.release.before(None)
+        return self.executor.wait(map_submitted(futures, future_of))
 
     def _lean(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Return a task's context without the config.
@@ -312,8 +314,7 @@ class DelayedExecutor(RunExecutor):
         if not self.flow.downstream_tasks(run.task):
             self._ends.append(submitted)
 
-    def wait(self, futures: Any) -> Any:
-        """Return the outcomes of what was submitted."""
+    def _wait(self, futures: Any) -> Any:
         self._decide_all()
         lets_go = isinstance(self.release, ReleaseFromMemory)
         if lets_go and is_final(futures):
@@ -321,7 +322,7 @@ class DelayedExecutor(RunExecutor):
             # The runs that nothing follows come first, so that Dask lets go of the
             # others on the way to them.
             self.executor.wait([submitted.future for submitted in self._ends])
-        return super().wait(futures)
+        return super()._wait(futures)
 
     def _computed(self, key: str, state: State) -> State:
         if key in self._counted:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-import cloudpickle
 from prefect.core import Edge
 from prefect.engine.flow_runner import run_task
 from prefect.engine.state import State
+
+from prefect_ds import pickling
 
 BY_EDGE = ("upstream_states", "upstream_mapped_states")
 """Arguments of ``run_task`` that hold what was submitted before."""
@@ -193,8 +194,8 @@ class Submissions:
         if self._shared is None or not shared.is_made_of(self._shared):
             self._shared = shared
             # Pickled once for all children: they come one after another.
-            # cloudpickle: the flow's tasks may be defined in a script or a notebook.
-            self._blob = Blob(cloudpickle.dumps(shared), uuid.uuid4().hex)
+            # With code: the flow's tasks may be defined in a script or a notebook.
+            self._blob = Blob(pickling.dumps(shared), uuid.uuid4().hex)
         return self._shared
 
     def packed(self, shared: SharedCall, own: OwnCall) -> tuple[Blob, bytes, list[Any]]:
@@ -213,7 +214,7 @@ class Submissions:
             map_submitted(own.upstream_states, placeholder),
             map_submitted(own.upstream_mapped_states, placeholder),
         )
-        return self._blob, cloudpickle.dumps(own), futures
+        return self._blob, pickling.dumps(own), futures
 
     def split(self, call: Mapping[str, Any]) -> tuple[Blob, bytes, list[Any]]:
         """Return the arguments of :func:`run_submitted` in place of a call's own."""

@@ -254,8 +254,12 @@ class TaskCheckpoint:
     def withdraw(self, rejected: CheckpointReference) -> None:
         """Set a result aside that the task's state handlers do not accept."""
         manifest = self.handler.look_up(self.path).manifest
-        is_there = manifest and self.handler.content_of(manifest) == rejected.content
-        if manifest is None or not is_there:
+        if manifest is None:
+            return
+        there = self.handler.refer(
+            self.path, manifest, origin=self.origin, is_loaded=False
+        )
+        if there.content != rejected.content:
             return  # Another run has put its result there.
         why = "a state handler of the task rejected it"
         rejected_data = Found(

@@ -13,7 +13,7 @@ from prefect_ds.file_types.base import (
     any_pandas,
     complete_compression,
 )
-from prefect_ds.pickling import Pickler, Unpickler
+from prefect_ds.pickling import Pickler, load
 from prefect_ds.storage.checksum import Data
 
 
@@ -31,7 +31,7 @@ def _read(data: Data, kwargs: Kwargs) -> Any:
         with get_handle(
             io.BytesIO(data), "rb", compression=compression, is_text=False
         ) as handles:
-            return Unpickler(handles.handle).load()
+            return load(handles.handle)
     except (AttributeError, ImportError, TypeError):
         # pandas knows what the pickles of its earlier versions name.
         return any_pandas.read_pickle(io.BytesIO(data), **kwargs)

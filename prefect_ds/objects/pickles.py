@@ -138,7 +138,7 @@ def _pickles(value: Any) -> bool:
 
 
 def _read_pickle(file: BinaryIO, marks: Marks | None) -> Any:
-    return pickling.Unpickler(file).load()
+    return pickling.load(file)
 
 
 PICKLE: Final = ObjectType(

@@ -240,7 +240,7 @@ class FlowComparison:
         state = finals.get(body)
         if body[0] not in self.kept or state is None or state["type"] != "Success":
             return False
-        return state["value"] not in ("", NONE)
+        return is_result(state["value"])
 
     def _is_there(self, path: tuple[Any, ...], took: Any, files: list[str]) -> bool:
         """Return whether an earlier run has left the checkpoint for these inputs."""
@@ -271,7 +271,7 @@ class FlowComparison:
             (at for at, line in enumerate(bodies) if line[1] == "took"), default=0
         )
         for (name, index, *_), what, values, _ in bodies[:last_started]:
-            if what == "gave" and name in self.kept and values[0] != NONE:
+            if what == "gave" and name in self.kept and is_result(values[0]):
                 self.before_kill.add((name, index))
 
 
@@ -281,6 +281,14 @@ def bodies_of(run: dict[str, Any]) -> dict[Body, Any]:
     for line in run["bodies"]:
         bodies[line[0][0], line[0][1]].append(line)
     return bodies
+
+
+def is_result(value: Any) -> bool:
+    """Return whether a value is one that a handler keeps: not none, nor a signal."""
+    if value in ("", NONE):
+        return False
+    # Prefect's signals are in capitals: the message of a task, not what it returned.
+    return not (isinstance(value, list) and value and str(value[0]).isupper())
 
 
 def loses_items(truth: dict[str, Any], flattened: Collection[str]) -> bool:

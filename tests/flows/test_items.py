@@ -18,6 +18,7 @@ from prefect_ds import DSTaskRunner, ObjectResultHandler
 from prefect_ds.storage.store import CheckpointStore
 from tests.differential.kit import aliases
 from tests.support.flows import parquet
+from tests.support.processes import executor_at
 
 N_ITEMS = 40
 
@@ -211,3 +212,23 @@ def _plain(result: Any) -> Any:
     if isinstance(result, BaseException):
         return str(result)
     return result if result is None or isinstance(result, str) else list(result)
+
+
+def test_a_cluster_is_given_items_that_the_client_reads_once(
+    tmp_path: Path, reads: list[str], cluster_address: str
+) -> None:
+    def kept(make: Callable[[], Any], name: str) -> Task:
+        return task(make, name=name, result=ObjectResultHandler(tmp_path / name))()
+
+    with Flow("on a cluster") as flow:
+        listed = taken.map(kept(lambda: list(range(N_ITEMS)), "listed.json"))
+        flat = taken.map(flatten(kept(lambda: [[1], [2, 3]], "rows.json")))
+        failing = taken.map(kept(lambda: {1, 2}, "set.json"))
+    for _ in range(2):
+        reads.clear()
+        executor = executor_at(cluster_address)
+        state = flow.run(executor=executor, task_runner_cls=DSTaskRunner)
+        assert list(state.result[listed].result) == list(range(N_ITEMS))
+        assert list(state.result[flat].result) == [1, 2, 3]
+        assert "unmappable" in state.result[failing].message
+        assert reads.count("listed.json") == 1

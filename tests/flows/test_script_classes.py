@@ -28,6 +28,16 @@ class Settings:
 class Point(typing.NamedTuple):
     x: int
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    x: int
+
+class Slots:
+    __slots__ = ("x",)
+
+    def __init__(self, x):
+        self.x = x
+
 class Model:
     class Options:
         pass
@@ -46,7 +56,7 @@ SCALE = 2
 
 @task(result=ObjectResultHandler("model.pkl"))
 def model():
-    return {"color": Color.RED, "settings": Settings(0.5), "point": Point(1), "model": Model(), "class": Settings}
+    return {"color": Color.RED, "settings": Settings(0.5), "point": Point(1), "model": Model(), "class": Settings, "frozen": Frozen(1), "slots": Slots(2)}
 
 @task(result=PandasResultHandler("frame.pkl"))
 def frame():
@@ -59,6 +69,8 @@ def is_own(found):
         found["settings"] == Settings(0.5),
         isinstance(found["point"], Point),
         found["class"] is Settings,
+        found["frozen"] == Frozen(1),
+        type(found["slots"]) is Slots and found["slots"].x == 2,
     ]
 
 @task
@@ -110,12 +122,12 @@ if __name__ == "__main__":
     print(json.dumps(seen))
 """
 SEEN = {
-    "own": [True] * 4,
+    "own": [True] * 6,
     "cells": [True] * 2,
     "local": True,
     "nested": [True, True, 2],
     "other": False,
-    "client": [True] * 4,
+    "client": [True] * 6,
     "untouched": True,
     "flow": "Success",
 }
@@ -190,3 +202,56 @@ def test_classes_that_name_one_another_have_an_end():
         kind.A, kind.B = made
     back = pickling.loads(pickling.dumps([kind() for kind in made], 5))
     assert [type(one).__name__ for one in back] == ["A", "B"]
+
+
+ENUM = """
+import enum, sys
+from prefect_ds import ObjectResultHandler
+
+class Level(enum.Enum):
+    {member} = {value!r}
+
+handler = ObjectResultHandler("level.pkl")
+if sys.argv[1:] == ["write"]:
+    handler.write(Level.{member})
+level = handler.read("level.pkl").value
+print(level, level.value, type(level) is Level)
+"""
+
+
+def test_a_reader_whose_class_cannot_hold_the_value_gets_that_of_the_pickle(
+    in_child_process, tmp_path
+):
+    def said(member: str, value: object, *arguments: str) -> str:
+        code = ENUM.format(member=member, value=value)
+        ended = in_child_process(
+            f"import sys; sys.argv[1:] = {list(arguments)}\n{code}"
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.strip()
+
+    assert said("LOW", 1, "write") == "Level.LOW 1 True"
+    assert said("TOP", "top") == "Level.LOW 1 False"
+    assert said("LOW", 1) == "Level.LOW 1 True"
+
+
+ATTRS = """
+import attrs
+from prefect_ds.checkpoints.code import CodeWalk
+
+@attrs.frozen
+class Point:
+    x: int
+
+def made():
+    return Point(1)
+
+print(CodeWalk(made).digest)
+"""
+
+
+def test_a_class_of_attrs_is_the_same_code_in_every_process(in_child_process):
+    seen = {in_child_process(ATTRS, PYTHONHASHSEED=seed).stdout for seed in "123"}
+    assert len(seen) == 1
+    other = ATTRS.replace("x: int", "x: float")
+    assert in_child_process(other, PYTHONHASHSEED="1").stdout not in seen
