@@ -72,6 +72,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             and _in_module(obj.__module__, obj.__qualname__) is obj
         ):
             return NotImplemented
+        if type(obj) is functools.cached_property:
+            # Before Python 3.12 it has a lock.
+            return functools.cached_property, (obj.func,), {"attrname": obj.attrname}
         reduced = super().reducer_override(obj)
         if isinstance(reduced, tuple) and reduced[0] is _make_class:
             make, arguments, *rest = reduced

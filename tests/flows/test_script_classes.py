@@ -11,7 +11,7 @@ import pytest
 from prefect_ds import pickling
 
 SCRIPT = """
-import dataclasses, enum, json, sys, typing
+import dataclasses, enum, functools, json, sys, typing
 import pandas as pd
 from prefect import Flow, task
 from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
@@ -48,6 +48,10 @@ class Model:
     def scaled(self):
         return SCALE
 
+    @functools.cached_property
+    def doubled(self):
+        return SCALE * 2
+
 class Other:
     class Options:
         pass
@@ -76,7 +80,8 @@ def is_own(found):
 @task
 def is_nested(found):
     made = found["model"]
-    return [type(made) is Model, type(made.options) is EXPECTED_OPTIONS, made.scaled()]
+    is_own = [type(made) is Model, type(made.options) is EXPECTED_OPTIONS]
+    return [*is_own, made.scaled(), made.doubled]
 
 EXPECTED_OPTIONS = Model.Options
 
@@ -125,7 +130,7 @@ SEEN = {
     "own": [True] * 6,
     "cells": [True] * 2,
     "local": True,
-    "nested": [True, True, 2],
+    "nested": [True, True, 2, 4],
     "other": False,
     "client": [True] * 6,
     "untouched": True,
