@@ -8,6 +8,7 @@ Runs on the client and on the workers; nothing here runs on the scheduler.
 
 from __future__ import annotations
 
+import copy
 import copyreg
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, overload
@@ -19,7 +20,7 @@ from prefect.engine.state import Mapped, State
 from prefect.utilities.logging import get_logger
 
 from prefect_ds.checkpoints.loader import Loader
-from prefect_ds.checkpoints.reference import has_references
+from prefect_ds.checkpoints.reference import CheckpointReference, has_references
 
 Load: TypeAlias = Callable[[Any], Any]
 """Returns a value with the references in it loaded."""
@@ -84,6 +85,7 @@ class LazyResult(_LeanResult):
         self.keep = keep
         self._load = load
         self._loaded: tuple[Any, ...] = ()
+        self._outputs: Any = None
 
     @property
     def value(self) -> Any:
@@ -93,7 +95,7 @@ class LazyResult(_LeanResult):
         load = self._load or Loader()
         value = load(self.raw)
         if self.keep:
-            self._loaded = (value,)
+            self.loaded(value)
         return value
 
     @value.setter
@@ -113,11 +115,14 @@ class LazyResult(_LeanResult):
         A task that has just written a checkpoint has no need to read it.
         """
         self._loaded = (value,)
+        if isinstance(self.raw, CheckpointReference) and self.raw.members is not None:
+            # As they are now: a task may put something else into the collection.
+            self._outputs = copy.copy(value)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         # The file carries the data, not the pickle.
-        return {**self.__dict__, "_loaded": (), "_load": None}
+        return {**self.__dict__, "_loaded": (), "_load": None, "_outputs": None}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.raw!r}>"
@@ -206,6 +211,12 @@ def held_values(state: State) -> Iterator[tuple[Any, Any]]:
     source = result.taken_from if isinstance(result, PlainResult) else result
     if isinstance(source, LazyResult) and source._loaded:
         yield source.raw, source._loaded[0]
+        # Of several outputs one may be taken alone.
+        if isinstance(source._outputs, dict):
+            for name, member in source.raw.members.items():
+                yield member, source._outputs[name]
+        elif source._outputs is not None:
+            yield from zip(source.raw.members, source._outputs, strict=True)
 
 
 def lazy(state: State, *, keep: bool = True, load: Load | None = None) -> State:
