@@ -203,6 +203,7 @@ def load(file: BinaryIO) -> Any:
     try:
         return unpickler.load()
     except Exception:
+        # It is raised unless the code in the pickle may do better.
         if start is None or not unpickler.has_replaced:
             raise
     file.seek(start)

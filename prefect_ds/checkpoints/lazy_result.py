@@ -102,6 +102,7 @@ class LazyResult(_LeanResult):
     def value(self, raw: Any) -> None:
         self.raw = raw
         self._loaded = ()
+        self._outputs = None
 
     def from_value(self, value: Any) -> PlainResult:
         """Return the result of an item, which Prefect makes for a mapped child."""

@@ -4,7 +4,7 @@ It does so where a task maps over a result, or over what ``flatten`` makes of it
 asks the state for every item by itself. All items of a run are of one object, as they
 are without checkpoints.
 
-Runs on the client for what is mapped over, and where Prefect flattens.
+Items are taken on the client for mapping, and wherever Prefect flattens a result.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _masked(values: Any, walk: Walk) -> bytes:
         *_parts(np.ma.getdata(values, subok=False), walk),
         *_parts(np.ma.getmaskarray(values), walk),
         walk.encode_at(values.fill_value, ".fill_value"),
-        # Whether a task that fills the array fills what is masked, too.
+        # With a hard mask, assigning to a masked cell changes nothing.
         *([b"hard"] if values.hardmask else []),
     )
 
